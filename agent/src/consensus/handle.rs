@@ -1,0 +1,276 @@
+//! What the rest of the agent holds of the consensus loop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fleet_consensus::View;
+use fleet_state::{Answer, Change, NodeId, Proposal, RequestId, Revision};
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::clock::MonotonicClock;
+
+/// How a submitted command ended, as far as this node can know.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// The log has decided; this speaks for the request id for ever.
+    Decided(Answer),
+    /// Not taken in: a queue is full. Nothing was proposed by this attempt.
+    Busy {
+        /// Which bound was met.
+        why: &'static str,
+    },
+    /// No leader was known until the deadline. Nothing was proposed by this attempt.
+    NoLeader,
+    /// The deadline passed and the command may or may not take effect yet.
+    Unknown,
+    /// This agent is draining. Nothing was proposed by this attempt.
+    Stopping,
+}
+
+/// Why a read barrier failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// No leader was known until the deadline.
+    #[error("no leader is known; a majority of voters must be running and reach each other")]
+    NoLeader,
+    /// The leader did not confirm in time.
+    #[error("the leader did not confirm the read before the deadline")]
+    Deadline,
+    /// Too many reads are waiting.
+    #[error("too many reads are waiting on this agent; retry shortly")]
+    Busy,
+    /// The agent is going down.
+    #[error("this agent is stopping; ask another one")]
+    Stopping,
+}
+
+/// Why an administrative call on this node failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AdminError {
+    /// This node does not lead; ask the leader.
+    #[error("this node does not lead the site")]
+    NotLeader(Option<NodeId>),
+    /// The call makes no sense as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not happen before the deadline.
+    #[error("it did not happen before the deadline")]
+    Deadline,
+    /// The agent is going down.
+    #[error("this agent is stopping; ask another one")]
+    Stopping,
+}
+
+/// A snapshot that is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotTaken {
+    /// Index of the last entry in it.
+    pub index: u64,
+    /// Term of that entry.
+    pub term: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// One applied entry.
+#[derive(Clone, Debug)]
+pub struct AppliedItem {
+    /// Its index.
+    pub revision: Revision,
+    /// The request that it came from, if any.
+    pub request_id: Option<RequestId>,
+    /// What was decided, for entries that carry a command.
+    pub answer: Option<Answer>,
+    /// What it changed, in order.
+    pub changes: Vec<Change>,
+    /// Wall time of the leader that proposed it; for display only.
+    pub wall_time_ms: u64,
+}
+
+/// Entries applied in one turn of the loop, in log order.
+#[derive(Clone, Debug)]
+pub struct AppliedBatch {
+    /// The entries; never empty.
+    pub items: Vec<AppliedItem>,
+    /// Whether this node led when it applied them: the leader publishes events.
+    pub is_leader: bool,
+}
+
+/// A request to the loop.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Decide a command.
+    Submit {
+        /// The command.
+        proposal: Proposal,
+        /// Reading of the monotonic clock after which nobody waits.
+        deadline_ms: u64,
+        /// Where the end goes.
+        reply: oneshot::Sender<Submitted>,
+    },
+    /// Confirm that the view is as new as this moment.
+    Read {
+        /// As above.
+        deadline_ms: u64,
+        /// As above.
+        reply: oneshot::Sender<Result<(), ReadError>>,
+    },
+    /// Hand leadership over.
+    Transfer {
+        /// To whom; `None` lets the leader choose.
+        to: Option<NodeId>,
+        /// As above.
+        deadline_ms: u64,
+        /// As above.
+        reply: oneshot::Sender<Result<NodeId, AdminError>>,
+    },
+    /// Put a snapshot of the state as applied now on disk.
+    Snapshot {
+        /// As above.
+        reply: oneshot::Sender<Result<SnapshotTaken, AdminError>>,
+    },
+    /// Stop taking commands in; end the loop once the waiting are answered.
+    Drain {
+        /// As above: the loop ends then at the latest.
+        deadline_ms: u64,
+        /// Told when the loop has ended.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// A cheap handle on the consensus loop of this node.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) applied: broadcast::Sender<Arc<AppliedBatch>>,
+    pub(super) clock: MonotonicClock,
+}
+
+impl Handle {
+    /// Submits a command and waits for its end, at most until `deadline`.
+    ///
+    /// The proposal is relayed to the leader where this node does not lead, again
+    /// with the same request id whenever the leader changes. Dropping the future
+    /// does not take the command back.
+    pub async fn submit(&self, proposal: Proposal, deadline: Instant) -> Submitted {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Submit {
+            proposal,
+            deadline_ms: self.clock.at_ms(deadline),
+            reply,
+        };
+        match self.requests.try_send(request) {
+            Ok(()) => answer.await.unwrap_or(Submitted::Unknown),
+            Err(mpsc::error::TrySendError::Full(_)) => Submitted::Busy {
+                why: "the queue of commands on this agent is full",
+            },
+            Err(mpsc::error::TrySendError::Closed(_)) => Submitted::Stopping,
+        }
+    }
+
+    /// Waits until the view holds everything that was committed before this call,
+    /// and returns it.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; the view may still be read with [`Handle::view`], as stale.
+    pub async fn linearizable(&self, deadline: Instant) -> Result<Arc<View>, ReadError> {
+        let (reply, done) = oneshot::channel();
+        let request = Request::Read {
+            deadline_ms: self.clock.at_ms(deadline),
+            reply,
+        };
+        self.requests
+            .try_send(request)
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => ReadError::Busy,
+                mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
+            })?;
+        done.await.unwrap_or(Err(ReadError::Stopping))?;
+        Ok(self.view())
+    }
+
+    /// The newest view on this node; it may be older than what the site has committed.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Follows the view; intermediate views may be skipped.
+    #[must_use]
+    pub fn watch_view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Follows applied entries from now on. A receiver that lags is told so and has to
+    /// close its gap from a view (`FleetState::changes_since`).
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<AppliedBatch>> {
+        self.applied.subscribe()
+    }
+
+    /// Hands leadership to `to`, or to the most caught-up voter.
+    ///
+    /// # Errors
+    /// [`AdminError::NotLeader`] names the leader to ask instead.
+    pub async fn transfer_leader(
+        &self,
+        to: Option<NodeId>,
+        deadline: Instant,
+    ) -> Result<NodeId, AdminError> {
+        let (reply, done) = oneshot::channel();
+        let deadline_ms = self.clock.at_ms(deadline);
+        let request = Request::Transfer {
+            to,
+            deadline_ms,
+            reply,
+        };
+        self.ask(request, done, deadline).await
+    }
+
+    /// Writes a snapshot of the state as applied on this node.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn take_snapshot(&self, deadline: Instant) -> Result<SnapshotTaken, AdminError> {
+        let (reply, done) = oneshot::channel();
+        self.ask(Request::Snapshot { reply }, done, deadline).await
+    }
+
+    /// Stops intake and ends the loop once the waiting are answered, at most at `deadline`.
+    pub async fn drain(&self, deadline: Instant) {
+        let (reply, done) = oneshot::channel();
+        let deadline_ms = self.clock.at_ms(deadline);
+        let request = Request::Drain { deadline_ms, reply };
+        if self.requests.send(request).await.is_ok() {
+            // The bound is the deadline; an error means that the loop has ended already.
+            let _ended = tokio::time::timeout_at(deadline, done).await;
+        }
+    }
+
+    /// The node's monotonic clock, in which views and deadlines are counted.
+    #[must_use]
+    pub fn clock(&self) -> MonotonicClock {
+        self.clock
+    }
+
+    async fn ask<T>(
+        &self,
+        request: Request,
+        done: oneshot::Receiver<Result<T, AdminError>>,
+        deadline: Instant,
+    ) -> Result<T, AdminError> {
+        if self.requests.send(request).await.is_err() {
+            return Err(AdminError::Stopping);
+        }
+        match tokio::time::timeout_at(deadline, done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(AdminError::Stopping),
+            Err(_) => Err(AdminError::Deadline),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The task that owns the replica, and the handle that everything else holds.
+//!
+//! One thread runs the loop (`loop.rs`): it receives frames, proposals, read
+//! barriers and ticks over bounded channels, steps the replica of `fleet-consensus`,
+//! and carries its effects out. Nobody else touches the replica; readers take a
+//! [`View`](fleet_consensus::View), writers call [`Handle::submit`].
+//!
+//! The loop never waits for the network. It does wait for the disk: an answer is
+//! worth nothing before the entry behind it is durable.
+
+mod clock;
+mod handle;
+
+pub use clock::MonotonicClock;
+pub use handle::{
+    AdminError, AppliedBatch, AppliedItem, Handle, ReadError, SnapshotTaken, Submitted,
+};

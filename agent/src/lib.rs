@@ -1,0 +1,3 @@
+//! The agent of one gateway, as a library so that its parts can be tested; `main.rs` only starts it.
+
+pub mod consensus;
