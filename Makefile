@@ -1,0 +1,61 @@
+# What one does with this repository. `make` alone lists it.
+#
+# A fresh machine needs Rust (with clippy, rustfmt and cargo-nextest), a C
+# compiler, make, and python3 with pip; everything else is fetched into .tools/
+# and target/, which git ignores.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-all verify fix bench nats fmt-check clippy docs clean-tools
+
+CARGO ?= cargo
+FETCH := deploy/nats/fetch-nats-server.py
+# Set only for commands that need it, so that `make help` fetches nothing.
+WITH_NATS = FLOTILLA_NATS_SERVER="$$($(FETCH))"
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: nats ## fetch, build, and a tour of a local site of three agents, with what it measured
+	$(CARGO) build --release --bins
+	$(WITH_NATS) python3 deploy/demo/tour.py --bin-dir target/release
+
+build: ## build the programs, unoptimised
+	$(CARGO) build --workspace --bins
+
+test: nats ## every test that fits in fifteen minutes on two cores
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --quiet --workspace --doc
+	$(WITH_NATS) $(CARGO) nextest run --workspace
+
+test-all: nats ## also the tests that take minutes each
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --quiet --workspace --doc
+	$(WITH_NATS) $(CARGO) nextest run --workspace --profile all --run-ignored all
+
+verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+fix: ## format, and let clippy repair what it can
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged -- -D warnings
+	$(CARGO) fmt --all
+
+bench: nats ## writes per second and the longest gap on a local site, as JSON
+	$(CARGO) build --release --bins
+	$(WITH_NATS) deploy/demo/bench.sh target/release
+
+nats: ## fetch the nats-server that tests and the demo use
+	@$(FETCH) --quiet
+
+clean-tools: ## forget the fetched nats-server
+	rm -rf .tools
