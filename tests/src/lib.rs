@@ -1,1 +1,37 @@
-//! Being built.
+//! Real parts for tests: a nats-server, agents, the command line, a bare client.
+//!
+//! A scenario under `tests/tests/` starts the programs that users start, breaks
+//! something, and looks at what a user would see. Nothing of Flotilla's own code is
+//! linked here, so that a mistake in a shared encoder cannot hide itself: subjects,
+//! headers and replies are spelled as `docs/protocol.md` spells them.
+//!
+//! - [`nats_server::NatsServer`]: a real server on a free port, which can be paused,
+//!   killed and started again on the same port.
+//! - [`site::Site`]: agents as processes, made with `init` and `join` like real ones.
+//! - [`bare::BareClient`]: NATS requests without our client.
+//! - [`cli::Cli`]: the `flotilla` command.
+//! - [`load`]: many writers at once, and what was promised to each of them.
+//! - [`wait`]: the only place that lets time pass, always towards a deadline.
+//!
+//! Everything that is started is stopped on drop, by its own process id. The folder
+//! of a failed test stays, with each process's output, and its path is printed.
+//! Without a nats-server or without the built programs a test fails and says what to
+//! do; it never passes by not running.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failure of the harness is the failure of its test, with the reason as text"
+)]
+
+pub mod agent;
+pub mod bare;
+pub mod cli;
+pub mod load;
+pub mod nats_server;
+pub mod process;
+pub mod programs;
+pub mod site;
+pub mod status;
+pub mod wait;
+pub mod workplace;

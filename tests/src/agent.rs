@@ -1,0 +1,166 @@
+//! One agent: a data directory, and sometimes a process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cli::{self, Finished};
+use crate::process::Process;
+use crate::programs;
+
+/// Longest time that a drain may take, and a little.
+pub const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A node of a site, on its own data directory.
+#[derive(Debug)]
+pub struct Agent {
+    /// The name it joined with.
+    pub name: String,
+    data_dir: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// Prepares the folder and the configuration; starts nothing.
+    ///
+    /// `config` is TOML; the NATS address stands in it, so that every way of starting
+    /// the agent finds it.
+    pub fn prepare(workplace: &Path, name: &str, config: &str) -> Self {
+        let path = workplace.join(format!("{name}.toml"));
+        std::fs::write(&path, config).expect("the workplace is writable");
+        Self {
+            name: name.to_owned(),
+            data_dir: workplace.join(name),
+            config: path,
+            log: workplace.join(format!("{name}.log")),
+            process: None,
+        }
+    }
+
+    /// Where its log, snapshots and keys are.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// A command of the agent's program with this agent's directory and configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::agent());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("FLOTILLA_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(arguments);
+        command
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .arg("--config")
+            .arg(&self.config);
+        command
+    }
+
+    /// Runs a command of the agent's program to its end.
+    pub fn run_once(&self, arguments: &[&str]) -> Finished {
+        cli::run(self.command(arguments), "")
+    }
+
+    /// Makes a site of which this is the first node; gives the join token.
+    pub fn init(&self, site: &str, voters: u8) -> String {
+        let voters = voters.to_string();
+        let arguments = [
+            "init", "--site", site, "--name", &self.name, "--voters", &voters,
+        ];
+        self.run_once(&arguments)
+            .expect_code(0)
+            .stdout
+            .trim()
+            .to_owned()
+    }
+
+    /// Starts the agent on its directory.
+    pub fn start(&mut self) {
+        let command = self.command(&["run"]);
+        self.launch(command);
+    }
+
+    /// Starts the agent on an empty directory with a join token; it stays running.
+    pub fn join(&mut self, token: &str) {
+        let name = self.name.clone();
+        let command = self.command(&["join", token, "--name", &name]);
+        self.launch(command);
+    }
+
+    fn launch(&mut self, mut command: Command) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        self.process = Some(Process::start(&self.name, &mut command, &self.log));
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// If it was stopped.
+    pub fn process(&mut self) -> &mut Process {
+        let name = &self.name;
+        self.process
+            .as_mut()
+            .unwrap_or_else(|| panic!("{name} is not running"))
+    }
+
+    /// Whether it was started and not stopped by the test.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM; it must drain and exit with 0.
+    ///
+    /// # Panics
+    /// If it does not, or takes longer than [`STOP_LIMIT`].
+    pub async fn stop(&mut self) {
+        let mut process = self
+            .process
+            .take()
+            .expect("only a running agent is stopped");
+        let status = process.terminate(STOP_LIMIT).await;
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "{} after SIGTERM: {}",
+            self.name,
+            process.output()
+        );
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self) {
+        self.process().pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.process().resume();
+    }
+
+    /// Removes everything it has on disk.
+    pub fn wipe(&mut self) {
+        assert!(
+            self.process.is_none(),
+            "{} must be stopped before it is wiped",
+            self.name
+        );
+        std::fs::remove_dir_all(&self.data_dir).expect("the data directory can be removed");
+    }
+
+    /// Everything it has logged, over all its starts.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}

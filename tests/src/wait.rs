@@ -1,0 +1,89 @@
+//! Waiting for a condition, with a deadline. No test sleeps for a fixed time.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// Looks at `condition` until it gives a value, and returns that.
+///
+/// # Panics
+/// If it gives none within `limit`; the message names `what`.
+pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut condition: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        // The condition itself may hang, for example on a paused process.
+        let left = limit.saturating_sub(begun.elapsed()).max(POLL);
+        if let Ok(Some(value)) = tokio::time::timeout(left, condition()).await {
+            return value;
+        }
+        assert!(
+            begun.elapsed() < limit,
+            "waited {limit:?} in vain until {what}"
+        );
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// As [`until`], for a condition that is only true or false.
+///
+/// # Panics
+/// If it is not true within `limit`.
+pub async fn until_true<F, Fut>(what: &str, limit: Duration, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    until(what, limit, || {
+        let looked = condition();
+        async { looked.await.then_some(()) }
+    })
+    .await;
+}
+
+/// Checks that `condition` stays true for as long as `span`.
+///
+/// # Panics
+/// At the first look that finds it false.
+pub async fn stays_true<F, Fut>(what: &str, span: Duration, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let begun = Instant::now();
+    while begun.elapsed() < span {
+        assert!(
+            condition().await,
+            "after {:?} no longer true: {what}",
+            begun.elapsed()
+        );
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// As [`until`], for threads without a runtime.
+///
+/// # Panics
+/// If it gives no value within `limit`.
+pub fn until_blocking<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(
+            begun.elapsed() < limit,
+            "waited {limit:?} in vain until {what}"
+        );
+        std::thread::sleep(POLL);
+    }
+}
