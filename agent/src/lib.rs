@@ -1,3 +1,7 @@
 //! The agent of one gateway, as a library so that its parts can be tested; `main.rs` only starts it.
 
+pub mod config;
 pub mod consensus;
+pub mod logging;
+pub mod metrics;
+pub mod nats;

@@ -1,0 +1,451 @@
+//! From settings to the typed configuration, and what must hold between keys.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use fleet_state::{NodeName, SiteName};
+
+use super::error::{ConfigError, Origin};
+use super::layers::Settings;
+use super::secrets::{self, Secret};
+use super::values::{self, Value};
+
+/// The whole configuration of an agent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Section `[site]`.
+    pub site: SiteConfig,
+    /// Section `[node]`.
+    pub node: NodeConfig,
+    /// Section `[nats]`.
+    pub nats: NatsConfig,
+    /// Section `[raft]`.
+    pub raft: RaftConfig,
+    /// Section `[http]`.
+    pub http: HttpConfig,
+    /// Section `[log]`.
+    pub log: LogConfig,
+}
+
+/// Section `[site]`.
+#[derive(Debug, Clone)]
+pub struct SiteConfig {
+    /// The site this agent expects to belong to; the data directory is the authority.
+    pub name: Option<SiteName>,
+}
+
+/// Section `[node]`.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The name to join with.
+    pub name: Option<NodeName>,
+    /// Where the node keeps its files.
+    pub data_dir: PathBuf,
+}
+
+/// Section `[nats]`, before contexts and secret files are read (`crate::nats` does that).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsConfig {
+    /// Server URLs, as written; checked when the connection is prepared.
+    pub urls: Vec<String>,
+    /// Whether `urls` is the built-in default, which a context may replace.
+    pub urls_are_default: bool,
+    /// A context of the `nats` CLI.
+    pub context: Option<String>,
+    /// How to prove who we are.
+    pub auth: NatsAuth,
+    /// TLS files.
+    pub tls: TlsConfig,
+    /// Accept a plaintext or unauthenticated server off the loopback.
+    pub allow_insecure: bool,
+}
+
+/// How the agent proves to the NATS server who it is; one way at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatsAuth {
+    /// Not at all, or by what a URL, a context or a client certificate says.
+    None,
+    /// User and password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// User, and a file with the password.
+    PasswordFile {
+        /// The user.
+        user: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file with a token.
+    TokenFile(PathBuf),
+    /// A file with an NKey seed.
+    NkeyFile(PathBuf),
+    /// A credentials file.
+    CredsFile(PathBuf),
+}
+
+/// Section `[nats.tls]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates that vouch for the server.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// TLS before the server's greeting.
+    pub first: bool,
+}
+
+/// Section `[raft]`; what each means stands in the table of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaftConfig {
+    /// Length of a tick in milliseconds.
+    pub tick_ms: u64,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: u32,
+    /// Shortest election timeout in ticks.
+    pub election_ticks_min: u32,
+    /// Longest election timeout in ticks.
+    pub election_ticks_max: u32,
+    /// A snapshot after so many entries.
+    pub snapshot_every_entries: u64,
+    /// A snapshot after so many bytes of log.
+    pub snapshot_every_bytes: u64,
+}
+
+/// Section `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address to listen on; `None` when switched off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// A level or directives per module, checked.
+    pub level: String,
+}
+
+/// Builds and checks the typed configuration.
+pub(super) fn build(settings: &Settings) -> Result<Config, ConfigError> {
+    let reader = Reader { settings };
+    Ok(Config {
+        site: SiteConfig {
+            name: reader.parsed("site.name")?,
+        },
+        node: NodeConfig {
+            name: reader.parsed("node.name")?,
+            data_dir: reader.path("node.data_dir").unwrap_or_default(),
+        },
+        nats: nats(&reader)?,
+        raft: raft(&reader)?,
+        http: http(&reader)?,
+        log: log(&reader)?,
+    })
+}
+
+/// Typed access to the settings; the kinds were checked when they were put.
+struct Reader<'a> {
+    settings: &'a Settings,
+}
+
+impl Reader<'_> {
+    fn origin(&self, name: &str) -> Option<Origin> {
+        self.settings.get(name).map(|(_, origin)| origin.clone())
+    }
+
+    fn refuse(&self, name: &str, what: impl Into<String>, fix: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.origin(name), name, what, fix)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        match self.settings.get(name)? {
+            (Value::Text(text), _) => Some(text.clone()),
+            (Value::List(_) | Value::Bool(_) | Value::Number(_), _) => None,
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        match self.settings.get(name) {
+            Some((Value::List(items), _)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.settings.get(name), Some((Value::Bool(true), _)))
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        match self.settings.get(name) {
+            Some((Value::Number(number), _)) => *number,
+            _ => 0,
+        }
+    }
+
+    /// A tick count; the table of keys bounds it far below `u32::MAX`.
+    fn ticks(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).unwrap_or(u32::MAX)
+    }
+
+    fn parsed<T>(&self, name: &str) -> Result<Option<T>, ConfigError>
+    where
+        T: std::str::FromStr,
+        T::Err: std::fmt::Display,
+    {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|error: T::Err| {
+            self.refuse(name, error.to_string(), "use 1 to 32 of a-z, 0-9, _ and -")
+        })
+    }
+}
+
+/// The ways of proving who we are; at most one may be set.
+const AUTH_KEYS: [&str; 4] = [
+    "nats.user",
+    "nats.token_file",
+    "nats.nkey_file",
+    "nats.creds_file",
+];
+
+fn nats(reader: &Reader<'_>) -> Result<NatsConfig, ConfigError> {
+    let mut set = AUTH_KEYS.iter().filter(|name| reader.text(name).is_some());
+    if let (Some(first), Some(second)) = (set.next(), set.next()) {
+        return Err(reader.refuse(
+            second,
+            format!("{first} is set too, and only one way to authenticate can be used"),
+            "keep one of them",
+        ));
+    }
+    for name in ["nats.password", "nats.password_file"] {
+        if reader.text(name).is_some() && reader.text("nats.user").is_none() {
+            return Err(reader.refuse(name, "nats.user is not set", "set nats.user as well"));
+        }
+    }
+    exposed_password(reader)?;
+    let auth = auth(reader)?;
+    let urls_are_default = reader.origin("nats.urls") == Some(Origin::Default);
+    Ok(NatsConfig {
+        urls: reader.list("nats.urls"),
+        urls_are_default,
+        context: reader.text("nats.context"),
+        auth,
+        tls: tls(reader)?,
+        allow_insecure: reader.flag("nats.allow_insecure"),
+    })
+}
+
+fn auth(reader: &Reader<'_>) -> Result<NatsAuth, ConfigError> {
+    if let Some(user) = reader.text("nats.user") {
+        return match (
+            reader.text("nats.password"),
+            reader.path("nats.password_file"),
+        ) {
+            (Some(password), None) => Ok(NatsAuth::Password {
+                user,
+                password: Secret::new(password),
+            }),
+            (None, Some(path)) => {
+                secret_file(reader, "nats.password_file", &path)?;
+                Ok(NatsAuth::PasswordFile { user, path })
+            }
+            (Some(_), Some(_)) => Err(reader.refuse(
+                "nats.password_file",
+                "nats.password is set too",
+                "keep one of them, better the file",
+            )),
+            (None, None) => Err(reader.refuse(
+                "nats.user",
+                "there is no password for it",
+                "set nats.password_file as well",
+            )),
+        };
+    }
+    type Make = fn(PathBuf) -> NatsAuth;
+    let files: [(&str, Make); 3] = [
+        ("nats.token_file", NatsAuth::TokenFile),
+        ("nats.nkey_file", NatsAuth::NkeyFile),
+        ("nats.creds_file", NatsAuth::CredsFile),
+    ];
+    for (name, make) in files {
+        if let Some(path) = reader.path(name) {
+            secret_file(reader, name, &path)?;
+            return Ok(make(path));
+        }
+    }
+    Ok(NatsAuth::None)
+}
+
+fn secret_file(reader: &Reader<'_>, name: &str, path: &std::path::Path) -> Result<(), ConfigError> {
+    secrets::check_file(path).map_err(|error| split(reader, name, &error))
+}
+
+/// A secret file's message already ends in what to do, behind its last semicolon.
+fn split(reader: &Reader<'_>, name: &str, error: &secrets::SecretFileError) -> ConfigError {
+    let message = error.to_string();
+    let (what, fix) = message
+        .rsplit_once("; ")
+        .unwrap_or((&message, "check the file"));
+    reader.refuse(name, what, fix)
+}
+
+/// A password in the configuration file makes that file a secret file.
+fn exposed_password(reader: &Reader<'_>) -> Result<(), ConfigError> {
+    match reader.origin("nats.password") {
+        Some(Origin::File { path, .. }) => {
+            secrets::check_file(&path).map_err(|error| split(reader, "nats.password", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn tls(reader: &Reader<'_>) -> Result<TlsConfig, ConfigError> {
+    for name in ["nats.tls.ca", "nats.tls.cert"] {
+        if let Some(path) = reader.path(name)
+            && !path.is_file()
+        {
+            let what = format!("{} is not a file that can be read", path.display());
+            return Err(reader.refuse(name, what, "check the path and its permissions"));
+        }
+    }
+    let client = match (reader.path("nats.tls.cert"), reader.path("nats.tls.key")) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => {
+            secret_file(reader, "nats.tls.key", &key)?;
+            Some((cert, key))
+        }
+        (Some(_), None) => {
+            return Err(reader.refuse("nats.tls.cert", "its key is missing", "set nats.tls.key"));
+        }
+        (None, Some(_)) => {
+            return Err(reader.refuse(
+                "nats.tls.key",
+                "its certificate is missing",
+                "set nats.tls.cert",
+            ));
+        }
+    };
+    Ok(TlsConfig {
+        ca: reader.path("nats.tls.ca"),
+        client,
+        first: reader.flag("nats.tls.first"),
+    })
+}
+
+/// Heartbeats that must fit into the shortest election timeout.
+const HEARTBEATS_PER_ELECTION_MIN: u32 = 3;
+
+fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
+    let config = RaftConfig {
+        tick_ms: reader.number("raft.tick_ms"),
+        heartbeat_ticks: reader.ticks("raft.heartbeat_ticks"),
+        election_ticks_min: reader.ticks("raft.election_ticks_min"),
+        election_ticks_max: reader.ticks("raft.election_ticks_max"),
+        snapshot_every_entries: reader.number("raft.snapshot_every_entries"),
+        snapshot_every_bytes: reader.number("raft.snapshot_every_bytes"),
+    };
+    // A follower must miss several heartbeats before it may doubt the leader.
+    if config
+        .heartbeat_ticks
+        .saturating_mul(HEARTBEATS_PER_ELECTION_MIN)
+        > config.election_ticks_min
+    {
+        return Err(reader.refuse(
+            blamed(reader, "raft.heartbeat_ticks", "raft.election_ticks_min"),
+            format!(
+                "a heartbeat every {} ticks is too slow for an election timeout of {} ticks",
+                config.heartbeat_ticks, config.election_ticks_min
+            ),
+            "make raft.election_ticks_min at least three times raft.heartbeat_ticks",
+        ));
+    }
+    if config.election_ticks_max <= config.election_ticks_min {
+        return Err(reader.refuse(
+            blamed(reader, "raft.election_ticks_max", "raft.election_ticks_min"),
+            format!(
+                "the longest election timeout ({}) is not above the shortest ({})",
+                config.election_ticks_max, config.election_ticks_min
+            ),
+            "make raft.election_ticks_max greater, best three times raft.election_ticks_min",
+        ));
+    }
+    Ok(config)
+}
+
+/// Of two keys that contradict each other, the one that somebody has set.
+fn blamed<'a>(reader: &Reader<'_>, first: &'a str, second: &'a str) -> &'a str {
+    if reader.origin(first) == Some(Origin::Default) {
+        second
+    } else {
+        first
+    }
+}
+
+fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {
+    let text = reader.text("http.listen").unwrap_or_default();
+    if text == "off" {
+        return Ok(HttpConfig { listen: None });
+    }
+    let fix = "write an address and a port such as \"127.0.0.1:8222\", or \"off\"";
+    // Only literal addresses and localhost: a name that resolves elsewhere tomorrow would move
+    // an unauthenticated listener.
+    let address = match text.strip_prefix("localhost:") {
+        Some(_) => text
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next()),
+        None => text.parse().ok(),
+    };
+    let Some(address) = address else {
+        let what = format!("{} is not an address", values::quoted(&text));
+        return Err(reader.refuse("http.listen", what, fix));
+    };
+    if !address.ip().is_loopback() && !reader.flag("http.allow_remote") {
+        return Err(reader.refuse(
+            "http.listen",
+            format!(
+                "{address} can be reached from other machines, and nobody is asked who they are"
+            ),
+            "use 127.0.0.1, or set http.allow_remote = true",
+        ));
+    }
+    Ok(HttpConfig {
+        listen: Some(address),
+    })
+}
+
+fn log(reader: &Reader<'_>) -> Result<LogConfig, ConfigError> {
+    let level = reader.text("log.level").unwrap_or_default();
+    crate::logging::check_level(&level).map_err(|what| {
+        reader.refuse(
+            "log.level",
+            what,
+            "write error, warn, info, debug, trace or off",
+        )
+    })?;
+    let format = match reader.text("log.format").as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    Ok(LogConfig { format, level })
+}

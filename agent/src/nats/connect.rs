@@ -1,0 +1,246 @@
+//! Opening a connection and following its state.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
+
+use super::prepare::{Prepared, Proof};
+
+/// How often the server is pinged; two missed answers end the connection.
+const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// How long one attempt to connect may take, TLS and login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Wait before the second attempt; the first is made at once.
+const RETRY_DELAY_MS: u64 = 100;
+/// By how much the wait grows with each attempt, and where that ends.
+const RETRY_GROWTH_MS: u64 = 20;
+const RETRY_DELAY_MS_MAX: u64 = 400;
+/// The wait is spread by up to so many milliseconds, so that agents don't come in step.
+const RETRY_SPREAD_MS: u64 = 50;
+/// The same complaint is logged again after this time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a connection is for.
+#[derive(Debug, Clone)]
+pub struct ConnectionPlan {
+    /// Shown by the server's monitoring: `flotilla home gateway-1 control`.
+    pub name: String,
+    /// Word in logs and metrics: `control` or `raft`.
+    pub purpose: &'static str,
+    /// Messages held per subscription until they are read; beyond it new ones are dropped.
+    pub subscription_capacity: usize,
+    /// Publications held until they are written; beyond it `publish` waits.
+    pub publish_capacity: usize,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not connected since the start, or not any more.
+    Disconnected,
+    /// Connected as far as the client knows.
+    Connected,
+    /// The server has announced that it is going away.
+    LameDuck,
+}
+
+impl LinkState {
+    /// The word used in status output and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connected => "connected",
+            Self::LameDuck => "lame_duck",
+        }
+    }
+}
+
+/// Why a connection couldn't be set up. A server that doesn't answer is no such reason.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The credentials file can't be used.
+    #[error("nats.creds_file: it does not hold a usable JWT and seed ({0}); download it again")]
+    Credentials(String),
+    /// The client refused its settings.
+    #[error("the connection to NATS can't be set up: {0}; check [nats] in the configuration")]
+    Setup(String),
+}
+
+/// A client and its state.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The client; it reconnects by itself for ever.
+    pub client: Client,
+    /// Its state as told by its events; a hint, not a promise of delivery.
+    pub state: watch::Receiver<LinkState>,
+}
+
+impl Prepared {
+    /// Opens a connection in the background and returns at once.
+    ///
+    /// # Errors
+    /// When the settings can't be used at all; an unreachable server is tried for ever.
+    pub async fn connect(&self, plan: &ConnectionPlan) -> Result<Connection, ConnectError> {
+        let (sender, state) = watch::channel(LinkState::Disconnected);
+        let follower = Follower::new(plan.purpose, sender);
+        let mut options = self.options(plan)?;
+        options = options.event_callback(move |event| {
+            follower.on_event(&event);
+            std::future::ready(())
+        });
+        let client = options
+            .connect(self.servers.as_slice())
+            .await
+            .map_err(|error| ConnectError::Setup(error.to_string()))?;
+        Ok(Connection { client, state })
+    }
+
+    fn options(&self, plan: &ConnectionPlan) -> Result<ConnectOptions, ConnectError> {
+        let mut options = ConnectOptions::new()
+            .name(&plan.name)
+            .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(None)
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempt| retry_delay(attempt, std::process::id()))
+            .subscription_capacity(plan.subscription_capacity)
+            .client_capacity(plan.publish_capacity)
+            .require_tls(self.require_tls);
+        if self.ignore_discovered {
+            options = options.ignore_discovered_servers();
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
+        if let Some(ca) = &self.tls.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let Some((cert, key)) = &self.tls.client {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        if self.tls.first {
+            options = options.tls_first();
+        }
+        Ok(match &self.proof {
+            Proof::None => options,
+            Proof::Password { user, password } => {
+                options.user_and_password(user.clone(), password.reveal().to_owned())
+            }
+            Proof::Token(token) => options.token(token.reveal().to_owned()),
+            Proof::Nkey(seed) => options.nkey(seed.reveal().to_owned()),
+            Proof::Credentials(text) => options
+                .credentials(text.reveal())
+                .map_err(|error| ConnectError::Credentials(error.to_string()))?,
+        })
+    }
+}
+
+/// The wait before an attempt; `attempt` counts from 1 since the last success.
+fn retry_delay(attempt: usize, seed: u32) -> Duration {
+    if attempt <= 1 {
+        return Duration::ZERO;
+    }
+    let attempt = u64::try_from(attempt).unwrap_or(u64::MAX);
+    let grown = RETRY_DELAY_MS.saturating_add(RETRY_GROWTH_MS.saturating_mul(attempt - 2));
+    // Any function of process and attempt will do that differs between agents.
+    let spread = attempt.wrapping_mul(31).wrapping_add(u64::from(seed)) % RETRY_SPREAD_MS;
+    Duration::from_millis(grown.min(RETRY_DELAY_MS_MAX) + spread)
+}
+
+/// Turns events of the client into a state and into log lines, without flooding the log.
+struct Follower {
+    purpose: &'static str,
+    state: watch::Sender<LinkState>,
+    last: Mutex<Option<(String, Instant)>>,
+}
+
+impl Follower {
+    fn new(purpose: &'static str, state: watch::Sender<LinkState>) -> Arc<Self> {
+        Arc::new(Self {
+            purpose,
+            state,
+            last: Mutex::new(None),
+        })
+    }
+
+    fn on_event(&self, event: &Event) {
+        let connection = self.purpose;
+        match event {
+            Event::Connected => {
+                tracing::info!(connection, "connected to NATS");
+                self.state.send_replace(LinkState::Connected);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            Event::Disconnected | Event::Closed => {
+                tracing::warn!(connection, "disconnected from NATS; trying again");
+                self.state.send_replace(LinkState::Disconnected);
+            }
+            Event::LameDuckMode => {
+                tracing::warn!(connection, "the NATS server is about to go away");
+                self.state.send_replace(LinkState::LameDuck);
+            }
+            Event::Draining => tracing::debug!(connection, "draining"),
+            Event::SlowConsumer(subscription) => {
+                self.complain(&format!(
+                    "messages were dropped, subscription {subscription} is full"
+                ));
+            }
+            Event::ServerError(error) => self.complain(&error.to_string()),
+            Event::ClientError(error) => self.complain(&error.to_string()),
+        }
+    }
+
+    /// Each attempt to reconnect fails in the same way: say it once in a while.
+    fn complain(&self, text: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            matches!(&*last, Some((said, at)) if said == text && at.elapsed() < COMPLAINT_INTERVAL);
+        if !known {
+            tracing::warn!(
+                connection = self.purpose,
+                reason = text,
+                "NATS reports a problem"
+            );
+            *last = Some((text.to_owned(), Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_attempt_is_immediate_and_the_later_ones_are_bounded() {
+        assert_eq!(retry_delay(0, 7), Duration::ZERO);
+        assert_eq!(retry_delay(1, 7), Duration::ZERO);
+        for attempt in [2, 3, 20, 1_000_000, usize::MAX] {
+            let delay = retry_delay(attempt, 7);
+            assert!(delay >= Duration::from_millis(RETRY_DELAY_MS), "{attempt}");
+            assert!(
+                delay < Duration::from_millis(RETRY_DELAY_MS_MAX + RETRY_SPREAD_MS),
+                "{attempt}"
+            );
+        }
+        assert_ne!(retry_delay(5, 1), retry_delay(5, 2));
+    }
+
+    #[test]
+    fn events_become_states() {
+        let (sender, state) = watch::channel(LinkState::Disconnected);
+        let follower = Follower::new("test", sender);
+        for (event, want) in [
+            (Event::Connected, LinkState::Connected),
+            (Event::SlowConsumer(3), LinkState::Connected),
+            (Event::LameDuckMode, LinkState::LameDuck),
+            (Event::Disconnected, LinkState::Disconnected),
+        ] {
+            follower.on_event(&event);
+            assert_eq!(*state.borrow(), want);
+        }
+    }
+}
