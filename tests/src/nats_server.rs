@@ -15,6 +15,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 pub struct NatsServer {
     folder: PathBuf,
     config: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     port: u16,
     process: Option<Process>,
 }
@@ -22,32 +23,42 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a server without a configuration: no users, 1 MiB payloads.
     pub fn start(workplace: &Path) -> Self {
-        Self::launch(workplace, None)
+        let mut server = Self::prepare(workplace);
+        server.run();
+        server
     }
 
     /// Starts a server with the given configuration text (address and port are ours).
     pub fn start_with(workplace: &Path, config: &str) -> Self {
         let path = workplace.join("nats.conf");
         fs::write(&path, config).expect("the workplace is writable");
-        Self::start_from(workplace, &path)
+        Self::start_with_environment(workplace, &path, &[])
     }
 
-    /// Starts a server from a configuration file (address and port are ours).
-    pub fn start_from(workplace: &Path, config: &Path) -> Self {
-        Self::launch(workplace, Some(config.to_path_buf()))
-    }
-
-    fn launch(workplace: &Path, config: Option<PathBuf>) -> Self {
-        let folder = workplace.join("nats");
-        fs::create_dir_all(&folder).expect("the workplace is writable");
-        let mut server = Self {
-            folder,
-            config,
-            port: 0,
-            process: None,
-        };
+    /// Starts a server from a configuration file (address and port are ours) that takes
+    /// values from these environment variables.
+    pub fn start_with_environment(
+        workplace: &Path,
+        config: &Path,
+        environment: &[(String, String)],
+    ) -> Self {
+        let mut server = Self::prepare(workplace);
+        server.config = Some(config.to_path_buf());
+        server.environment = environment.to_vec();
         server.run();
         server
+    }
+
+    fn prepare(workplace: &Path) -> Self {
+        let folder = workplace.join("nats");
+        fs::create_dir_all(&folder).expect("the workplace is writable");
+        Self {
+            folder,
+            config: None,
+            environment: Vec::new(),
+            port: 0,
+            process: None,
+        }
     }
 
     /// The address for clients, without credentials.
@@ -107,6 +118,7 @@ impl NatsServer {
         if let Some(config) = &self.config {
             command.arg("-c").arg(config);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let log = self.folder.join("nats-server.log");
         let mut process = Process::start("nats-server", &mut command, &log);
         let id = process.id();

@@ -1,0 +1,355 @@
+//! `deploy/nats/`: each user can do its part and no more.
+//!
+//! The server runs with the shipped files, without their TLS section. A responder with
+//! the agents' credentials answers everything, so that what is tested is the server's
+//! permissions alone, subject by subject.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this whole file is a test"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use flotilla_tests::nats_server::NatsServer;
+use flotilla_tests::workplace::Workplace;
+use flotilla_tests::{cli, programs, wait};
+use futures_util::StreamExt as _;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const USERS: [&str; 4] = ["agent", "operator", "reader", "hall2"];
+
+/// Who may publish to what: in the order operator, reader, hall2.
+const REQUESTS: &[(&str, [bool; 3])] = &[
+    (
+        "flotilla.home.control.commands.device.update.hall2.lamp-1",
+        [true, false, true],
+    ),
+    (
+        "flotilla.home.control.commands.device.register.hall2.lamp-1",
+        [true, false, true],
+    ),
+    (
+        "flotilla.home.control.commands.device.update.hall1.lamp-1",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.commands.device.update.hall2",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.commands.param.set.hall2.limit",
+        [true, false, true],
+    ),
+    (
+        "flotilla.home.control.commands.param.set.limit",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.commands.link.register.hall2.plc",
+        [true, false, false],
+    ),
+    ("flotilla.home.control.commands.batch", [true, false, false]),
+    (
+        "flotilla.home.control.query.device.get.hall2.lamp-1",
+        [true, true, true],
+    ),
+    (
+        "flotilla.home.control.query.device.list.hall2",
+        [true, true, true],
+    ),
+    (
+        "flotilla.home.control.query.device.list",
+        [true, true, false],
+    ),
+    (
+        "flotilla.home.control.query.device.get.hall1.lamp-1",
+        [true, true, false],
+    ),
+    ("flotilla.home.control.query.site.get", [true, true, false]),
+    (
+        "flotilla.home.control.query.token.list",
+        [true, false, false],
+    ),
+    ("flotilla.home.control.changes.since.0", [true, true, false]),
+    (
+        "flotilla.home.control.changes.since.0.device.hall2",
+        [true, true, true],
+    ),
+    ("flotilla.home.control.node.n1.status", [true, true, false]),
+    (
+        "flotilla.home.control.node.n1.snapshot",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.admin.token.create",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.admin.member.remove",
+        [true, false, false],
+    ),
+    (
+        "flotilla.home.control.events.device.hall2.lamp-1",
+        [false, false, false],
+    ),
+    ("flotilla.home.raft.1", [false, false, false]),
+    (
+        "flotilla.other.control.query.site.get",
+        [false, false, false],
+    ),
+];
+
+/// Who may listen to what.
+const SUBSCRIPTIONS: &[(&str, [bool; 3])] = &[
+    ("flotilla.home.control.events.>", [true, false, false]),
+    ("flotilla.home.control.events.device.>", [true, true, false]),
+    (
+        "flotilla.home.control.events.device.hall2.>",
+        [true, true, true],
+    ),
+    (
+        "flotilla.home.control.events.device.hall1.>",
+        [true, true, false],
+    ),
+    ("flotilla.home.control.events.token.>", [true, false, false]),
+    ("flotilla.home.control.events.tick", [true, true, true]),
+    ("flotilla.home.control.commands.>", [false, false, false]),
+    ("flotilla.home.raft.>", [false, false, false]),
+    ("_INBOX.>", [false, false, false]),
+    ("_INBOX.agent.>", [false, false, false]),
+    (">", [false, false, false]),
+];
+
+/// The shipped files in the workplace, with an empty TLS section.
+fn shipped(workplace: &Workplace) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats");
+    let to = workplace.join("conf");
+    for folder in ["", "three"] {
+        std::fs::create_dir_all(to.join(folder)).unwrap();
+        for entry in std::fs::read_dir(from.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "conf")
+            {
+                std::fs::copy(&path, to.join(folder).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    std::fs::write(to.join("tls.conf"), "").unwrap();
+    to
+}
+
+fn password(user: &str) -> String {
+    format!("secret-of-{user}")
+}
+
+fn environment() -> Vec<(String, String)> {
+    let name = |user: &str| format!("NATS_{}_PASSWORD", user.to_uppercase());
+    USERS
+        .iter()
+        .map(|user| (name(user), password(user)))
+        .collect()
+}
+
+struct User {
+    client: Client,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl User {
+    async fn connect(url: &str, user: &str) -> Self {
+        let errors: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&errors);
+        let client = ConnectOptions::with_user_and_password(user.to_owned(), password(user))
+            .custom_inbox_prefix(format!("_INBOX.{user}"))
+            .request_timeout(Some(LIMIT))
+            .event_callback(move |event| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    if let Event::ServerError(error) = event {
+                        seen.lock().unwrap().push(error.to_string().to_lowercase());
+                    }
+                }
+            })
+            .connect(url)
+            .await
+            .unwrap();
+        Self { client, errors }
+    }
+
+    /// Waits for the server's word that this user may not use `subject` for `deed`.
+    async fn await_refusal(&self, deed: &str, subject: &str) {
+        let wanted = format!("permissions violation for {deed} to \"{subject}\"").to_lowercase();
+        wait::until_true(
+            &format!("the server refuses {deed} to {subject}"),
+            LIMIT,
+            || async {
+                self.errors
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .any(|error| error.contains(&wanted))
+            },
+        )
+        .await;
+    }
+
+    fn was_refused(&self, subject: &str) -> bool {
+        let quoted = format!("\"{}\"", subject.to_lowercase());
+        self.errors
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|error| error.contains(&quoted))
+    }
+}
+
+/// Answers everything that reaches an agent.
+async fn respond_as_agent(url: &str) -> User {
+    let agent = User::connect(url, "agent").await;
+    let mut requests = agent.client.subscribe("flotilla.home.>").await.unwrap();
+    agent.client.flush().await.unwrap();
+    let client = agent.client.clone();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            if let Some(reply) = request.reply {
+                client.publish(reply, "{}".into()).await.unwrap();
+            }
+        }
+    });
+    agent
+}
+
+fn start(workplace: &Workplace) -> NatsServer {
+    let config = shipped(workplace).join("single.conf");
+    NatsServer::start_with_environment(workplace.path(), &config, &environment())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_user_may_ask_for_its_part_and_no_more() {
+    let workplace = Workplace::new();
+    let server = start(&workplace);
+    let agent = respond_as_agent(&server.url()).await;
+    for (column, name) in ["operator", "reader", "hall2"].iter().enumerate() {
+        let user = User::connect(&server.url(), name).await;
+        for (subject, may) in REQUESTS {
+            if may.get(column) == Some(&true) {
+                let reply = user.client.request(*subject, "".into()).await;
+                assert!(
+                    reply.is_ok(),
+                    "{name} may ask {subject}: {reply:?} {:?}",
+                    user.errors
+                );
+            } else {
+                user.client.publish(*subject, "".into()).await.unwrap();
+                user.await_refusal("publish", subject).await;
+            }
+        }
+    }
+    assert!(
+        agent.errors.lock().unwrap().is_empty(),
+        "{:?}",
+        agent.errors
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_user_may_listen_to_its_part_and_no_more() {
+    let workplace = Workplace::new();
+    let server = start(&workplace);
+    for (column, name) in ["operator", "reader", "hall2"].iter().enumerate() {
+        let user = User::connect(&server.url(), name).await;
+        for (subject, may) in SUBSCRIPTIONS {
+            let _held = user.client.subscribe(*subject).await.unwrap();
+            user.client.flush().await.unwrap();
+            if may.get(column) == Some(&true) {
+                assert!(!user.was_refused(subject), "{name} may listen to {subject}");
+            } else if !is_narrowed(name, subject) {
+                user.await_refusal("subscription", subject).await;
+            }
+        }
+    }
+}
+
+/// The server lets a reader listen to all events and leaves the denied ones out.
+fn is_narrowed(user: &str, subject: &str) -> bool {
+    user == "reader" && subject == "flotilla.home.control.events.>"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_all_events_is_not_told_of_tokens() {
+    let workplace = Workplace::new();
+    let server = start(&workplace);
+    let agent = User::connect(&server.url(), "agent").await;
+    let reader = User::connect(&server.url(), "reader").await;
+    let mut events = reader
+        .client
+        .subscribe("flotilla.home.control.events.>")
+        .await
+        .unwrap();
+    reader.client.flush().await.unwrap();
+    for subject in ["token.0011223344556677", "device.hall2.lamp-1"] {
+        let subject = format!("flotilla.home.control.events.{subject}");
+        agent.client.publish(subject, "".into()).await.unwrap();
+    }
+    let first = tokio::time::timeout(LIMIT, events.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        first.subject.as_str(),
+        "flotilla.home.control.events.device.hall2.lamp-1"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_in_without_a_password() {
+    let workplace = Workplace::new();
+    let server = start(&workplace);
+    assert!(async_nats::connect(server.url()).await.is_err());
+    let wrong = ConnectOptions::with_user_and_password("agent".to_owned(), "guess".to_owned());
+    assert!(wrong.connect(server.url()).await.is_err());
+}
+
+#[test]
+fn every_shipped_configuration_is_valid() {
+    let workplace = Workplace::new();
+    let folder = shipped(&workplace);
+    for file in [
+        "single.conf",
+        "three/a.conf",
+        "three/b.conf",
+        "three/c.conf",
+    ] {
+        let mut command = Command::new(programs::nats_server());
+        command
+            .arg("-t")
+            .arg("-c")
+            .arg(folder.join(file))
+            .envs(environment());
+        cli::run(command, "").expect_code(0);
+    }
+}
+
+#[test]
+fn a_server_without_a_password_set_does_not_start() {
+    let workplace = Workplace::new();
+    let mut command = Command::new(programs::nats_server());
+    command
+        .arg("-t")
+        .arg("-c")
+        .arg(shipped(&workplace).join("single.conf"));
+    command.envs(environment().into_iter().skip(1));
+    let done = cli::run(command, "").expect_code(1);
+    assert!(
+        done.stderr.contains("NATS_AGENT_PASSWORD"),
+        "{}",
+        done.stderr
+    );
+}
