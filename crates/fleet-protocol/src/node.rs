@@ -1,0 +1,124 @@
+//! What one node is asked about itself, and what it says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Failure, NodeVerb, command, fields::Fields, limits::SNAPSHOT_CHUNK_BYTES_MAX};
+
+/// Reply header of a snapshot chunk: the snapshot's index.
+pub const SNAPSHOT_INDEX_HEADER: &str = "Flotilla-Snapshot-Index";
+/// Reply header of a snapshot chunk: where in the file it begins.
+pub const SNAPSHOT_OFFSET_HEADER: &str = "Flotilla-Snapshot-Offset";
+/// Reply header of a snapshot chunk: the whole file's size.
+pub const SNAPSHOT_SIZE_HEADER: &str = "Flotilla-Snapshot-Size";
+
+/// A question to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeRequest {
+    /// How it is; answered with a [`NodeStatus`].
+    Status,
+    /// A piece of a snapshot; answered with its raw bytes and the three snapshot headers.
+    SnapshotChunk {
+        /// Which snapshot.
+        index: u64,
+        /// Where the piece begins.
+        offset: u64,
+        /// How long it may be; the node may send less, and sends nothing at the end of the file.
+        length: u32,
+    },
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Its node id.
+    pub node: u64,
+    /// The site.
+    pub site: String,
+    /// The site's uid; another uid under the same name is another site.
+    pub uid: String,
+    /// Version of the agent.
+    pub version: String,
+    /// How often it was started.
+    pub boot: u64,
+    /// Milliseconds since it was started.
+    pub uptime_ms: u64,
+    /// `leader`, `follower`, `candidate`, `pre_candidate` or `learner`.
+    pub role: String,
+    /// Its Raft term.
+    pub term: u64,
+    /// The leader it knows.
+    pub leader: Option<u64>,
+    /// Last entry it applied.
+    pub applied: u64,
+    /// Last entry it knows to be committed.
+    pub commit: u64,
+    /// First entry in its log.
+    pub first_index: u64,
+    /// Last entry in its log.
+    pub last_index: u64,
+    /// Index of its newest snapshot.
+    pub snapshot_index: u64,
+    /// Bytes of its log and snapshots on disk.
+    pub storage_bytes: u64,
+    /// Digest over all sections of the state at `applied`.
+    pub digest: String,
+    /// Name of the NATS server it is connected to.
+    pub nats_server: Option<String>,
+    /// Whether it takes commands and queries.
+    pub intake: bool,
+    /// What is wrong with it, in a sentence each; empty when all is well.
+    pub troubles: Vec<String>,
+}
+
+impl NodeRequest {
+    pub(crate) fn parse(verb: NodeVerb, payload: &[u8]) -> Result<Self, Failure> {
+        let body = command::options_json(payload)?;
+        match verb {
+            NodeVerb::Status => Fields::of("the request", &body, &[]).map(|_| Self::Status),
+            NodeVerb::Snapshot => {
+                let fields = Fields::of("the request", &body, &["index", "offset", "length"])?;
+                let index = fields
+                    .whole("index", u64::MAX)?
+                    .ok_or_else(|| fields.missing("index"))?;
+                let offset = fields.whole("offset", u64::MAX)?.unwrap_or(0);
+                let length = fields
+                    .whole("length", u64::from(SNAPSHOT_CHUNK_BYTES_MAX))?
+                    .and_then(|length| u32::try_from(length).ok())
+                    .unwrap_or(SNAPSHOT_CHUNK_BYTES_MAX);
+                if length == 0 {
+                    return Err(fields.wrong("length", "must be at least 1"));
+                }
+                Ok(Self::SnapshotChunk {
+                    index,
+                    offset,
+                    length,
+                })
+            }
+        }
+    }
+
+    /// The payload that asks for this.
+    #[must_use]
+    pub fn to_payload(self) -> Vec<u8> {
+        match self {
+            Self::Status => Vec::new(),
+            Self::SnapshotChunk {
+                index,
+                offset,
+                length,
+            } => format!("{{\"index\":{index},\"offset\":{offset},\"length\":{length}}}")
+                .into_bytes(),
+        }
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn verb(self) -> NodeVerb {
+        match self {
+            Self::Status => NodeVerb::Status,
+            Self::SnapshotChunk { .. } => NodeVerb::Snapshot,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The closed lists of what can be asked for: commands, queries, administration, single nodes.
+//!
+//! Each list is an enum with one spelling per variant. The spelling is used in subjects, in the `op`
+//! field of a batch and in logs, so it is written once, here.
+
+macro_rules! spelled {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// Every variant, in the order of the contract.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The one spelling.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The variant spelled like this.
+            #[must_use]
+            pub fn from_name(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// "; did you mean …?" for an unknown spelling, or nothing.
+            #[must_use]
+            pub fn suggestion(text: &str) -> String {
+                $crate::suggest::did_you_mean(text, Self::ALL.iter().map(|variant| variant.as_str()))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use spelled;
+
+spelled! {
+    /// A command on links, devices and parameters: what goes through the log for users.
+    CommandOp {
+        /// Make a link known, or change how it is reached.
+        LinkRegister = "link.register",
+        /// Forget a link that no device uses.
+        LinkDelete = "link.delete",
+        /// Make a device known, or change its description; its desired state stays.
+        DeviceRegister = "device.register",
+        /// Merge a patch into a device's desired state.
+        DeviceUpdate = "device.update",
+        /// Put a whole desired state in place of the old one.
+        DeviceReplace = "device.replace",
+        /// Forget a device.
+        DeviceDelete = "device.delete",
+        /// Set a parameter.
+        ParamSet = "param.set",
+        /// Forget a parameter.
+        ParamDelete = "param.delete",
+        /// Several of these in one step of the log: all of them or none.
+        Batch = "batch",
+    }
+}
+
+spelled! {
+    /// What can be queried, and what changes and events are about.
+    Noun {
+        /// A link.
+        Link = "link",
+        /// A device.
+        Device = "device",
+        /// A parameter.
+        Param = "param",
+        /// A member of the site.
+        Member = "member",
+        /// A join token (never its secret).
+        Token = "token",
+        /// The site itself.
+        Site = "site",
+    }
+}
+
+spelled! {
+    /// How a noun is queried.
+    QueryVerb {
+        /// One, by its id.
+        Get = "get",
+        /// Many, page by page.
+        List = "list",
+    }
+}
+
+spelled! {
+    /// Administration of the site.
+    AdminOp {
+        /// Become a member, with a join token.
+        MemberJoin = "member.join",
+        /// Remove a member for ever.
+        MemberRemove = "member.remove",
+        /// Let a standby become a voter.
+        MemberPromote = "member.promote",
+        /// Say how many voters the site wants.
+        VotersSet = "voters.set",
+        /// Make a join token.
+        TokenCreate = "token.create",
+        /// Make a join token useless.
+        TokenRevoke = "token.revoke",
+        /// Hand the leadership to another voter.
+        LeaderTransfer = "leader.transfer",
+        /// Take a snapshot on the agent that answers.
+        SnapshotTake = "snapshot.take",
+        /// Say which snapshots the agent that answers holds.
+        SnapshotInfo = "snapshot.info",
+    }
+}
+
+spelled! {
+    /// What a single node is asked.
+    NodeVerb {
+        /// How it is.
+        Status = "status",
+        /// A piece of one of its snapshots.
+        Snapshot = "snapshot",
+    }
+}
+
+spelled! {
+    /// What an event tells of.
+    EventKind {
+        /// A link changed.
+        Link = "link",
+        /// A device's registration or desired state changed.
+        Device = "device",
+        /// A parameter changed.
+        Param = "param",
+        /// A member changed.
+        Member = "member",
+        /// A join token changed.
+        Token = "token",
+        /// What came of a command that had no reply subject.
+        Outcome = "outcome",
+        /// The current revision, every second.
+        Tick = "tick",
+    }
+}
+
+impl From<&fleet_state::Entity> for Noun {
+    fn from(entity: &fleet_state::Entity) -> Self {
+        match entity {
+            fleet_state::Entity::Link(_) => Self::Link,
+            fleet_state::Entity::Device(_) => Self::Device,
+            fleet_state::Entity::Param(_) => Self::Param,
+            fleet_state::Entity::Member(_) => Self::Member,
+            fleet_state::Entity::Token(_) => Self::Token,
+        }
+    }
+}
