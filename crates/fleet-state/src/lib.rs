@@ -1,1 +1,56 @@
-//! Being built.
+//! The replicated state machine of a Flotilla site.
+//!
+//! All agents of a site hold one [`FleetState`] in common. It changes by log entries alone: the consensus brings the
+//! same [`Entry`] in the same order to every node, [`FleetState::apply`] decides each the same way everywhere, and so
+//! the states stay equal, byte for byte. This crate owns what that takes:
+//!
+//! - [`ids`]: names, parsed once into types;
+//! - [`value`]: a JSON type whose bytes depend on nothing but the value; [`schema`]: what devices accept;
+//! - [`command`], [`entry`], [`codec`]: what may be asked for, and its bytes in the log;
+//! - [`FleetState`], [`record`]: what there is; `apply`: how it changes; [`outcome`]: what is answered;
+//! - `dedup`, `index`, [`digest`]: retries, changes since a revision, comparison between nodes;
+//! - [`snapshot`]: the whole state as a file; [`credential`]: what nodes sign and prove;
+//! - [`limits`]: every bound.
+//!
+//! It does no input or output, reads no clock and no random source, knows no network and no consensus, and never
+//! panics on data. Time comes in with the entries, bytes as slices, and effects go out as values.
+
+pub mod codec;
+pub mod command;
+pub mod credential;
+pub mod digest;
+pub mod entry;
+pub mod ids;
+pub mod limits;
+pub mod outcome;
+pub mod record;
+pub mod schema;
+pub mod snapshot;
+pub mod value;
+
+mod apply;
+mod dedup;
+mod index;
+mod state;
+mod table;
+
+pub use apply::Applied;
+pub use codec::{DecodeError, Reader, Writer};
+pub use command::{
+    BatchItem, Command, DeviceSpec, Invalid, JoinRequest, Labels, LinkSpec, NodeKeys, Placement,
+    Proposal,
+};
+pub use digest::{Digest, Digests};
+pub use entry::{Body, Entry};
+pub use ids::{
+    DeviceId, IdError, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, SiteName, SiteUid,
+    TokenId,
+};
+pub use outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
+pub use record::{Change, Device, Entity, Link, Member, Param, Record, Role, Token};
+pub use schema::{Schema, SchemaError, Violation};
+pub use snapshot::{
+    SnapshotError, SnapshotMeta, decode_snapshot, encode_snapshot, read_snapshot_meta,
+};
+pub use state::{Compacted, FleetState, FoundingMember, FoundingParams, FoundingToken};
+pub use value::{Finite, Limits, Object, ParseError, ParseErrorKind, Value};

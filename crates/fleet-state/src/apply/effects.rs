@@ -1,0 +1,142 @@
+//! Changing records: in their table, in the index, and in the list of changes.
+
+use std::collections::BTreeMap;
+
+use crate::ids::Revision;
+use crate::outcome::{RejectCode, Rejection};
+use crate::record::{Change, Entity};
+use crate::state::FleetState;
+use crate::table::Stored;
+
+/// The entry that is being applied, and what it changed so far.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    revision: Revision,
+    wall_time_ms: u64,
+    changes: Vec<Change>,
+}
+
+impl Effects {
+    pub(crate) fn new(revision: Revision, wall_time_ms: u64) -> Self {
+        Self {
+            revision,
+            wall_time_ms,
+            changes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn wall_time_ms(&self) -> u64 {
+        self.wall_time_ms
+    }
+
+    /// How much is in it, to come back to with [`Self::rewind`].
+    pub(crate) fn mark(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Forgets what came after the mark.
+    pub(crate) fn rewind(&mut self, mark: usize) {
+        self.changes.truncate(mark);
+    }
+
+    /// The changes, each entity once: as it was before the entry and as it is after.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        if self.changes.len() < 2 {
+            return self.changes;
+        }
+        let mut merged: Vec<Change> = Vec::with_capacity(self.changes.len());
+        let mut places: BTreeMap<Entity, usize> = BTreeMap::new();
+        for change in self.changes {
+            let place = places.get(&change.entity).copied();
+            match place.and_then(|place| merged.get_mut(place)) {
+                Some(first) => first.record = change.record,
+                None => {
+                    places.insert(change.entity.clone(), merged.len());
+                    merged.push(change);
+                }
+            }
+        }
+        merged
+    }
+}
+
+impl FleetState {
+    /// Puts a record that carries the revision of the entry.
+    pub(crate) fn put<R: Stored>(&mut self, record: R, effects: &mut Effects) {
+        let record = std::sync::Arc::new(record);
+        let entity = R::entity(record.key());
+        let now = record.revision();
+        let before = R::table_mut(self).insert(record.clone());
+        let previous = before.map(|before| before.revision());
+        self.index.changed(entity.clone(), previous, now);
+        effects.changes.push(Change {
+            entity,
+            previous,
+            record: Some(R::record(record)),
+        });
+    }
+
+    /// Deletes a record, and gives it back.
+    pub(crate) fn delete<R: Stored>(
+        &mut self,
+        key: &R::Key,
+        effects: &mut Effects,
+    ) -> Option<std::sync::Arc<R>> {
+        let before = R::table_mut(self).remove(key)?;
+        let entity = R::entity(key);
+        self.index
+            .deleted(entity.clone(), before.revision(), effects.revision);
+        effects.changes.push(Change {
+            entity,
+            previous: Some(before.revision()),
+            record: None,
+        });
+        Some(before)
+    }
+}
+
+/// Compares the revision of an entity with the one that a precondition names.
+pub(crate) fn compare_revision(
+    entity: &dyn std::fmt::Display,
+    current: Option<Revision>,
+    expected: Option<Revision>,
+) -> Result<(), Rejection> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let message = match current {
+        Some(current) if current == expected => return Ok(()),
+        None if expected == Revision::NONE => return Ok(()),
+        Some(current) if expected == Revision::NONE => {
+            format!(
+                "{entity} exists since or was changed at revision {current}, and the command wants it not to exist"
+            )
+        }
+        Some(current) => format!(
+            "{entity} is at revision {current} and the command expects {expected}; read it again and decide anew"
+        ),
+        None => {
+            format!("{entity} does not exist and the command expects it at revision {expected}")
+        }
+    };
+    Err(Rejection::new(RejectCode::RevisionMismatch, message))
+}
+
+/// The rejection of a command for an entity that is not there.
+pub(crate) fn not_found(entity: &dyn std::fmt::Display) -> Rejection {
+    Rejection::new(
+        RejectCode::NotFound,
+        format!("{entity} does not exist; register it first or look at the name"),
+    )
+}
+
+/// The rejection of a command for which there is no room.
+pub(crate) fn limit_reached(what: &str, limit: usize) -> Rejection {
+    let message =
+        format!("the site holds {limit} {what} already, which is the limit; delete some first");
+    Rejection::new(RejectCode::LimitReached, message)
+}

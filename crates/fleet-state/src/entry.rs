@@ -1,0 +1,126 @@
+//! What stands in the Raft log.
+//!
+//! An entry carries two times, both stamped by the leader: log time, a monotonic clock that deadlines live by, and
+//! wall time, for display. `apply` has no other clock.
+//!
+//! The first byte is the version of the encoding, the second the kind of the entry. An entry that this binary
+//! cannot decode must stop the node and is never skipped: the other nodes may have applied it.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::command::Proposal;
+use crate::limits::{ENTRY_BYTES_MAX, FEATURE_LEVEL};
+
+const VERSION: u8 = 1;
+const PROPOSAL: u8 = 1;
+const TIME_TICK: u8 = 2;
+const RAISE_FEATURE_LEVEL: u8 = 3;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The leader's monotonic clock, counted on from the entry before.
+    pub log_time_ms: u64,
+    /// The leader's wall clock, in milliseconds since 1970. For display only.
+    pub wall_time_ms: u64,
+    /// What it asks for.
+    pub body: Body,
+}
+
+/// What an entry asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A command of a user or an agent.
+    Proposal(Proposal),
+    /// Nothing but the passing of log time: a deadline is due.
+    TimeTick,
+    /// Every member can read entries of this level; from now on they may be proposed.
+    RaiseFeatureLevel(u16),
+}
+
+impl Entry {
+    /// The entry as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.body {
+            Body::Proposal(proposal) => {
+                Self::encode_with(self.log_time_ms, self.wall_time_ms, &proposal.encode())
+            }
+            Body::TimeTick => header(TIME_TICK, self.log_time_ms, self.wall_time_ms).into_vec(),
+            Body::RaiseFeatureLevel(level) => {
+                let mut writer = header(RAISE_FEATURE_LEVEL, self.log_time_ms, self.wall_time_ms);
+                writer.u16(*level);
+                writer.into_vec()
+            }
+        }
+    }
+
+    /// The bytes of an entry for a proposal that is encoded already.
+    #[must_use]
+    pub fn encode_with(log_time_ms: u64, wall_time_ms: u64, encoded_proposal: &[u8]) -> Vec<u8> {
+        let mut writer = header(PROPOSAL, log_time_ms, wall_time_ms);
+        writer.fixed(encoded_proposal);
+        writer.into_vec()
+    }
+
+    /// An entry from bytes.
+    ///
+    /// # Errors
+    /// The bytes are not exactly one entry of a version and kind that this binary knows. The caller stops the node.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(DecodeError::TooLong {
+                found: bytes.len() as u64,
+                limit: ENTRY_BYTES_MAX,
+            });
+        }
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(DecodeError::UnknownVersion {
+                what: "an entry",
+                found: u64::from(version),
+            });
+        }
+        let kind = reader.u8()?;
+        let log_time_ms = reader.u64()?;
+        let wall_time_ms = reader.u64()?;
+        let body = match kind {
+            PROPOSAL => Body::Proposal(Proposal::read(&mut reader)?),
+            TIME_TICK => Body::TimeTick,
+            RAISE_FEATURE_LEVEL => Body::RaiseFeatureLevel(read_level(&mut reader)?),
+            found => {
+                return Err(DecodeError::UnknownKind {
+                    what: "an entry",
+                    found: u64::from(found),
+                });
+            }
+        };
+        reader.finish()?;
+        Ok(Self {
+            log_time_ms,
+            wall_time_ms,
+            body,
+        })
+    }
+}
+
+/// A level above our own means that entries may follow which we cannot read: better to stop here.
+fn read_level(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
+    let level = reader.u16()?;
+    if level > FEATURE_LEVEL {
+        return Err(DecodeError::UnknownVersion {
+            what: "the site's feature level",
+            found: u64::from(level),
+        });
+    }
+    Ok(level)
+}
+
+fn header(kind: u8, log_time_ms: u64, wall_time_ms: u64) -> Writer {
+    let mut writer = Writer::with_capacity(64);
+    writer.u8(VERSION);
+    writer.u8(kind);
+    writer.u64(log_time_ms);
+    writer.u64(wall_time_ms);
+    writer
+}

@@ -1,0 +1,85 @@
+//! Every bound of the replicated state, in one place.
+//!
+//! A bound is part of the contract: `apply` refuses what is beyond it with a rejection that is the same on every
+//! node. Raising a number is therefore a change of replicated behaviour and needs a new feature level.
+
+/// The feature level that this binary can read and write.
+pub const FEATURE_LEVEL: u16 = 1;
+
+/// Length of one token of an id.
+pub const TOKEN_CHARS_MAX: usize = 32;
+/// Tokens in a device or link id.
+pub const ID_TOKENS_MAX: usize = 4;
+/// Tokens in a parameter key.
+pub const PARAM_TOKENS_MAX: usize = 8;
+/// Length of a request id.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Size of one value, counted as compact JSON.
+pub const VALUE_BYTES_MAX: usize = 32 * 1024;
+/// Nesting of lists and maps in one value.
+pub const VALUE_DEPTH_MAX: usize = 32;
+/// Size of one encoded log entry.
+pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
+/// Size of one encoded proposal: what an entry leaves after its own header.
+pub const PROPOSAL_BYTES_MAX: usize = ENTRY_BYTES_MAX - 32;
+/// Commands in one batch.
+pub const BATCH_ITEMS_MAX: usize = 256;
+
+/// Length of the claimed actor of a proposal.
+pub const ACTOR_BYTES_MAX: usize = 64;
+/// Length of an address.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Length of a free-text name.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Labels on one link, device or placement.
+pub const LABELS_MAX: usize = 16;
+/// Length of a label's key.
+pub const LABEL_KEY_BYTES_MAX: usize = 64;
+/// Length of a label's value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
+/// Length of a token's note.
+pub const NOTE_BYTES_MAX: usize = 128;
+
+/// Links in a site.
+pub const LINKS_MAX: usize = 4_096;
+/// Devices in a site.
+pub const DEVICES_MAX: usize = 250_000;
+/// Parameters in a site.
+pub const PARAMS_MAX: usize = 250_000;
+/// Join tokens in a site, spent and expired ones included.
+pub const TOKENS_MAX: usize = 256;
+/// Members that have not been removed.
+pub const MEMBERS_MAX: usize = 64;
+/// Removed members that are remembered by name; ids are never given twice even after that.
+pub const MEMBERS_REMOVED_MAX: usize = 1_024;
+/// Voters that may be asked for; odd numbers only.
+pub const VOTERS_MAX: u8 = 7;
+
+/// Shortest life of a join token.
+pub const TOKEN_TTL_MS_MIN: u64 = 1_000;
+/// Longest life of a join token: 30 days.
+pub const TOKEN_TTL_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
+/// Uses of one join token.
+pub const TOKEN_USES_MAX: u32 = 64;
+/// How long an expired token is remembered, so that a late user hears `token_expired` and not `token_unknown`.
+pub const TOKEN_KEPT_MS: u64 = 24 * 3_600 * 1_000;
+
+/// Answers remembered for retries.
+pub const DEDUP_RECORDS_MAX: usize = 65_536;
+/// How long an answer is remembered, in log time.
+pub const DEDUP_WINDOW_MS: u64 = 10 * 60 * 1_000;
+/// Aged answers dropped per entry, so that no single entry pays for a whole quiet night.
+pub const DEDUP_EVICTIONS_PER_ENTRY_MAX: usize = 16;
+/// How far ahead of the entry's wall time a UUIDv7 may be stamped and still move the horizon of expired ids.
+pub const DEDUP_CLOCK_AHEAD_MS_MAX: u64 = 60 * 1_000;
+/// Length of a rejection's message.
+pub const MESSAGE_BYTES_MAX: usize = 240;
+
+/// Deletions remembered for `changes since`.
+pub const TOMBSTONES_MAX: usize = 65_536;
+
+/// Size of one record in a snapshot.
+pub const RECORD_BYTES_MAX: usize = 512 * 1024;
+/// Size of a snapshot's header.
+pub const SNAPSHOT_HEADER_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,133 @@
+//! Making a state: the founding of a site, and its restoring as another one.
+
+use std::sync::Arc;
+
+use super::{Counters, FleetState, Identity};
+use crate::apply::Effects;
+use crate::command::NodeKeys;
+use crate::dedup::Dedup;
+use crate::ids::{NodeId, NodeName, Revision, SiteName, SiteUid, TokenId};
+use crate::limits::FEATURE_LEVEL;
+use crate::record::{Member, Role, Token};
+
+/// The first member of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundingMember {
+    /// Its name.
+    pub name: NodeName,
+    /// Its keys.
+    pub keys: NodeKeys,
+    /// The site key's signature over [`crate::credential::credential_message`] for its id: [`NodeId::FOUNDER`], or
+    /// at a restore [`FleetState::next_node`] of the state that is restored.
+    pub credential: [u8; 64],
+}
+
+/// A join token that exists from the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundingToken {
+    /// Its public id.
+    pub id: TokenId,
+    /// What proofs are made with.
+    pub key: [u8; 32],
+    /// How long it is valid, in log time.
+    pub ttl_ms: u64,
+    /// How many nodes may join with it.
+    pub uses: u32,
+    /// Free text.
+    pub note: Arc<str>,
+}
+
+/// What a site is founded with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundingParams {
+    /// Its name.
+    pub site: SiteName,
+    /// Its random uid: a new one at every founding and restore.
+    pub uid: SiteUid,
+    /// The Ed25519 key that member credentials are checked with.
+    pub site_public_key: [u8; 32],
+    /// Its first member, a voter.
+    pub member: FoundingMember,
+    /// How many voters it aims for: odd, 1 to 7.
+    pub voters: u8,
+    /// A join token that exists from the start.
+    pub token: Option<FoundingToken>,
+    /// Wall time, for display.
+    pub wall_time_ms: u64,
+}
+
+impl FleetState {
+    /// The state of a new site: what the snapshot at index 1 of its log holds.
+    #[must_use]
+    pub fn found(params: FoundingParams) -> Self {
+        let counters = Counters {
+            voters_wanted: params.voters,
+            log_time_ms: 0,
+            wall_time_ms: params.wall_time_ms,
+            last_applied: Revision::new(1),
+            feature_level: FEATURE_LEVEL,
+            next_node: NodeId::FOUNDER,
+        };
+        let identity = Identity {
+            site: params.site,
+            uid: params.uid,
+            public_key: params.site_public_key,
+        };
+        let mut state = Self::empty(identity, counters);
+        state.install_founder(params.member, params.token);
+        state
+    }
+
+    /// This state as that of another site: links, devices and parameters with their revisions stay; members, tokens
+    /// and remembered answers go, for they belong to the site that was.
+    ///
+    /// The only member is the one that restores, under an id that was never used before. The restoring counts as one
+    /// entry, so the new site's log goes on after [`FleetState::last_applied`] of the result.
+    #[must_use]
+    pub fn restore_as(mut self, params: FoundingParams) -> Self {
+        let revision = Revision::new(self.counters.last_applied.get().saturating_add(1));
+        self.counters.last_applied = revision;
+        self.counters.wall_time_ms = params.wall_time_ms;
+        self.counters.voters_wanted = params.voters;
+        self.identity = Identity {
+            site: params.site,
+            uid: params.uid,
+            public_key: params.site_public_key,
+        };
+        self.dedup = Dedup::default();
+        let mut effects = Effects::new(revision, params.wall_time_ms);
+        let members: Vec<NodeId> = self.members.iter().map(|member| member.id).collect();
+        for id in members {
+            self.delete::<Member>(&id, &mut effects);
+        }
+        let tokens: Vec<TokenId> = self.tokens.iter().map(|token| token.id).collect();
+        for id in tokens {
+            self.delete::<Token>(&id, &mut effects);
+        }
+        self.install_founder(params.member, params.token);
+        self
+    }
+
+    fn install_founder(&mut self, founder: FoundingMember, token: Option<FoundingToken>) {
+        let revision = self.counters.last_applied;
+        let mut effects = Effects::new(revision, self.counters.wall_time_ms);
+        let id = self.take_node_id();
+        let member = Member {
+            id,
+            name: founder.name,
+            keys: founder.keys,
+            credential: Some(founder.credential),
+            role: Role::Voter,
+            wanted_voter: false,
+            leaving: false,
+            joined: revision,
+            revision,
+        };
+        self.put(member, &mut effects);
+        if let Some(token) = token {
+            let token = self.new_token(&token, &effects);
+            self.put(token, &mut effects);
+        }
+        self.reckon_tokens_due();
+    }
+}
