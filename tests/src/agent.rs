@@ -53,11 +53,7 @@ impl Agent {
             }
         }
         command.args(arguments);
-        command
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .arg("--config")
-            .arg(&self.config);
+        command.arg("--data-dir").arg(&self.data_dir).arg("--config").arg(&self.config);
         command
     }
 
@@ -69,14 +65,8 @@ impl Agent {
     /// Makes a site of which this is the first node; gives the join token.
     pub fn init(&self, site: &str, voters: u8) -> String {
         let voters = voters.to_string();
-        let arguments = [
-            "init", "--site", site, "--name", &self.name, "--voters", &voters,
-        ];
-        self.run_once(&arguments)
-            .expect_code(0)
-            .stdout
-            .trim()
-            .to_owned()
+        let arguments = ["init", "--site", site, "--name", &self.name, "--voters", &voters];
+        self.run_once(&arguments).expect_code(0).stdout.trim().to_owned()
     }
 
     /// Starts the agent on its directory.
@@ -103,9 +93,7 @@ impl Agent {
     /// If it was stopped.
     pub fn process(&mut self) -> &mut Process {
         let name = &self.name;
-        self.process
-            .as_mut()
-            .unwrap_or_else(|| panic!("{name} is not running"))
+        self.process.as_mut().unwrap_or_else(|| panic!("{name} is not running"))
     }
 
     /// Whether it was started and not stopped by the test.
@@ -125,18 +113,9 @@ impl Agent {
     /// # Panics
     /// If it does not, or takes longer than [`STOP_LIMIT`].
     pub async fn stop(&mut self) {
-        let mut process = self
-            .process
-            .take()
-            .expect("only a running agent is stopped");
+        let mut process = self.process.take().expect("only a running agent is stopped");
         let status = process.terminate(STOP_LIMIT).await;
-        assert_eq!(
-            status.code(),
-            Some(0),
-            "{} after SIGTERM: {}",
-            self.name,
-            process.output()
-        );
+        assert_eq!(status.code(), Some(0), "{} after SIGTERM: {}", self.name, process.output());
     }
 
     /// SIGSTOP.
@@ -151,11 +130,7 @@ impl Agent {
 
     /// Removes everything it has on disk.
     pub fn wipe(&mut self) {
-        assert!(
-            self.process.is_none(),
-            "{} must be stopped before it is wiped",
-            self.name
-        );
+        assert!(self.process.is_none(), "{} must be stopped before it is wiped", self.name);
         std::fs::remove_dir_all(&self.data_dir).expect("the data directory can be removed");
     }
 

@@ -13,11 +13,18 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a request waits for its reply, longer than an agent's own deadline (4 s).
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(6);
 
+/// How long a read may be tried: an election and a few lost requests.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a client waits that would rather ask again.
+const HASTY_LIMIT: Duration = Duration::from_secs(1);
+
 /// A connection, for one site.
 #[derive(Debug, Clone)]
 pub struct BareClient {
     client: Client,
     site: String,
+    limit: Duration,
 }
 
 /// What came back.
@@ -77,11 +84,7 @@ impl Answer {
     /// If it does not.
     pub fn accepted(self) -> Reply {
         let reply = self.reply();
-        assert!(
-            reply.is_ok(),
-            "an accepted command was expected: {}",
-            reply.0
-        );
+        assert!(reply.is_ok(), "an accepted command was expected: {}", reply.0);
         reply
     }
 
@@ -104,23 +107,23 @@ impl BareClient {
 
     /// Connects with options of one's own, which may hold credentials.
     pub async fn connect_with(options: async_nats::ConnectOptions, url: &str, site: &str) -> Self {
-        let options = options
-            .request_timeout(Some(REQUEST_LIMIT))
-            .retry_on_initial_connect();
+        let options = options.request_timeout(Some(REQUEST_LIMIT)).retry_on_initial_connect();
         // As long as a server is restarted, coming back soon matters more than sparing it.
         let options = options.reconnect_delay_callback(|_| Duration::from_millis(50));
-        let client = options
-            .connect(url)
-            .await
-            .expect("the first connection is made in the background");
+        let client =
+            options.connect(url).await.expect("the first connection is made in the background");
         wait::until_true("the bare client is connected", CONNECT_LIMIT, || async {
             client.connection_state() == async_nats::connection::State::Connected
         })
         .await;
-        Self {
-            client,
-            site: site.to_owned(),
-        }
+        Self { client, site: site.to_owned(), limit: REQUEST_LIMIT }
+    }
+
+    /// The same connection for somebody in a hurry: a request whose agent died is given up
+    /// after a second, so that it can be sent again.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        Self { limit: HASTY_LIMIT, ..self.clone() }
     }
 
     /// A subject of this site; `rest` begins after `flotilla.<site>.`.
@@ -149,7 +152,7 @@ impl BareClient {
         for (name, value) in headers {
             map.append(*name, *value);
         }
-        let mut request = Request::new().payload(body.into());
+        let mut request = Request::new().payload(body.into()).timeout(Some(self.limit));
         if !headers.is_empty() {
             request = request.headers(map);
         }
@@ -169,26 +172,33 @@ impl BareClient {
     /// Sets a parameter under a request id of the caller's.
     pub async fn set_param(&self, key: &str, value: &Value, request_id: &str) -> Answer {
         let headers = [("Flotilla-Request-Id", request_id)];
-        self.request_with(
-            &format!("control.commands.param.set.{key}"),
-            &headers,
-            value.to_string(),
-        )
+        self.request_with(&format!("control.commands.param.set.{key}"), &headers, value.to_string())
+            .await
+    }
+
+    /// Reads a parameter until it is answered, linearizable.
+    ///
+    /// # Panics
+    /// If there is no answer within [`READ_LIMIT`].
+    pub async fn read_param(&self, key: &str) -> Reply {
+        let client = self.hasty();
+        wait::until(&format!("{key} can be read"), READ_LIMIT, || async {
+            match client.param(key).await {
+                Answer::Reply(reply) if reply.is_ok() => Some(reply),
+                _ => None,
+            }
+        })
         .await
     }
 
-    /// Reads a parameter, linearizable.
+    /// Reads a parameter once, linearizable.
     pub async fn param(&self, key: &str) -> Answer {
-        self.request(&format!("control.query.param.get.{key}"), Bytes::new())
-            .await
+        self.request(&format!("control.query.param.get.{key}"), Bytes::new()).await
     }
 
     /// Publishes without waiting for anything, and flushes.
     pub async fn publish(&self, rest: &str, body: impl Into<Bytes>) {
-        self.client
-            .publish(self.subject(rest), body.into())
-            .await
-            .expect("the client takes it");
+        self.client.publish(self.subject(rest), body.into()).await.expect("the client takes it");
         self.client.flush().await.expect("the server is there");
     }
 }

@@ -34,13 +34,7 @@ impl Finished {
     /// # Panics
     /// If it is another.
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout: {}\nstderr: {}",
-            self.stdout,
-            self.stderr
-        );
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 
@@ -57,10 +51,7 @@ impl Finished {
 impl Cli {
     /// For a site behind a server.
     pub fn new(url: &str, site: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            site: site.to_owned(),
-        }
+        Self { url: url.to_owned(), site: site.to_owned() }
     }
 
     /// Runs with these arguments.
@@ -75,9 +66,7 @@ impl Cli {
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = Command::new(programs::cli());
         command.args(arguments).env("NO_COLOR", "1");
-        command
-            .env("FLOTILLA_SERVER", &self.url)
-            .env("FLOTILLA_SITE", &self.site);
+        command.env("FLOTILLA_SERVER", &self.url).env("FLOTILLA_SITE", &self.site);
         run(command, input)
     }
 
@@ -93,9 +82,7 @@ impl Cli {
         let uses = uses.to_string();
         let made = self.json(&["token", "create", "--uses", &uses]);
         let token = made.get("token").and_then(Value::as_str);
-        token
-            .unwrap_or_else(|| panic!("no token in {made}"))
-            .to_owned()
+        token.unwrap_or_else(|| panic!("no token in {made}")).to_owned()
     }
 }
 
@@ -119,17 +106,11 @@ pub fn run(mut command: Command, input: &str) -> Finished {
     let out = drain(child.stdout.take().expect("it is piped"));
     let err = drain(child.stderr.take().expect("it is piped"));
     let status = wait::until_blocking(&format!("{command:?} ends"), RUN_LIMIT, || {
-        child
-            .try_wait()
-            .expect("a child can be asked for its state")
+        child.try_wait().expect("a child can be asked for its state")
     });
     let _ = feeder.join();
     let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    Finished {
-        code: status.code(),
-        stdout: text(out),
-        stderr: text(err),
-    }
+    Finished { code: status.code(), stdout: text(out), stderr: text(err) }
 }
 
 fn drain(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {

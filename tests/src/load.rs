@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -37,8 +37,14 @@ pub struct Acknowledged {
 #[derive(Debug)]
 pub struct Load {
     name: String,
-    stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     writers: Vec<JoinHandle<Vec<Acknowledged>>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    stop: AtomicBool,
+    acknowledged: AtomicUsize,
 }
 
 /// What was acknowledged, by writer.
@@ -52,31 +58,38 @@ pub struct History {
 impl Load {
     /// Starts so many writers. `name` is a token that no other load of this site has.
     pub fn start(client: &BareClient, name: &str, writers: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
+        let client = client.hasty();
         let writers = (0..writers)
             .map(|writer| {
-                let (client, stop, name) = (client.clone(), Arc::clone(&stop), name.to_owned());
-                tokio::spawn(async move { write(&client, &name, writer, &stop).await })
+                let (client, progress) = (client.clone(), Arc::clone(&progress));
+                let name = name.to_owned();
+                tokio::spawn(async move { write(&client, &name, writer, &progress).await })
             })
             .collect();
-        Self {
-            name: name.to_owned(),
-            stop,
-            writers,
-        }
+        Self { name: name.to_owned(), progress, writers }
+    }
+
+    /// How many commands were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.progress.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more commands were acknowledged.
+    pub async fn await_more(&self, commands: usize) {
+        let wanted = self.acknowledged() + commands;
+        let what = format!("{commands} more commands are acknowledged");
+        wait::until_true(&what, COMMAND_LIMIT, || async { self.acknowledged() >= wanted }).await;
     }
 
     /// Lets every writer finish the command it is at, and collects the record.
     pub async fn finish(self) -> History {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         let mut writers = Vec::new();
         for writer in self.writers {
             writers.push(writer.await.expect("a writer ends without a panic"));
         }
-        History {
-            name: self.name,
-            writers,
-        }
+        History { name: self.name, writers }
     }
 }
 
@@ -84,11 +97,11 @@ async fn write(
     client: &BareClient,
     name: &str,
     writer: usize,
-    stop: &AtomicBool,
+    progress: &Progress,
 ) -> Vec<Acknowledged> {
     let mut done: Vec<Acknowledged> = Vec::new();
     let key = key(name, writer);
-    while !stop.load(Ordering::Relaxed) {
+    while !progress.stop.load(Ordering::Relaxed) {
         let number = done.len() as u64 + 1;
         let request_id = format!("{name}:{writer}:{number}");
         let mut attempts = 0;
@@ -98,12 +111,8 @@ async fn write(
             attempt(client, &key, number, &request_id)
         })
         .await;
-        done.push(Acknowledged {
-            number,
-            revision,
-            at: Instant::now(),
-            attempts,
-        });
+        progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+        done.push(Acknowledged { number, revision, at: Instant::now(), attempts });
     }
     done
 }
@@ -138,12 +147,7 @@ impl History {
         let mut times: Vec<Instant> = self.writers.iter().flatten().map(|it| it.at).collect();
         times.sort();
         let next = times.iter().skip(1);
-        times
-            .iter()
-            .zip(next)
-            .map(|(before, after)| *after - *before)
-            .max()
-            .unwrap_or_default()
+        times.iter().zip(next).map(|(before, after)| *after - *before).max().unwrap_or_default()
     }
 
     /// Checks every promise against the site as it is now.
@@ -158,8 +162,8 @@ impl History {
                 continue;
             };
             let key = key(&self.name, writer);
-            let read = client.param(&key).await.accepted();
-            assert_eq!(read.at("/value"), &json!(last.number), "{key}: {}", read.0);
+            let read = client.read_param(&key).await;
+            assert_eq!(read.at("/item/value"), &json!(last.number), "{key}: {}", read.0);
             self.check_retry(client, writer, last).await;
         }
     }
@@ -173,11 +177,7 @@ impl History {
         let mut before = 0;
         for command in commands {
             let name = format!("{}:{writer}:{}", self.name, command.number);
-            assert!(
-                command.revision > before,
-                "{name} at {} after {before}",
-                command.revision
-            );
+            assert!(command.revision > before, "{name} at {} after {before}", command.revision);
             before = command.revision;
             if let Some(other) = by_revision.insert(command.revision, name.clone()) {
                 panic!("{name} and {other} were both answered with revision {before}");
@@ -189,15 +189,8 @@ impl History {
     async fn check_retry(&self, client: &BareClient, writer: usize, last: &Acknowledged) {
         let request_id = format!("{}:{writer}:{}", self.name, last.number);
         let value: Value = json!(last.number);
-        let again = client
-            .set_param(&key(&self.name, writer), &value, &request_id)
-            .await
-            .accepted();
-        assert_eq!(
-            again.revision(),
-            Some(last.revision),
-            "{request_id} retried: {}",
-            again.0
-        );
+        let again =
+            client.set_param(&key(&self.name, writer), &value, &request_id).await.accepted();
+        assert_eq!(again.revision(), Some(last.revision), "{request_id} retried: {}", again.0);
     }
 }

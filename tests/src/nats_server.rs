@@ -52,13 +52,7 @@ impl NatsServer {
     fn prepare(workplace: &Path) -> Self {
         let folder = workplace.join("nats");
         fs::create_dir_all(&folder).expect("the workplace is writable");
-        Self {
-            folder,
-            config: None,
-            environment: Vec::new(),
-            port: 0,
-            process: None,
-        }
+        Self { folder, config: None, environment: Vec::new(), port: 0, process: None }
     }
 
     /// The address for clients, without credentials.
@@ -100,21 +94,13 @@ impl NatsServer {
     }
 
     fn running(&self) -> &Process {
-        self.process
-            .as_ref()
-            .expect("the nats-server was killed and not restarted")
+        self.process.as_ref().expect("the nats-server was killed and not restarted")
     }
 
     fn run(&mut self) {
-        let port = if self.port == 0 {
-            "-1".to_owned()
-        } else {
-            self.port.to_string()
-        };
+        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
         let mut command = Command::new(programs::nats_server());
-        command
-            .args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"])
-            .arg(&self.folder);
+        command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(&self.folder);
         if let Some(config) = &self.config {
             command.arg("-c").arg(config);
         }
@@ -126,11 +112,7 @@ impl NatsServer {
         // The server writes this file once it listens; that makes ports free of races.
         self.port = wait::until_blocking("nats-server listens", START_LIMIT, || {
             let ended = process.ended();
-            assert!(
-                ended.is_none(),
-                "nats-server ended ({ended:?}): {}",
-                process.output()
-            );
+            assert!(ended.is_none(), "nats-server ended ({ended:?}): {}", process.output());
             port_in(&folder, id)
         });
         self.process = Some(process);
@@ -141,9 +123,8 @@ impl NatsServer {
 fn port_in(folder: &Path, id: u32) -> Option<u16> {
     let entries = fs::read_dir(folder).ok()?.flatten();
     let ending = format!("_{id}.ports");
-    let file = entries
-        .map(|entry| entry.path())
-        .find(|path| path.to_string_lossy().ends_with(&ending))?;
+    let file =
+        entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(&ending))?;
     let text = fs::read_to_string(file).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
     let url = ports.get("nats")?.get(0)?.as_str()?;

@@ -28,11 +28,7 @@ impl Process {
             .stderr(err)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self {
-            name: name.to_owned(),
-            child,
-            log: log.to_path_buf(),
-        }
+        Self { name: name.to_owned(), child, log: log.to_path_buf() }
     }
 
     /// The process id.
@@ -71,9 +67,7 @@ impl Process {
 
     /// The exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child
-            .try_wait()
-            .expect("a child can be asked for its state")
+        self.child.try_wait().expect("a child can be asked for its state")
     }
 
     /// SIGTERM, and its exit status.
@@ -93,9 +87,7 @@ impl Process {
         let what = format!("{} ends", self.name);
         let child = &mut self.child;
         wait::until(&what, limit, || {
-            let state = child
-                .try_wait()
-                .expect("a child can be asked for its state");
+            let state = child.try_wait().expect("a child can be asked for its state");
             async move { state }
         })
         .await

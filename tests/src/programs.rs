@@ -10,9 +10,7 @@ fn folder() -> PathBuf {
     }
     let test = std::env::current_exe().expect("a running test has a path");
     let deps = test.parent().expect("a program lies in a folder");
-    deps.parent()
-        .expect("cargo puts tests into <profile>/deps")
-        .to_path_buf()
+    deps.parent().expect("cargo puts tests into <profile>/deps").to_path_buf()
 }
 
 fn find(name: &str) -> PathBuf {
@@ -43,11 +41,7 @@ pub fn cli() -> PathBuf {
 pub fn nats_server() -> PathBuf {
     if let Some(chosen) = std::env::var_os("FLOTILLA_NATS_SERVER") {
         let path = PathBuf::from(chosen);
-        assert!(
-            path.is_file(),
-            "FLOTILLA_NATS_SERVER names {}, which is no file",
-            path.display()
-        );
+        assert!(path.is_file(), "FLOTILLA_NATS_SERVER names {}, which is no file", path.display());
         return path;
     }
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools");
@@ -66,7 +60,5 @@ pub fn nats_server() -> PathBuf {
 
 fn on_path() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders)
-        .map(|folder| folder.join("nats-server"))
-        .find(|it| it.is_file())
+    std::env::split_paths(&folders).map(|folder| folder.join("nats-server")).find(|it| it.is_file())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::bare::{Answer, BareClient};
@@ -80,14 +81,7 @@ impl Site {
         };
         let client = BareClient::connect(&nats.url(), &plan.site).await;
         let cli = Cli::new(&nats.url(), &plan.site);
-        let mut site = Self {
-            agents: Vec::new(),
-            nats,
-            client,
-            cli,
-            plan,
-            workplace,
-        };
+        let mut site = Self { agents: Vec::new(), nats, client, cli, plan, workplace };
         site.found().await;
         for _ in 1..site.plan.agents {
             let token = site.cli.token(1);
@@ -108,11 +102,7 @@ impl Site {
 
     /// What stands in every agent's configuration.
     pub fn config(&self) -> String {
-        format!(
-            "[nats]\nurls = [\"{}\"]\n{}",
-            self.nats.url(),
-            self.plan.config
-        )
+        format!("[nats]\nurls = [\"{}\"]\n{}", self.nats.url(), self.plan.config)
     }
 
     /// The next agent, prepared and not started.
@@ -144,12 +134,8 @@ impl Site {
     /// What one agent says about itself, if it answers.
     pub async fn status(&self, index: usize) -> Option<Status> {
         let name = &self.agents.get(index)?.name;
-        match self
-            .client
-            .request(&format!("control.node.{name}.status"), "")
-            .await
-        {
-            Answer::Reply(reply) if reply.is_ok() => Some(Status(reply.0)),
+        match self.client.request(&format!("control.node.{name}.status"), "").await {
+            Answer::Reply(reply) if reply.is_ok() => Some(Status(reply.at("/item").clone())),
             _ => None,
         }
     }
@@ -184,15 +170,19 @@ impl Site {
         self.index_of(status.name())
     }
 
-    /// Waits until every started agent counts so many voters, and one leads.
+    /// What the site says about itself, read linearizable.
+    pub async fn facts(&self) -> Option<Value> {
+        match self.client.request("control.query.site.get", "").await {
+            Answer::Reply(reply) if reply.is_ok() => Some(reply.at("/item").clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until so many nodes vote, and one leads; gives the leader's index.
     pub async fn await_voters(&self, voters: usize) -> usize {
         wait::until_true(&format!("{voters} nodes vote"), READY_LIMIT, || async {
-            let all = self.statuses().await;
-            all.iter().flatten().count() == all.len()
-                && all
-                    .iter()
-                    .flatten()
-                    .all(|status| status.voters().len() == voters)
+            let facts = self.facts().await;
+            facts.is_some_and(|facts| facts.get("voters") == Some(&json!(voters)))
         })
         .await;
         self.await_leader().await
@@ -217,27 +207,16 @@ impl Site {
     /// # Panics
     /// If two agents have different digests at the same revision.
     pub async fn await_equal_digests(&self) -> Status {
-        let all = wait::until(
-            "all agents have applied the same",
-            CONVERGE_LIMIT,
-            || async {
-                let all: Vec<Status> = self.statuses().await.into_iter().collect::<Option<_>>()?;
-                let first = all.first()?.applied();
-                all.iter()
-                    .all(|status| status.applied() == first)
-                    .then_some(all)
-            },
-        )
+        let all = wait::until("all agents have applied the same", CONVERGE_LIMIT, || async {
+            let all: Vec<Status> = self.statuses().await.into_iter().collect::<Option<_>>()?;
+            let first = all.first()?.applied();
+            all.iter().all(|status| status.applied() == first).then_some(all)
+        })
         .await;
         let first = all.first().expect("a site has an agent").clone();
         for status in &all {
             let revision = status.applied();
-            assert_eq!(
-                status.digests(),
-                first.digests(),
-                "{} at {revision}",
-                status.name()
-            );
+            assert_eq!(status.digest(), first.digest(), "{} at {revision}", status.name());
         }
         first
     }

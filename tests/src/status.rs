@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The reply of `control.node.<name>.status`.
+/// The item in the reply of `control.node.<name>.status`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status(pub Value);
 
@@ -47,17 +47,35 @@ impl Status {
         self.number("/applied")
     }
 
-    /// Which nodes vote, as far as this one knows.
-    pub fn voters(&self) -> Vec<u64> {
-        let list = self.0.pointer("/voters").and_then(Value::as_array);
-        list.map(|ids| ids.iter().filter_map(Value::as_u64).collect())
-            .unwrap_or_default()
+    /// The digest over its whole state at [`Status::applied`].
+    pub fn digest(&self) -> &str {
+        self.text("/digest")
     }
 
-    /// The digests of its state, one per section.
-    pub fn digests(&self) -> &Value {
-        self.0
-            .pointer("/digests")
-            .unwrap_or_else(|| panic!("no digests in {}", self.0))
+    /// How often it was started.
+    pub fn boot(&self) -> u64 {
+        self.number("/boot")
+    }
+
+    /// The first entry in its log.
+    pub fn first_index(&self) -> u64 {
+        self.number("/first_index")
+    }
+
+    /// The index of its newest snapshot.
+    pub fn snapshot_index(&self) -> u64 {
+        self.number("/snapshot_index")
+    }
+
+    /// Whether it takes commands.
+    pub fn takes_commands(&self) -> bool {
+        self.0.pointer("/intake").and_then(Value::as_bool) == Some(true)
+    }
+
+    /// What it says is wrong.
+    pub fn troubles(&self) -> Vec<String> {
+        let list = self.0.pointer("/troubles").and_then(Value::as_array);
+        let texts = list.into_iter().flatten().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
     }
 }

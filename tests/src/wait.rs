@@ -22,10 +22,7 @@ where
         if let Ok(Some(value)) = tokio::time::timeout(left, condition()).await {
             return value;
         }
-        assert!(
-            begun.elapsed() < limit,
-            "waited {limit:?} in vain until {what}"
-        );
+        assert!(begun.elapsed() < limit, "waited {limit:?} in vain until {what}");
         tokio::time::sleep(POLL).await;
     }
 }
@@ -57,11 +54,7 @@ where
 {
     let begun = Instant::now();
     while begun.elapsed() < span {
-        assert!(
-            condition().await,
-            "after {:?} no longer true: {what}",
-            begun.elapsed()
-        );
+        assert!(condition().await, "after {:?} no longer true: {what}", begun.elapsed());
         tokio::time::sleep(POLL).await;
     }
 }
@@ -80,10 +73,7 @@ pub fn until_blocking<T>(
         if let Some(value) = condition() {
             return value;
         }
-        assert!(
-            begun.elapsed() < limit,
-            "waited {limit:?} in vain until {what}"
-        );
+        assert!(begun.elapsed() < limit, "waited {limit:?} in vain until {what}");
         std::thread::sleep(POLL);
     }
 }

@@ -14,17 +14,12 @@ impl Workplace {
     /// Makes a folder below the system's one for temporary files.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("flotilla-test-").tempdir();
-        Self {
-            folder: Some(folder.expect("a temporary folder can be made")),
-        }
+        Self { folder: Some(folder.expect("a temporary folder can be made")) }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        self.folder
-            .as_ref()
-            .expect("only drop takes the folder")
-            .path()
+        self.folder.as_ref().expect("only drop takes the folder").path()
     }
 
     /// A path inside.
@@ -45,10 +40,7 @@ impl Drop for Workplace {
         if let Some(folder) = self.folder.take()
             && keep
         {
-            eprintln!(
-                "the files of this test are kept in {}",
-                folder.keep().display()
-            );
+            eprintln!("the files of this test are kept in {}", folder.keep().display());
         }
     }
 }

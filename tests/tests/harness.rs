@@ -1,9 +1,5 @@
 //! The harness itself: a fault that is not injected would let every scenario pass.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "this whole file is a test"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "this whole file is a test")]
 
 use std::process::Command;
 use std::time::Duration;
@@ -21,10 +17,7 @@ async fn a_server_starts_and_keeps_its_port_over_a_kill() {
     let mut server = NatsServer::start(workplace.path());
     let url = server.url();
     let client = BareClient::connect(&url, "nobody").await;
-    assert_eq!(
-        client.request("control.query.site.get", "").await,
-        Answer::NoResponders
-    );
+    assert_eq!(client.request("control.query.site.get", "").await, Answer::NoResponders);
 
     server.kill();
     wait::until_true("the client notices", LIMIT, || async {
@@ -51,10 +44,7 @@ async fn a_paused_server_is_silent_and_a_resumed_one_answers() {
     let early = tokio::time::timeout(soon, client.request("control.query.site.get", "")).await;
     assert!(early.is_err(), "a paused server answered: {early:?}");
     server.resume();
-    assert_eq!(
-        client.request("control.query.site.get", "").await,
-        Answer::NoResponders
-    );
+    assert_eq!(client.request("control.query.site.get", "").await, Answer::NoResponders);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,8 +60,5 @@ fn a_command_leaves_its_output_and_its_code() {
     let mut command = Command::new("sh");
     command.args(["-c", "read word; echo got $word; echo talk >&2; exit 3"]);
     let done = cli::run(command, "input\n").expect_code(3);
-    assert_eq!(
-        (done.stdout.as_str(), done.stderr.as_str()),
-        ("got input\n", "talk\n")
-    );
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("got input\n", "talk\n"));
 }

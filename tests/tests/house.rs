@@ -22,42 +22,16 @@ use std::path::{Path, PathBuf};
 const CRATES: &[(&str, &str, &[&str])] = &[
     ("fleet-state", "crates/fleet-state", &[]),
     ("fleet-log", "crates/fleet-log", &[]),
-    (
-        "fleet-consensus",
-        "crates/fleet-consensus",
-        &["fleet-log", "fleet-state"],
-    ),
+    ("fleet-consensus", "crates/fleet-consensus", &["fleet-log", "fleet-state"]),
     ("fleet-protocol", "crates/fleet-protocol", &["fleet-state"]),
-    (
-        "fleet-client",
-        "crates/fleet-client",
-        &["fleet-protocol", "fleet-state"],
-    ),
-    (
-        "flotilla-agent",
-        "agent",
-        &[
-            "fleet-consensus",
-            "fleet-log",
-            "fleet-protocol",
-            "fleet-state",
-        ],
-    ),
-    (
-        "flotilla",
-        "control-cli",
-        &["fleet-client", "fleet-protocol", "fleet-state"],
-    ),
+    ("fleet-client", "crates/fleet-client", &["fleet-protocol", "fleet-state"]),
+    ("flotilla-agent", "agent", &["fleet-consensus", "fleet-log", "fleet-protocol", "fleet-state"]),
+    ("flotilla", "control-cli", &["fleet-client", "fleet-protocol", "fleet-state"]),
     ("flotilla-tests", "tests", &[]),
 ];
 
 /// Crates without a clock, a task, a file, a socket or a random source.
-const PURE: &[&str] = &[
-    "fleet-state",
-    "fleet-log",
-    "fleet-consensus",
-    "fleet-protocol",
-];
+const PURE: &[&str] = &["fleet-state", "fleet-log", "fleet-consensus", "fleet-protocol"];
 
 /// What a pure crate may not name.
 const IMPURE: &[&str] = &[
@@ -92,10 +66,7 @@ const IMPURE_DEPENDENCIES: &[&str] = &[
 /// Third-party crates that only some of ours may depend on.
 const CONFINED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("raft", &["fleet-consensus"]),
-    (
-        "async-nats",
-        &["flotilla-agent", "fleet-client", "flotilla-tests"],
-    ),
+    ("async-nats", &["flotilla-agent", "fleet-client", "flotilla-tests"]),
     ("libp2p", &["flotilla-agent"]),
     ("anyhow", &["flotilla-agent", "flotilla", "flotilla-tests"]),
 ];
@@ -114,10 +85,7 @@ const CONFINED_WORDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("libp2p", &["agent/src/mesh"]),
-    (
-        "anyhow",
-        &["agent/src/main.rs", "control-cli/src", "tests/"],
-    ),
+    ("anyhow", &["agent/src/main.rs", "control-cli/src", "tests/"]),
 ];
 
 /// Names that say nothing about what is inside.
@@ -133,10 +101,7 @@ const LINES_MAX: usize = 600;
 const LINES_WANTED_MAX: usize = 400;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 /// One Rust source file of ours.
@@ -157,11 +122,7 @@ impl Source {
     /// The lines of the product: up to the first `#[cfg(test)]` that opens a module,
     /// numbered from 1, comment lines left out. None of it if the file is a test.
     fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let count = if self.is_test() {
-            0
-        } else {
-            self.lines_without_tests()
-        };
+        let count = if self.is_test() { 0 } else { self.lines_without_tests() };
         numbered_code(&self.text).take_while(move |(number, _)| *number <= count)
     }
 
@@ -196,31 +157,19 @@ fn sources() -> Vec<Source> {
     for (_, folder, _) in CRATES {
         walk(&root.join(folder), &mut |path| {
             if path.extension().is_some_and(|extension| extension == "rs") {
-                let relative = path
-                    .strip_prefix(&root)
-                    .unwrap()
-                    .to_string_lossy()
-                    .replace('\\', "/");
-                found.push(Source {
-                    path: relative,
-                    text: fs::read_to_string(path).unwrap(),
-                });
+                let relative =
+                    path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+                found.push(Source { path: relative, text: fs::read_to_string(path).unwrap() });
             }
         });
     }
-    assert!(
-        found.len() >= CRATES.len(),
-        "the walk found only {} sources",
-        found.len()
-    );
+    assert!(found.len() >= CRATES.len(), "the walk found only {} sources", found.len());
     found
 }
 
 fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy();
@@ -245,10 +194,7 @@ fn dependencies(manifest: &toml::Table, section: &str) -> Vec<String> {
     if let Some(targets) = manifest.get("target").and_then(toml::Value::as_table) {
         tables.extend(targets.values().map(|target| target.get(section)));
     }
-    let tables = tables
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table);
+    let tables = tables.into_iter().flatten().filter_map(toml::Value::as_table);
     tables.flat_map(|table| table.keys().cloned()).collect()
 }
 
@@ -258,27 +204,16 @@ fn assert_none(broken: &[String], rule: &str) {
 
 #[test]
 fn every_member_of_the_workspace_is_entered_here() {
-    let members = manifest(".")["workspace"]["members"]
-        .as_array()
-        .unwrap()
-        .clone();
+    let members = manifest(".")["workspace"]["members"].as_array().unwrap().clone();
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for member in members {
         let folder = member.as_str().unwrap().to_owned();
-        let name = manifest(&folder)["package"]["name"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let name = manifest(&folder)["package"]["name"].as_str().unwrap().to_owned();
         named.insert(name, folder);
     }
-    let entered: BTreeMap<String, String> = CRATES
-        .iter()
-        .map(|(name, folder, _)| ((*name).to_owned(), (*folder).to_owned()))
-        .collect();
-    assert_eq!(
-        named, entered,
-        "enter the crate in CRATES, with what it may use"
-    );
+    let entered: BTreeMap<String, String> =
+        CRATES.iter().map(|(name, folder, _)| ((*name).to_owned(), (*folder).to_owned())).collect();
+    assert_eq!(named, entered, "enter the crate in CRATES, with what it may use");
 }
 
 #[test]
@@ -306,15 +241,11 @@ fn third_party_crates_stay_where_they_belong() {
         let direct = dependencies(&manifest, "dependencies");
         for (confined, allowed) in CONFINED_DEPENDENCIES {
             if direct.iter().any(|dependency| dependency == confined) && !allowed.contains(name) {
-                broken.push(format!(
-                    "{name} may not depend on {confined}; only {allowed:?} may"
-                ));
+                broken.push(format!("{name} may not depend on {confined}; only {allowed:?} may"));
             }
         }
         if PURE.contains(name) {
-            for dependency in direct
-                .iter()
-                .filter(|it| IMPURE_DEPENDENCIES.contains(&it.as_str()))
+            for dependency in direct.iter().filter(|it| IMPURE_DEPENDENCIES.contains(&it.as_str()))
             {
                 broken.push(format!("{name} is pure and may not depend on {dependency}"));
             }
@@ -325,14 +256,8 @@ fn third_party_crates_stay_where_they_belong() {
             if folders.iter().any(|folder| source.path.starts_with(folder)) {
                 continue;
             }
-            for (number, _) in source
-                .product_lines()
-                .filter(|(_, line)| has_word(line, word))
-            {
-                broken.push(format!(
-                    "{}:{number} names {word}; only {folders:?} may",
-                    source.path
-                ));
+            for (number, _) in source.product_lines().filter(|(_, line)| has_word(line, word)) {
+                broken.push(format!("{}:{number} names {word}; only {folders:?} may", source.path));
             }
         }
     }
@@ -381,25 +306,15 @@ fn subjects_are_spelled_in_one_file() {
             }
         }
     }
-    assert_none(
-        &broken,
-        &format!("subjects are built by {SUBJECTS_FILES}.rs, nowhere else:"),
-    );
+    assert_none(&broken, &format!("subjects are built by {SUBJECTS_FILES}.rs, nowhere else:"));
 }
 
 #[test]
 fn every_channel_has_a_bound() {
-    let forbidden = [
-        "unbounded_channel",
-        "UnboundedSender",
-        "UnboundedReceiver",
-        "channel::unbounded",
-    ];
+    let forbidden =
+        ["unbounded_channel", "UnboundedSender", "UnboundedReceiver", "channel::unbounded"];
     let mut broken = Vec::new();
-    for source in sources()
-        .iter()
-        .filter(|source| source.path != "tests/tests/house.rs")
-    {
+    for source in sources().iter().filter(|source| source.path != "tests/tests/house.rs") {
         for (number, line) in numbered_code(&source.text) {
             if forbidden.iter().any(|word| line.contains(word)) {
                 broken.push(format!("{}:{number} {}", source.path, line.trim()));
@@ -453,21 +368,12 @@ fn files_stay_small() {
     for source in sources() {
         let lines = source.lines_without_tests();
         if lines > LINES_MAX {
-            broken.push(format!(
-                "{} has {lines} lines without its tests",
-                source.path
-            ));
+            broken.push(format!("{} has {lines} lines without its tests", source.path));
         } else if lines > LINES_WANTED_MAX && !source.is_test() {
-            eprintln!(
-                "note: {} has {lines} lines; {LINES_WANTED_MAX} are wanted",
-                source.path
-            );
+            eprintln!("note: {} has {lines} lines; {LINES_WANTED_MAX} are wanted", source.path);
         }
     }
-    assert_none(
-        &broken,
-        &format!("more than {LINES_MAX} lines; split by responsibility:"),
-    );
+    assert_none(&broken, &format!("more than {LINES_MAX} lines; split by responsibility:"));
 }
 
 #[test]
@@ -475,9 +381,7 @@ fn every_crate_takes_the_lints_of_the_workspace() {
     let mut broken = Vec::new();
     for (name, folder, _) in CRATES {
         let manifest = manifest(folder);
-        let inherits = manifest
-            .get("lints")
-            .and_then(|lints| lints.get("workspace"));
+        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace"));
         if inherits.and_then(toml::Value::as_bool) != Some(true) {
             broken.push((*name).to_owned());
         }

@@ -3,11 +3,7 @@
 //! The server runs with the shipped files, without their TLS section. A responder with
 //! the agents' credentials answers everything, so that what is tested is the server's
 //! permissions alone, subject by subject.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "this whole file is a test"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "this whole file is a test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,97 +21,37 @@ const USERS: [&str; 4] = ["agent", "operator", "reader", "hall2"];
 
 /// Who may publish to what: in the order operator, reader, hall2.
 const REQUESTS: &[(&str, [bool; 3])] = &[
-    (
-        "flotilla.home.control.commands.device.update.hall2.lamp-1",
-        [true, false, true],
-    ),
-    (
-        "flotilla.home.control.commands.device.register.hall2.lamp-1",
-        [true, false, true],
-    ),
-    (
-        "flotilla.home.control.commands.device.update.hall1.lamp-1",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.commands.device.update.hall2",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.commands.param.set.hall2.limit",
-        [true, false, true],
-    ),
-    (
-        "flotilla.home.control.commands.param.set.limit",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.commands.link.register.hall2.plc",
-        [true, false, false],
-    ),
+    ("flotilla.home.control.commands.device.update.hall2.lamp-1", [true, false, true]),
+    ("flotilla.home.control.commands.device.register.hall2.lamp-1", [true, false, true]),
+    ("flotilla.home.control.commands.device.update.hall1.lamp-1", [true, false, false]),
+    ("flotilla.home.control.commands.device.update.hall2", [true, false, false]),
+    ("flotilla.home.control.commands.param.set.hall2.limit", [true, false, true]),
+    ("flotilla.home.control.commands.param.set.limit", [true, false, false]),
+    ("flotilla.home.control.commands.link.register.hall2.plc", [true, false, false]),
     ("flotilla.home.control.commands.batch", [true, false, false]),
-    (
-        "flotilla.home.control.query.device.get.hall2.lamp-1",
-        [true, true, true],
-    ),
-    (
-        "flotilla.home.control.query.device.list.hall2",
-        [true, true, true],
-    ),
-    (
-        "flotilla.home.control.query.device.list",
-        [true, true, false],
-    ),
-    (
-        "flotilla.home.control.query.device.get.hall1.lamp-1",
-        [true, true, false],
-    ),
+    ("flotilla.home.control.query.device.get.hall2.lamp-1", [true, true, true]),
+    ("flotilla.home.control.query.device.list.hall2", [true, true, true]),
+    ("flotilla.home.control.query.device.list", [true, true, false]),
+    ("flotilla.home.control.query.device.get.hall1.lamp-1", [true, true, false]),
     ("flotilla.home.control.query.site.get", [true, true, false]),
-    (
-        "flotilla.home.control.query.token.list",
-        [true, false, false],
-    ),
+    ("flotilla.home.control.query.token.list", [true, false, false]),
     ("flotilla.home.control.changes.since.0", [true, true, false]),
-    (
-        "flotilla.home.control.changes.since.0.device.hall2",
-        [true, true, true],
-    ),
+    ("flotilla.home.control.changes.since.0.device.hall2", [true, true, true]),
     ("flotilla.home.control.node.n1.status", [true, true, false]),
-    (
-        "flotilla.home.control.node.n1.snapshot",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.admin.token.create",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.admin.member.remove",
-        [true, false, false],
-    ),
-    (
-        "flotilla.home.control.events.device.hall2.lamp-1",
-        [false, false, false],
-    ),
+    ("flotilla.home.control.node.n1.snapshot", [true, false, false]),
+    ("flotilla.home.control.admin.token.create", [true, false, false]),
+    ("flotilla.home.control.admin.member.remove", [true, false, false]),
+    ("flotilla.home.control.events.device.hall2.lamp-1", [false, false, false]),
     ("flotilla.home.raft.1", [false, false, false]),
-    (
-        "flotilla.other.control.query.site.get",
-        [false, false, false],
-    ),
+    ("flotilla.other.control.query.site.get", [false, false, false]),
 ];
 
 /// Who may listen to what.
 const SUBSCRIPTIONS: &[(&str, [bool; 3])] = &[
     ("flotilla.home.control.events.>", [true, false, false]),
     ("flotilla.home.control.events.device.>", [true, true, false]),
-    (
-        "flotilla.home.control.events.device.hall2.>",
-        [true, true, true],
-    ),
-    (
-        "flotilla.home.control.events.device.hall1.>",
-        [true, true, false],
-    ),
+    ("flotilla.home.control.events.device.hall2.>", [true, true, true]),
+    ("flotilla.home.control.events.device.hall1.>", [true, true, false]),
     ("flotilla.home.control.events.token.>", [true, false, false]),
     ("flotilla.home.control.events.tick", [true, true, true]),
     ("flotilla.home.control.commands.>", [false, false, false]),
@@ -133,10 +69,7 @@ fn shipped(workplace: &Workplace) -> PathBuf {
         std::fs::create_dir_all(to.join(folder)).unwrap();
         for entry in std::fs::read_dir(from.join(folder)).unwrap() {
             let path = entry.unwrap().path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "conf")
-            {
+            if path.extension().is_some_and(|extension| extension == "conf") {
                 std::fs::copy(&path, to.join(folder).join(path.file_name().unwrap())).unwrap();
             }
         }
@@ -151,10 +84,7 @@ fn password(user: &str) -> String {
 
 fn environment() -> Vec<(String, String)> {
     let name = |user: &str| format!("NATS_{}_PASSWORD", user.to_uppercase());
-    USERS
-        .iter()
-        .map(|user| (name(user), password(user)))
-        .collect()
+    USERS.iter().map(|user| (name(user), password(user))).collect()
 }
 
 struct User {
@@ -186,27 +116,15 @@ impl User {
     /// Waits for the server's word that this user may not use `subject` for `deed`.
     async fn await_refusal(&self, deed: &str, subject: &str) {
         let wanted = format!("permissions violation for {deed} to \"{subject}\"").to_lowercase();
-        wait::until_true(
-            &format!("the server refuses {deed} to {subject}"),
-            LIMIT,
-            || async {
-                self.errors
-                    .lock()
-                    .unwrap()
-                    .iter()
-                    .any(|error| error.contains(&wanted))
-            },
-        )
+        wait::until_true(&format!("the server refuses {deed} to {subject}"), LIMIT, || async {
+            self.errors.lock().unwrap().iter().any(|error| error.contains(&wanted))
+        })
         .await;
     }
 
     fn was_refused(&self, subject: &str) -> bool {
         let quoted = format!("\"{}\"", subject.to_lowercase());
-        self.errors
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|error| error.contains(&quoted))
+        self.errors.lock().unwrap().iter().any(|error| error.contains(&quoted))
     }
 }
 
@@ -241,22 +159,14 @@ async fn each_user_may_ask_for_its_part_and_no_more() {
         for (subject, may) in REQUESTS {
             if may.get(column) == Some(&true) {
                 let reply = user.client.request(*subject, "".into()).await;
-                assert!(
-                    reply.is_ok(),
-                    "{name} may ask {subject}: {reply:?} {:?}",
-                    user.errors
-                );
+                assert!(reply.is_ok(), "{name} may ask {subject}: {reply:?} {:?}", user.errors);
             } else {
                 user.client.publish(*subject, "".into()).await.unwrap();
                 user.await_refusal("publish", subject).await;
             }
         }
     }
-    assert!(
-        agent.errors.lock().unwrap().is_empty(),
-        "{:?}",
-        agent.errors
-    );
+    assert!(agent.errors.lock().unwrap().is_empty(), "{:?}", agent.errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,24 +198,14 @@ async fn a_reader_of_all_events_is_not_told_of_tokens() {
     let server = start(&workplace);
     let agent = User::connect(&server.url(), "agent").await;
     let reader = User::connect(&server.url(), "reader").await;
-    let mut events = reader
-        .client
-        .subscribe("flotilla.home.control.events.>")
-        .await
-        .unwrap();
+    let mut events = reader.client.subscribe("flotilla.home.control.events.>").await.unwrap();
     reader.client.flush().await.unwrap();
     for subject in ["token.0011223344556677", "device.hall2.lamp-1"] {
         let subject = format!("flotilla.home.control.events.{subject}");
         agent.client.publish(subject, "".into()).await.unwrap();
     }
-    let first = tokio::time::timeout(LIMIT, events.next())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        first.subject.as_str(),
-        "flotilla.home.control.events.device.hall2.lamp-1"
-    );
+    let first = tokio::time::timeout(LIMIT, events.next()).await.unwrap().unwrap();
+    assert_eq!(first.subject.as_str(), "flotilla.home.control.events.device.hall2.lamp-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,18 +221,9 @@ async fn nobody_gets_in_without_a_password() {
 fn every_shipped_configuration_is_valid() {
     let workplace = Workplace::new();
     let folder = shipped(&workplace);
-    for file in [
-        "single.conf",
-        "three/a.conf",
-        "three/b.conf",
-        "three/c.conf",
-    ] {
+    for file in ["single.conf", "three/a.conf", "three/b.conf", "three/c.conf"] {
         let mut command = Command::new(programs::nats_server());
-        command
-            .arg("-t")
-            .arg("-c")
-            .arg(folder.join(file))
-            .envs(environment());
+        command.arg("-t").arg("-c").arg(folder.join(file)).envs(environment());
         cli::run(command, "").expect_code(0);
     }
 }
@@ -341,15 +232,8 @@ fn every_shipped_configuration_is_valid() {
 fn a_server_without_a_password_set_does_not_start() {
     let workplace = Workplace::new();
     let mut command = Command::new(programs::nats_server());
-    command
-        .arg("-t")
-        .arg("-c")
-        .arg(shipped(&workplace).join("single.conf"));
+    command.arg("-t").arg("-c").arg(shipped(&workplace).join("single.conf"));
     command.envs(environment().into_iter().skip(1));
     let done = cli::run(command, "").expect_code(1);
-    assert!(
-        done.stderr.contains("NATS_AGENT_PASSWORD"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("NATS_AGENT_PASSWORD"), "{}", done.stderr);
 }
