@@ -70,17 +70,17 @@ pub(crate) fn parse(op: AdminOp, payload: &[u8]) -> Result<Parsed, Failure> {
     let fields = |known: &[&str]| Fields::of("the request", &body, known);
     Ok(match op {
         AdminOp::MemberJoin => Parsed::Command(join(&body)?),
-        AdminOp::MemberRemove => Parsed::Command(Command::MemberRemove {
-            node: node(&fields(&["node"])?)?,
-        }),
-        AdminOp::MemberPromote => Parsed::Command(Command::MemberPromote {
-            node: node(&fields(&["node"])?)?,
-        }),
+        AdminOp::MemberRemove => {
+            Parsed::Command(Command::MemberRemove { node: node(&fields(&["node"])?)? })
+        }
+        AdminOp::MemberPromote => {
+            Parsed::Command(Command::MemberPromote { node: node(&fields(&["node"])?)? })
+        }
         AdminOp::VotersSet => Parsed::Command(set_voters(&fields(&["voters"])?)?),
         AdminOp::TokenCreate => Parsed::Command(token_create(&body)?),
-        AdminOp::TokenRevoke => Parsed::Command(Command::TokenRevoke {
-            id: fields(&["id"])?.required_id("id")?,
-        }),
+        AdminOp::TokenRevoke => {
+            Parsed::Command(Command::TokenRevoke { id: fields(&["id"])?.required_id("id")? })
+        }
         AdminOp::LeaderTransfer => Parsed::Request(AdminRequest::LeaderTransfer {
             to: optional_node(&fields(&["node"])?)?,
         }),
@@ -124,18 +124,12 @@ fn join(body: &Value) -> Result<Command, Failure> {
 }
 
 fn set_voters(fields: &Fields<'_>) -> Result<Command, Failure> {
-    let wanted = fields
-        .whole("voters", u64::MAX)?
-        .ok_or_else(|| fields.missing("voters"))?;
-    let voters = u8::try_from(wanted)
-        .ok()
-        .filter(|voters| voters % 2 == 1 && *voters <= VOTERS_MAX);
+    let wanted = fields.whole("voters", u64::MAX)?.ok_or_else(|| fields.missing("voters"))?;
+    let voters =
+        u8::try_from(wanted).ok().filter(|voters| voters % 2 == 1 && *voters <= VOTERS_MAX);
     let voters = voters.ok_or_else(|| {
         fields
-            .wrong(
-                "voters",
-                &format!("{wanted} is not an odd number from 1 to {VOTERS_MAX}"),
-            )
+            .wrong("voters", &format!("{wanted} is not an odd number from 1 to {VOTERS_MAX}"))
             .with_hint(
                 "An even number of voters survives no more failures than the odd number below it.",
             )

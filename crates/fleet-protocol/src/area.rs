@@ -23,8 +23,7 @@ impl Area {
     /// Whether an id lies in this area.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
-        id.strip_prefix(&*self.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        id.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     /// Whether an id comes after everything in this area, in the order of ids.
@@ -54,9 +53,7 @@ impl FromStr for Area {
 
     fn from_str(text: &str) -> Result<Self, AreaError> {
         // The longest kind of id has the same tokens, so its parser is the area's parser.
-        text.parse::<ParamKey>()
-            .map(|key| Self(Arc::from(key.as_ref())))
-            .map_err(|_| AreaError)
+        text.parse::<ParamKey>().map(|key| Self(Arc::from(key.as_ref()))).map_err(|_| AreaError)
     }
 }
 
@@ -81,16 +78,7 @@ mod tests {
 
     #[test]
     fn areas_have_the_tokens_of_ids() {
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "A",
-            "a.*",
-            "a.>",
-            "a b",
-            "a.b.c.d.e.f.g.h.i",
-        ] {
+        for bad in ["", ".", "a..b", "A", "a.*", "a.>", "a b", "a.b.c.d.e.f.g.h.i"] {
             assert!(bad.parse::<Area>().is_err(), "{bad}");
         }
     }

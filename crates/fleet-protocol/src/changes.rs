@@ -144,12 +144,7 @@ impl ChangesRequest {
         let fields = Fields::of("the request", &body, &["after", "limit", "stream"])?;
         let after = fields.text("after")?.map(parse_after).transpose();
         let after = after.map_err(|why| fields.wrong("after", &why))?;
-        Ok(Self {
-            target,
-            after,
-            limit: page_limit(&fields)?,
-            stream: fields.flag("stream")?,
-        })
+        Ok(Self { target, after, limit: page_limit(&fields)?, stream: fields.flag("stream")? })
     }
 
     /// The payload that asks for this.
@@ -167,22 +162,12 @@ impl ChangesRequest {
     /// Where the first page begins.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor {
-            revision: self.target.since,
-            after: self.after.clone(),
-        }
+        Cursor { revision: self.target.since, after: self.after.clone() }
     }
 
     fn wants(&self, thing: &Entity) -> bool {
-        let noun = self
-            .target
-            .noun
-            .is_none_or(|noun| noun == Noun::from(thing));
-        noun && self
-            .target
-            .area
-            .as_ref()
-            .is_none_or(|area| area.contains(&thing.id_text()))
+        let noun = self.target.noun.is_none_or(|noun| noun == Noun::from(thing));
+        noun && self.target.area.as_ref().is_none_or(|area| area.contains(&thing.id_text()))
     }
 }
 
@@ -221,11 +206,7 @@ pub fn page(
             ),
         )
     })?;
-    let mut page = BuiltPage {
-        changes: Vec::new(),
-        next: cursor.clone(),
-        more: false,
-    };
+    let mut page = BuiltPage { changes: Vec::new(), next: cursor.clone(), more: false };
     let mut bytes = 0usize;
     for (revision, change) in changes {
         if (revision, Some(&change.entity)) <= told && cursor.after.is_some()
@@ -243,16 +224,10 @@ pub fn page(
         }
         bytes = bytes.saturating_add(size);
         page.changes.push(text);
-        page.next = Cursor {
-            revision,
-            after: Some(change.entity),
-        };
+        page.next = Cursor { revision, after: Some(change.entity) };
     }
     // All was told: also what the filter left out, so the cursor moves on with the log.
-    page.next = Cursor {
-        revision: state.last_applied().max(cursor.revision),
-        after: None,
-    };
+    page.next = Cursor { revision: state.last_applied().max(cursor.revision), after: None };
     Ok(page)
 }
 
@@ -279,21 +254,10 @@ pub fn page_message(
 /// A change as raw JSON.
 pub(crate) fn change_json(revision: Revision, change: &Change) -> Result<Box<RawValue>, Failure> {
     let internal = |error: serde_json::Error| {
-        Failure::new(
-            ErrorCode::Internal,
-            format!("a change could not be written: {error}"),
-        )
+        Failure::new(ErrorCode::Internal, format!("a change could not be written: {error}"))
     };
-    let record = change
-        .record
-        .as_ref()
-        .map(record_json)
-        .transpose()
-        .map_err(internal)?;
-    let record = record
-        .map(RawValue::from_string)
-        .transpose()
-        .map_err(internal)?;
+    let record = change.record.as_ref().map(record_json).transpose().map_err(internal)?;
+    let record = record.map(RawValue::from_string).transpose().map_err(internal)?;
     let out = ChangeOut {
         noun: Noun::from(&change.entity).as_str(),
         id: &change.entity.id_text(),

@@ -38,42 +38,28 @@ pub(crate) fn parse(target: &CommandTarget, payload: &[u8]) -> Result<Command, F
 
 /// Checks a whole proposal against the bounds of the replicated state.
 pub(crate) fn check(proposal: &Proposal) -> Result<(), Failure> {
-    proposal
-        .validate()
-        .map_err(|invalid| Failure::new(invalid.code.into(), invalid.message))
+    proposal.validate().map_err(|invalid| Failure::new(invalid.code.into(), invalid.message))
 }
 
 /// One value of the usual size, strictly parsed.
 pub(crate) fn json(payload: &[u8]) -> Result<Value, Failure> {
     if payload.is_empty() {
-        return Err(
-            Failure::malformed("the payload is empty, which is not JSON")
-                .with_hint("The payload is the value, as in true, 21.5 or {\"on\":true}."),
-        );
+        return Err(Failure::malformed("the payload is empty, which is not JSON")
+            .with_hint("The payload is the value, as in true, 21.5 or {\"on\":true}."));
     }
     parse_json(payload, Limits::default())
 }
 
 /// An object of options, which may be left out altogether.
 pub(crate) fn options_json(payload: &[u8]) -> Result<Value, Failure> {
-    if payload.is_empty() {
-        Ok(Value::Map(Object::default()))
-    } else {
-        json(payload)
-    }
+    if payload.is_empty() { Ok(Value::Map(Object::default())) } else { json(payload) }
 }
 
 fn parse_json(payload: &[u8], limits: Limits) -> Result<Value, Failure> {
     Value::parse(payload, limits).map_err(|error| {
-        let too_large = matches!(
-            error.kind,
-            ParseErrorKind::TooLarge { .. } | ParseErrorKind::TooDeep { .. }
-        );
-        let code = if too_large {
-            ErrorCode::TooLarge
-        } else {
-            ErrorCode::Malformed
-        };
+        let too_large =
+            matches!(error.kind, ParseErrorKind::TooLarge { .. } | ParseErrorKind::TooDeep { .. });
+        let code = if too_large { ErrorCode::TooLarge } else { ErrorCode::Malformed };
         Failure::new(code, format!("the payload is {error}"))
     })
 }
@@ -84,10 +70,7 @@ fn delete_with_body(op: CommandOp) -> Failure {
 }
 
 fn parse_batch(payload: &[u8]) -> Result<Command, Failure> {
-    let limits = Limits {
-        size_bytes_max: REQUEST_BYTES_MAX,
-        depth_max: BATCH_DEPTH_MAX,
-    };
+    let limits = Limits { size_bytes_max: REQUEST_BYTES_MAX, depth_max: BATCH_DEPTH_MAX };
     let value = parse_json(payload, limits)?;
     let Value::List(items) = &value else {
         return Err(Failure::malformed(format!(
@@ -100,17 +83,12 @@ fn parse_batch(payload: &[u8]) -> Result<Command, Failure> {
         return Err(Failure::malformed("the batch is empty"));
     }
     if items.len() > BATCH_ITEMS_MAX {
-        let message = format!(
-            "the batch has {} items; at most {BATCH_ITEMS_MAX} are allowed",
-            items.len()
-        );
+        let message =
+            format!("the batch has {} items; at most {BATCH_ITEMS_MAX} are allowed", items.len());
         return Err(Failure::new(ErrorCode::TooLarge, message));
     }
-    let items: Result<Vec<_>, _> = items
-        .iter()
-        .enumerate()
-        .map(|(at, item)| batch_item(at.saturating_add(1), item))
-        .collect();
+    let items: Result<Vec<_>, _> =
+        items.iter().enumerate().map(|(at, item)| batch_item(at.saturating_add(1), item)).collect();
     items.map(Command::Batch)
 }
 
@@ -118,26 +96,18 @@ fn batch_item(number: usize, item: &Value) -> Result<BatchItem, Failure> {
     let what = format!("item {number}");
     let fields = Fields::of(&what, item, &ITEM_FIELDS)?;
     let name = fields.text("op")?.ok_or_else(|| fields.missing("op"))?;
-    let op = CommandOp::from_name(name)
-        .filter(|op| *op != CommandOp::Batch)
-        .ok_or_else(|| {
-            let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-            fields.wrong(
-                "op",
-                &format!(
-                    "\"{shown}\" cannot be part of a batch{}",
-                    CommandOp::suggestion(name)
-                ),
-            )
-        })?;
+    let op = CommandOp::from_name(name).filter(|op| *op != CommandOp::Batch).ok_or_else(|| {
+        let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+        fields.wrong(
+            "op",
+            &format!("\"{shown}\" cannot be part of a batch{}", CommandOp::suggestion(name)),
+        )
+    })?;
     let id = fields.text("id")?.ok_or_else(|| fields.missing("id"))?;
     let target = CommandTarget::new(op, id).map_err(|why| fields.wrong("id", &why))?;
     let if_revision = fields.whole("if_revision", u64::MAX)?.map(Revision::new);
     // `null` is a body: a parameter may be set to it.
-    let body = match item {
-        Value::Map(object) => object.get("body"),
-        _ => None,
-    };
+    let body = item.as_map().and_then(|object| object.get("body"));
     let command = match (op, body) {
         (CommandOp::LinkDelete | CommandOp::DeviceDelete | CommandOp::ParamDelete, Some(_)) => {
             Err(fields.wrong("body", &format!("{op} takes none")))
@@ -151,10 +121,7 @@ fn batch_item(number: usize, item: &Value) -> Result<BatchItem, Failure> {
             ..failure
         }),
     }?;
-    Ok(BatchItem {
-        command,
-        if_revision,
-    })
+    Ok(BatchItem { command, if_revision })
 }
 
 /// The command of a target and its body; deletions have none.
@@ -162,28 +129,23 @@ fn build(target: &CommandTarget, body: Option<&Value>) -> Result<Command, Failur
     let required =
         || body.ok_or_else(|| Failure::malformed(format!("{} needs a body", target.op())));
     Ok(match target {
-        CommandTarget::LinkRegister(id) => Command::LinkRegister {
-            id: id.clone(),
-            spec: link_spec(required()?)?,
-        },
+        CommandTarget::LinkRegister(id) => {
+            Command::LinkRegister { id: id.clone(), spec: link_spec(required()?)? }
+        }
         CommandTarget::LinkDelete(id) => Command::LinkDelete { id: id.clone() },
-        CommandTarget::DeviceRegister(id) => Command::DeviceRegister {
-            id: id.clone(),
-            spec: device_spec(required()?)?,
-        },
-        CommandTarget::DeviceUpdate(id) => Command::DeviceUpdate {
-            id: id.clone(),
-            patch: desired(required()?)?,
-        },
-        CommandTarget::DeviceReplace(id) => Command::DeviceReplace {
-            id: id.clone(),
-            desired: desired(required()?)?,
-        },
+        CommandTarget::DeviceRegister(id) => {
+            Command::DeviceRegister { id: id.clone(), spec: device_spec(required()?)? }
+        }
+        CommandTarget::DeviceUpdate(id) => {
+            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)? }
+        }
+        CommandTarget::DeviceReplace(id) => {
+            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)? }
+        }
         CommandTarget::DeviceDelete(id) => Command::DeviceDelete { id: id.clone() },
-        CommandTarget::ParamSet(key) => Command::ParamSet {
-            key: key.clone(),
-            value: required()?.clone(),
-        },
+        CommandTarget::ParamSet(key) => {
+            Command::ParamSet { key: key.clone(), value: required()?.clone() }
+        }
         CommandTarget::ParamDelete(key) => Command::ParamDelete { key: key.clone() },
         CommandTarget::Batch => {
             return Err(Failure::malformed("a batch cannot be part of a batch"));
@@ -192,14 +154,10 @@ fn build(target: &CommandTarget, body: Option<&Value>) -> Result<Command, Failur
 }
 
 fn desired(body: &Value) -> Result<Object, Failure> {
-    match body {
-        Value::Map(object) => Ok(object.clone()),
-        other => Err(Failure::malformed(format!(
-            "a desired state must be a JSON object, not {}",
-            other.kind()
-        ))
-        .with_hint("For example: {\"on\":true}")),
-    }
+    body.as_map().cloned().ok_or_else(|| {
+        Failure::malformed(format!("a desired state must be a JSON object, not {}", body.kind()))
+            .with_hint("For example: {\"on\":true}")
+    })
 }
 
 fn link_spec(body: &Value) -> Result<LinkSpec, Failure> {
@@ -218,9 +176,7 @@ fn link_spec(body: &Value) -> Result<LinkSpec, Failure> {
 
 /// Absent or `"any"`; `{"any":{"floor":"2"}}`; `{"on":"gateway-1"}`.
 fn placement(fields: &Fields<'_>) -> Result<Placement, Failure> {
-    let any = Placement::Any {
-        labels: std::collections::BTreeMap::new(),
-    };
+    let any = Placement::Any { labels: std::collections::BTreeMap::new() };
     match fields.value("placement") {
         None => Ok(any),
         Some(Value::Text(text)) if **text == *"any" => Ok(any),
@@ -228,9 +184,7 @@ fn placement(fields: &Fields<'_>) -> Result<Placement, Failure> {
             let inner = Fields::of("the placement", value, &["any", "on"])?;
             match (inner.value("any").is_some(), inner.id("on")?) {
                 (false, Some(node)) => Ok(Placement::On(node)),
-                (true, None) => Ok(Placement::Any {
-                    labels: inner.texts("any")?,
-                }),
+                (true, None) => Ok(Placement::Any { labels: inner.texts("any")? }),
                 _ => Err(Failure::malformed(
                     "the placement must be {\"on\":\"<node>\"} or {\"any\":{<labels>}}",
                 )),

@@ -142,11 +142,7 @@ impl Failure {
     /// A failure with the code's own hint.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, message: message.into(), hint: None }
     }
 
     /// A request that does not have the right shape.

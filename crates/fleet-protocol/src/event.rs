@@ -80,12 +80,8 @@ pub fn change_events(
         .enumerate()
         .map(|(at, change)| {
             let change = change_json(revision, change)?;
-            let out = ChangeOut {
-                part: at.saturating_add(1),
-                parts,
-                wall_time_ms,
-                change: &change,
-            };
+            let out =
+                ChangeOut { part: at.saturating_add(1), parts, wall_time_ms, change: &change };
             Ok(reply::message(&out).payload)
         })
         .collect()
@@ -103,12 +99,8 @@ pub fn outcome(target: &CommandTarget, reply_message: &ReplyMessage) -> Vec<u8> 
     let text = String::from_utf8_lossy(&reply_message.payload).into_owned();
     match RawValue::from_string(text) {
         Ok(raw) => {
-            reply::message(&OutcomeOut {
-                op: target.op().as_str(),
-                id: target.id(),
-                reply: &raw,
-            })
-            .payload
+            reply::message(&OutcomeOut { op: target.op().as_str(), id: target.id(), reply: &raw })
+                .payload
         }
         // A reply is JSON; if it were not, it is told as it is.
         Err(_) => reply_message.payload.clone(),

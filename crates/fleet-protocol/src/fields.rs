@@ -30,11 +30,7 @@ impl<'a> Fields<'a> {
             if !known.contains(&name.as_ref()) {
                 let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
                 let suggestion = suggest::did_you_mean(name, known.iter().copied());
-                let known = if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                };
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Failure::malformed(format!(
                     "{what} has an unknown field \"{shown}\"{suggestion}"
                 ))
@@ -46,17 +42,12 @@ impl<'a> Fields<'a> {
 
     /// The field as it is; `null` counts as absent.
     pub(crate) fn value(&self, name: &str) -> Option<&'a Value> {
-        self.object
-            .get(name)
-            .filter(|value| !matches!(value, Value::Null))
+        self.object.get(name).filter(|value| !matches!(value, Value::Null))
     }
 
     /// An absent field's failure.
     pub(crate) fn missing(&self, name: &str) -> Failure {
-        Failure::malformed(format!(
-            "{} has no field \"{name}\", which is required",
-            self.what
-        ))
+        Failure::malformed(format!("{} has no field \"{name}\", which is required", self.what))
     }
 
     /// A failure about one field.
@@ -71,10 +62,7 @@ impl<'a> Fields<'a> {
     /// A text.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, Failure> {
         self.value(name)
-            .map(|value| match value {
-                Value::Text(text) => Ok(text.as_ref()),
-                other => Err(self.must_be(name, "a text", other)),
-            })
+            .map(|value| value.as_text().ok_or_else(|| self.must_be(name, "a text", value)))
             .transpose()
     }
 
@@ -86,14 +74,8 @@ impl<'a> Fields<'a> {
     ) -> Result<Arc<str>, Failure> {
         let text = self.text(name)?.unwrap_or("");
         if text.len() > size_bytes_max {
-            let why = format!(
-                "is {} bytes long; at most {size_bytes_max} are allowed",
-                text.len()
-            );
-            return Err(Failure {
-                code: ErrorCode::TooLarge,
-                ..self.wrong(name, &why)
-            });
+            let why = format!("is {} bytes long; at most {size_bytes_max} are allowed", text.len());
+            return Err(Failure { code: ErrorCode::TooLarge, ..self.wrong(name, &why) });
         }
         Ok(Arc::from(text))
     }
@@ -101,10 +83,7 @@ impl<'a> Fields<'a> {
     /// An id of some kind.
     pub(crate) fn id<T: FromStr<Err = IdError>>(&self, name: &str) -> Result<Option<T>, Failure> {
         self.text(name)?
-            .map(|text| {
-                text.parse()
-                    .map_err(|error: IdError| self.wrong(name, &error.to_string()))
-            })
+            .map(|text| text.parse().map_err(|error: IdError| self.wrong(name, &error.to_string())))
             .transpose()
     }
 
@@ -115,18 +94,17 @@ impl<'a> Fields<'a> {
 
     /// A whole number of at most `max`.
     pub(crate) fn whole(&self, name: &str, max: u64) -> Result<Option<u64>, Failure> {
-        self.value(name)
-            .map(|value| {
-                let number = match value {
-                    Value::I64(number) => u64::try_from(*number).ok(),
-                    Value::U64(number) => Some(*number),
-                    other => return Err(self.must_be(name, "a whole number", other)),
-                };
-                number.filter(|number| *number <= max).ok_or_else(|| {
-                    self.wrong(name, &format!("must be between 0 and {max}, not {value}"))
-                })
-            })
-            .transpose()
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        if !matches!(value, Value::I64(_) | Value::U64(_)) {
+            return Err(self.must_be(name, "a whole number", value));
+        }
+        // Its one printed form is also how it is read; a sign or a size beyond u64 fails.
+        match value.to_json().parse() {
+            Ok(number) if number <= max => Ok(Some(number)),
+            _ => Err(self.wrong(name, &format!("must be between 0 and {max}, not {value}"))),
+        }
     }
 
     /// True, or false when absent.
@@ -146,32 +124,24 @@ impl<'a> Fields<'a> {
         let Value::Map(object) = value else {
             return Err(self.must_be(name, "an object of texts", value));
         };
-        object
-            .iter()
-            .map(|(key, value)| match value {
-                Value::Text(text) => Ok((Arc::from(key.as_ref()), text.clone())),
-                other => {
-                    let key: String = key.chars().take(64).flat_map(char::escape_debug).collect();
-                    Err(self.wrong(
-                        name,
-                        &format!(
-                            "the value of \"{key}\" must be a text, not {}",
-                            other.kind()
-                        ),
-                    ))
-                }
-            })
-            .collect()
+        let entry = |(key, value): (&Arc<str>, &Value)| {
+            let text = value.as_text().ok_or_else(|| {
+                let key: String = key.chars().take(64).flat_map(char::escape_debug).collect();
+                self.wrong(
+                    name,
+                    &format!("the value of \"{key}\" must be a text, not {}", value.kind()),
+                )
+            })?;
+            Ok((key.clone(), Arc::from(text)))
+        };
+        object.iter().map(entry).collect()
     }
 
     /// `N` bytes in hex that must be there.
     pub(crate) fn required_bytes<const N: usize>(&self, name: &str) -> Result<[u8; N], Failure> {
         let text = self.text(name)?.ok_or_else(|| self.missing(name))?;
         hex::decode(text).ok_or_else(|| {
-            self.wrong(
-                name,
-                &format!("must be {} lower-case hexadecimal digits", N * 2),
-            )
+            self.wrong(name, &format!("must be {} lower-case hexadecimal digits", N * 2))
         })
     }
 }

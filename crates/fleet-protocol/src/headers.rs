@@ -133,10 +133,8 @@ impl Options {
             }
             let Some(header) = known(name)? else { continue };
             if seen.contains(&header) {
-                return Err(
-                    Failure::malformed(format!("header {header} is given twice"))
-                        .with_hint("Give it once."),
-                );
+                return Err(Failure::malformed(format!("header {header} is given twice"))
+                    .with_hint("Give it once."));
             }
             seen.push(header);
             options.take(header, value.trim())?;
@@ -169,12 +167,8 @@ impl Options {
                 self.wait = Some(word(header, value, Stage::from_name, Stage::ALL)?)
             }
             HeaderName::Consistency => {
-                self.consistency = Some(word(
-                    header,
-                    value,
-                    Consistency::from_name,
-                    Consistency::ALL,
-                )?);
+                self.consistency =
+                    Some(word(header, value, Consistency::from_name, Consistency::ALL)?);
             }
             HeaderName::Actor => self.actor = Some(actor(value)?),
             // A broken trace context is dropped, as its specification asks; it is not ours to refuse.
@@ -206,23 +200,11 @@ impl Options {
         let mut push = |name: HeaderName, value: Option<String>| {
             headers.extend(value.map(|value| (name.as_str(), value)));
         };
-        push(
-            HeaderName::RequestId,
-            self.request_id.as_ref().map(ToString::to_string),
-        );
-        push(
-            HeaderName::IfRevision,
-            self.if_revision.map(|revision| revision.get().to_string()),
-        );
-        push(
-            HeaderName::Timeout,
-            self.timeout_ms.map(duration::format_ms),
-        );
+        push(HeaderName::RequestId, self.request_id.as_ref().map(ToString::to_string));
+        push(HeaderName::IfRevision, self.if_revision.map(|revision| revision.get().to_string()));
+        push(HeaderName::Timeout, self.timeout_ms.map(duration::format_ms));
         push(HeaderName::Wait, self.wait.map(|stage| stage.to_string()));
-        push(
-            HeaderName::Consistency,
-            self.consistency.map(|consistency| consistency.to_string()),
-        );
+        push(HeaderName::Consistency, self.consistency.map(|consistency| consistency.to_string()));
         push(HeaderName::Actor, self.actor.clone());
         push(HeaderName::Traceparent, self.traceparent.clone());
         headers
@@ -231,17 +213,12 @@ impl Options {
 
 /// Which header of ours a name is; `None` for a header of somebody else.
 fn known(name: &str) -> Result<Option<HeaderName>, Failure> {
-    let header = HeaderName::ALL
-        .iter()
-        .copied()
-        .find(|header| header.as_str().eq_ignore_ascii_case(name));
+    let header =
+        HeaderName::ALL.iter().copied().find(|header| header.as_str().eq_ignore_ascii_case(name));
     if header.is_some() {
         return Ok(header);
     }
-    if !name
-        .get(..OURS.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
-    {
+    if !name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS)) {
         return Ok(None);
     }
     let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
@@ -258,25 +235,12 @@ fn invalid(header: HeaderName, why: &str) -> Failure {
 fn revision(value: &str) -> Result<Revision, Failure> {
     // `parse` alone would take "+5".
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    value
-        .parse()
-        .ok()
-        .filter(|_| digits)
-        .map(Revision::new)
-        .ok_or_else(|| {
-            let shown: String = value
-                .chars()
-                .take(32)
-                .flat_map(char::escape_debug)
-                .collect();
-            invalid(
-                HeaderName::IfRevision,
-                &format!("\"{shown}\" is not a revision"),
-            )
-            .with_hint(
-                "A revision is a whole number as replies give it; 0 means: must not exist yet.",
-            )
-        })
+    value.parse().ok().filter(|_| digits).map(Revision::new).ok_or_else(|| {
+        let shown: String = value.chars().take(32).flat_map(char::escape_debug).collect();
+        invalid(HeaderName::IfRevision, &format!("\"{shown}\" is not a revision")).with_hint(
+            "A revision is a whole number as replies give it; 0 means: must not exist yet.",
+        )
+    })
 }
 
 fn word<T: Copy + std::fmt::Display>(
@@ -287,15 +251,8 @@ fn word<T: Copy + std::fmt::Display>(
 ) -> Result<T, Failure> {
     from_name(&value.to_ascii_lowercase()).ok_or_else(|| {
         let known: Vec<String> = all.iter().map(ToString::to_string).collect();
-        let shown: String = value
-            .chars()
-            .take(32)
-            .flat_map(char::escape_debug)
-            .collect();
-        invalid(
-            header,
-            &format!("\"{shown}\" is not one of {}", known.join(", ")),
-        )
+        let shown: String = value.chars().take(32).flat_map(char::escape_debug).collect();
+        invalid(header, &format!("\"{shown}\" is not one of {}", known.join(", ")))
     })
 }
 
@@ -312,9 +269,7 @@ fn actor(value: &str) -> Result<String, Failure> {
 /// `00-<32 hex>-<16 hex>-<2 hex>`, or nothing.
 fn traceparent(value: &str) -> Option<String> {
     let lengths: Vec<usize> = value.split('-').map(str::len).collect();
-    let hex = value
-        .bytes()
-        .all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+    let hex = value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
     (hex && lengths == [2, 32, 16, 2]).then(|| value.to_owned())
 }
 

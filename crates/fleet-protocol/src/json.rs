@@ -9,10 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
 /// Replies are read within these bounds; generous, because they come from our own agents.
-const LIMITS: Limits = Limits {
-    size_bytes_max: 64 * 1024 * 1024,
-    depth_max: 64,
-};
+const LIMITS: Limits = Limits { size_bytes_max: 64 * 1024 * 1024, depth_max: 64 };
 
 /// A user's value.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +36,7 @@ impl From<Object> for Json {
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.0.to_json())
-            .map_err(ser::Error::custom)?
-            .serialize(serializer)
+        RawValue::from_string(self.0.to_json()).map_err(ser::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -58,18 +53,11 @@ mod tests {
 
     #[test]
     fn numbers_pass_unchanged() {
-        for text in [
-            "18446744073709551615",
-            "-9223372036854775808",
-            "0.1",
-            "[1e300,{\"a\":null}]",
-        ] {
+        for text in ["18446744073709551615", "-9223372036854775808", "0.1", "[1e300,{\"a\":null}]"]
+        {
             let wrapped: Vec<Json> = serde_json::from_str(&format!("[{text}]")).unwrap();
             let again = serde_json::to_string(&wrapped).unwrap();
-            assert_eq!(
-                again,
-                format!("[{}]", Json::parse(text.as_bytes()).unwrap().0.to_json())
-            );
+            assert_eq!(again, format!("[{}]", Json::parse(text.as_bytes()).unwrap().0.to_json()));
         }
     }
 }

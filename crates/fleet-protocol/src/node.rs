@@ -79,9 +79,8 @@ impl NodeRequest {
             NodeVerb::Status => Fields::of("the request", &body, &[]).map(|_| Self::Status),
             NodeVerb::Snapshot => {
                 let fields = Fields::of("the request", &body, &["index", "offset", "length"])?;
-                let index = fields
-                    .whole("index", u64::MAX)?
-                    .ok_or_else(|| fields.missing("index"))?;
+                let index =
+                    fields.whole("index", u64::MAX)?.ok_or_else(|| fields.missing("index"))?;
                 let offset = fields.whole("offset", u64::MAX)?.unwrap_or(0);
                 let length = fields
                     .whole("length", u64::from(SNAPSHOT_CHUNK_BYTES_MAX))?
@@ -90,11 +89,7 @@ impl NodeRequest {
                 if length == 0 {
                     return Err(fields.wrong("length", "must be at least 1"));
                 }
-                Ok(Self::SnapshotChunk {
-                    index,
-                    offset,
-                    length,
-                })
+                Ok(Self::SnapshotChunk { index, offset, length })
             }
         }
     }
@@ -104,12 +99,10 @@ impl NodeRequest {
     pub fn to_payload(self) -> Vec<u8> {
         match self {
             Self::Status => Vec::new(),
-            Self::SnapshotChunk {
-                index,
-                offset,
-                length,
-            } => format!("{{\"index\":{index},\"offset\":{offset},\"length\":{length}}}")
-                .into_bytes(),
+            Self::SnapshotChunk { index, offset, length } => {
+                format!("{{\"index\":{index},\"offset\":{offset},\"length\":{length}}}")
+                    .into_bytes()
+            }
         }
     }
 

@@ -48,11 +48,7 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self {
-            limit: PAGE_ITEMS_DEFAULT,
-            after: None,
-            labels: BTreeMap::new(),
-        }
+        Self { limit: PAGE_ITEMS_DEFAULT, after: None, labels: BTreeMap::new() }
     }
 }
 
@@ -127,22 +123,15 @@ impl Query {
             }
             QueryTarget::List { noun, .. } => PageRequest::parse(*noun, &body)?,
         };
-        Ok(Self {
-            target,
-            consistency,
-            page,
-        })
+        Ok(Self { target, consistency, page })
     }
 }
 
 impl PageRequest {
     fn parse(noun: Noun, body: &fleet_state::Value) -> Result<Self, Failure> {
         let labelled = matches!(noun, Noun::Link | Noun::Device);
-        let known: &[&str] = if labelled {
-            &["limit", "after", "labels"]
-        } else {
-            &["limit", "after"]
-        };
+        let known: &[&str] =
+            if labelled { &["limit", "after", "labels"] } else { &["limit", "after"] };
         let fields = Fields::of("the request", body, known)?;
         let after = fields.text("after")?;
         if let Some(after) = after {
@@ -150,16 +139,11 @@ impl PageRequest {
         }
         let labels = fields.texts("labels")?;
         if labels.len() > FILTER_LABELS_MAX {
-            return Err(fields.wrong(
-                "labels",
-                &format!("at most {FILTER_LABELS_MAX} can be asked for"),
-            ));
+            return Err(
+                fields.wrong("labels", &format!("at most {FILTER_LABELS_MAX} can be asked for"))
+            );
         }
-        Ok(Self {
-            limit: page_limit(&fields)?,
-            after: after.map(str::to_owned),
-            labels,
-        })
+        Ok(Self { limit: page_limit(&fields)?, after: after.map(str::to_owned), labels })
     }
 
     /// The payload that asks for this.
@@ -185,8 +169,8 @@ impl PageRequest {
 pub(crate) fn page_limit(fields: &Fields<'_>) -> Result<u32, Failure> {
     match fields.whole("limit", u64::from(PAGE_ITEMS_MAX))? {
         Some(0) => Err(fields.wrong("limit", &format!("must be between 1 and {PAGE_ITEMS_MAX}"))),
-        limit => Ok(limit
-            .and_then(|limit| u32::try_from(limit).ok())
-            .unwrap_or(PAGE_ITEMS_DEFAULT)),
+        limit => {
+            Ok(limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(PAGE_ITEMS_DEFAULT))
+        }
     }
 }

@@ -162,10 +162,7 @@ pub struct SiteBody {
 }
 
 fn labels(labels: &Labels) -> BTreeMap<String, String> {
-    labels
-        .iter()
-        .map(|(key, value)| (key.to_string(), value.to_string()))
-        .collect()
+    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 impl From<&Link> for LinkBody {
@@ -195,11 +192,7 @@ impl From<&Device> for DeviceBody {
             address: device.spec.address.to_string(),
             name: device.spec.name.to_string(),
             labels: labels(&device.spec.labels),
-            model: device
-                .spec
-                .model
-                .as_ref()
-                .map(|model| Json(model.source().clone())),
+            model: device.spec.model.as_ref().map(|model| Json(model.source().clone())),
             desired: Json::from(device.desired.clone()),
             registered: device.registered.get(),
             desired_revision: device.desired_revision.get(),

@@ -130,13 +130,8 @@ fn failed_at(
         error: ErrorBody::from(failure),
     };
     let mut reply = message(&body);
-    reply
-        .headers
-        .push((SERVICE_ERROR_HEADER, header_text(&failure.message)));
-    reply.headers.push((
-        SERVICE_ERROR_CODE_HEADER,
-        failure.code.facts().service_code.to_string(),
-    ));
+    reply.headers.push((SERVICE_ERROR_HEADER, header_text(&failure.message)));
+    reply.headers.push((SERVICE_ERROR_CODE_HEADER, failure.code.facts().service_code.to_string()));
     reply
 }
 
@@ -144,20 +139,13 @@ fn failed_at(
 #[must_use]
 pub fn item<T: Serialize>(request_id: &RequestId, item: &T) -> ReplyMessage {
     let text = request_id.to_string();
-    message(&PlainOut {
-        ok: true,
-        request_id: &text,
-        item,
-    })
+    message(&PlainOut { ok: true, request_id: &text, item })
 }
 
 /// A body as a message. Our structures always serialise; if one did not, the client would be told.
 pub(crate) fn message<T: Serialize>(body: &T) -> ReplyMessage {
     match serde_json::to_vec(body) {
-        Ok(payload) => ReplyMessage {
-            headers: Vec::new(),
-            payload,
-        },
+        Ok(payload) => ReplyMessage { headers: Vec::new(), payload },
         Err(error) => {
             let failure = Failure::new(
                 ErrorCode::Internal,
@@ -179,16 +167,7 @@ pub(crate) fn message<T: Serialize>(body: &T) -> ReplyMessage {
 
 /// Header values hold one line of printable ASCII.
 fn header_text(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '?'
-            }
-        })
-        .take(256)
-        .collect()
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(256).collect()
 }
 
 /// An accepted or unchanged command, as a client reads it.

@@ -32,15 +32,9 @@ pub fn check(reply: &str) -> Result<(), ReplySubjectError> {
     }
     let publishable = |token: &str| {
         !token.is_empty()
-            && token
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
+            && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
     };
-    if reply.split('.').all(publishable) {
-        Ok(())
-    } else {
-        Err(ReplySubjectError::Form)
-    }
+    if reply.split('.').all(publishable) { Ok(()) } else { Err(ReplySubjectError::Form) }
 }
 
 #[cfg(test)]
@@ -49,13 +43,7 @@ mod tests {
 
     #[test]
     fn inboxes_are_fine() {
-        for reply in [
-            "_INBOX.abc.1",
-            "_INBOX_home.x",
-            "my.answers",
-            "flotilla-2.x",
-            "a",
-        ] {
+        for reply in ["_INBOX.abc.1", "_INBOX_home.x", "my.answers", "flotilla-2.x", "a"] {
             assert_eq!(check(reply), Ok(()), "{reply}");
         }
     }
@@ -78,20 +66,9 @@ mod tests {
     #[test]
     fn what_cannot_be_published_to() {
         let long = "a".repeat(REPLY_SUBJECT_BYTES_MAX + 1);
-        for reply in [
-            "",
-            ".",
-            "a.",
-            ".a",
-            "a..b",
-            "a.*",
-            "a.>",
-            "a b",
-            "a\n",
-            "ä",
-            "a\0",
-            long.as_str(),
-        ] {
+        for reply in
+            ["", ".", "a.", ".a", "a..b", "a.*", "a.>", "a b", "a\n", "ä", "a\0", long.as_str()]
+        {
             assert_eq!(check(reply), Err(ReplySubjectError::Form), "{reply}");
         }
     }

@@ -90,12 +90,7 @@ pub fn parse<'h>(
     headers: impl IntoIterator<Item = (&'h str, &'h str)>,
     fallback_id: RequestId,
 ) -> Result<Request, Refused> {
-    let refused = |request_id: Option<RequestId>| {
-        move |failure| Refused {
-            request_id,
-            failure,
-        }
-    };
+    let refused = |request_id: Option<RequestId>| move |failure| Refused { request_id, failure };
     let options = Options::parse(headers).map_err(refused(None))?;
     let given_id = options.request_id.clone();
     let request_id = given_id.clone().unwrap_or(fallback_id);
@@ -138,11 +133,7 @@ fn action(
             command,
         };
         command::check(&proposal)?;
-        Ok(Action::Command(CommandRequest {
-            proposal,
-            wait: options.wait(),
-            target,
-        }))
+        Ok(Action::Command(CommandRequest { proposal, wait: options.wait(), target }))
     };
     match inbound {
         Inbound::Command(target) => propose(command::parse(&target, payload)?, Some(target)),
@@ -156,12 +147,12 @@ fn action(
         Inbound::Changes(target) => ChangesRequest::parse(target, payload).map(Action::Changes),
         Inbound::Node(node, verb) if node == *this_node => node_request(verb, payload),
         Inbound::All(verb) => node_request(verb, payload),
-        Inbound::Node(node, _) => Err(Failure::malformed(format!(
-            "the request is for node {node}; this is {this_node}"
-        ))),
-        Inbound::Raft(_) => Err(Failure::malformed(
-            "raft subjects are for sealed frames between agents",
-        )),
+        Inbound::Node(node, _) => {
+            Err(Failure::malformed(format!("the request is for node {node}; this is {this_node}")))
+        }
+        Inbound::Raft(_) => {
+            Err(Failure::malformed("raft subjects are for sealed frames between agents"))
+        }
     }
 }
 
@@ -172,17 +163,12 @@ fn node_request(verb: NodeVerb, payload: &[u8]) -> Result<Action, Failure> {
 /// An option that an operation would not look at is refused: its sender counts on it.
 fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
     let idle = |header: HeaderName, hint: &str| {
-        Err(
-            Failure::malformed(format!("header {header} has no meaning for this request"))
-                .with_hint(hint),
-        )
+        Err(Failure::malformed(format!("header {header} has no meaning for this request"))
+            .with_hint(hint))
     };
     let (is_command, is_write) = match inbound {
         Inbound::Command(target) => (*target != CommandTarget::Batch, true),
-        Inbound::Admin(op) => (
-            false,
-            !matches!(op, AdminOp::SnapshotTake | AdminOp::SnapshotInfo),
-        ),
+        Inbound::Admin(op) => (false, !matches!(op, AdminOp::SnapshotTake | AdminOp::SnapshotInfo)),
         Inbound::Query(_)
         | Inbound::Changes(_)
         | Inbound::Node(..)
@@ -203,3 +189,6 @@ fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,10 +82,7 @@ impl Subjects {
     /// The subjects of a site.
     #[must_use]
     pub fn new(site: &SiteName) -> Self {
-        Self {
-            site: site.clone(),
-            prefix: format!("{SUBJECT_ROOT}.{site}."),
-        }
+        Self { site: site.clone(), prefix: format!("{SUBJECT_ROOT}.{site}.") }
     }
 
     /// The site.
@@ -107,17 +104,10 @@ impl Subjects {
         match target {
             QueryTarget::Site => format!("{prefix}control.query.site.get"),
             QueryTarget::Get(entity) => {
-                format!(
-                    "{prefix}control.query.{}.get.{}",
-                    Noun::from(entity),
-                    entity.id_text()
-                )
+                format!("{prefix}control.query.{}.get.{}", Noun::from(entity), entity.id_text())
             }
             QueryTarget::List { noun, area: None } => format!("{prefix}control.query.{noun}.list"),
-            QueryTarget::List {
-                noun,
-                area: Some(area),
-            } => {
+            QueryTarget::List { noun, area: Some(area) } => {
                 format!("{prefix}control.query.{noun}.list.{area}")
             }
         }
@@ -158,22 +148,13 @@ impl Subjects {
     /// Where the event of a change goes.
     #[must_use]
     pub fn event(&self, entity: &Entity) -> String {
-        format!(
-            "{}control.events.{}.{}",
-            self.prefix,
-            Noun::from(entity),
-            entity.id_text()
-        )
+        format!("{}control.events.{}.{}", self.prefix, Noun::from(entity), entity.id_text())
     }
 
     /// Where the outcome of a command without a reply subject goes.
     #[must_use]
     pub fn outcome_event(&self, target: &CommandTarget) -> String {
-        format!(
-            "{}control.events.{}.{target}",
-            self.prefix,
-            EventKind::Outcome
-        )
+        format!("{}control.events.{}.{target}", self.prefix, EventKind::Outcome)
     }
 
     /// Where the current revision goes every second.
@@ -251,9 +232,7 @@ impl Subjects {
         if subject.len() > SUBJECT_BYTES_MAX {
             return Err(SubjectError::TooLong);
         }
-        let rest = subject
-            .strip_prefix(&self.prefix)
-            .ok_or(SubjectError::Foreign)?;
+        let rest = subject.strip_prefix(&self.prefix).ok_or(SubjectError::Foreign)?;
         if let Some(node) = rest.strip_prefix("raft.") {
             return node
                 .parse()
@@ -273,19 +252,13 @@ impl Subjects {
                 .ok_or_else(|| unknown(rest, AdminOp::ALL.iter().map(|op| op.as_str()))),
             "node" => parse_node(rest),
             "all" => node_verb(rest).map(Inbound::All),
-            other => Err(unknown(
-                other,
-                ["commands", "query", "changes", "admin", "node", "all"],
-            )),
+            other => Err(unknown(other, ["commands", "query", "changes", "admin", "node", "all"])),
         }
     }
 }
 
 fn unknown<'a>(part: &str, known: impl IntoIterator<Item = &'a str>) -> SubjectError {
-    SubjectError::Unknown {
-        part: part.to_owned(),
-        suggestion: suggest::did_you_mean(part, known),
-    }
+    SubjectError::Unknown { part: part.to_owned(), suggestion: suggest::did_you_mean(part, known) }
 }
 
 fn parse_command(rest: &str) -> Result<CommandTarget, SubjectError> {
@@ -293,10 +266,7 @@ fn parse_command(rest: &str) -> Result<CommandTarget, SubjectError> {
         return Ok(CommandTarget::Batch);
     }
     // `<noun>.<verb>.<id>`: the operation is the first two tokens.
-    let end = rest
-        .match_indices('.')
-        .nth(1)
-        .map_or(rest.len(), |(at, _)| at);
+    let end = rest.match_indices('.').nth(1).map_or(rest.len(), |(at, _)| at);
     let (name, id) = rest.split_at(end);
     let op = CommandOp::from_name(name)
         .filter(|op| *op != CommandOp::Batch)
@@ -306,41 +276,31 @@ fn parse_command(rest: &str) -> Result<CommandTarget, SubjectError> {
 
 fn parse_query(rest: &str) -> Result<QueryTarget, SubjectError> {
     let mut parts = rest.splitn(3, '.');
-    let (noun, verb, id) = (
-        parts.next().unwrap_or(""),
-        parts.next().unwrap_or(""),
-        parts.next(),
-    );
+    let (noun, verb, id) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next());
     let noun = parse_noun(noun)?;
     let verb = QueryVerb::from_name(verb)
         .ok_or_else(|| unknown(verb, QueryVerb::ALL.iter().map(|verb| verb.as_str())))?;
     match (noun, verb, id) {
         (Noun::Site, QueryVerb::Get, None) => Ok(QueryTarget::Site),
         (Noun::Site, ..) => Err(unknown(rest, ["site.get"])),
-        (noun, QueryVerb::Get, id) => target::entity(noun, id.unwrap_or(""))
-            .map(QueryTarget::Get)
-            .map_err(SubjectError::Id),
-        (noun, QueryVerb::List, area) => Ok(QueryTarget::List {
-            noun,
-            area: area.map(parse_area).transpose()?,
-        }),
+        (noun, QueryVerb::Get, id) => {
+            target::entity(noun, id.unwrap_or("")).map(QueryTarget::Get).map_err(SubjectError::Id)
+        }
+        (noun, QueryVerb::List, area) => {
+            Ok(QueryTarget::List { noun, area: area.map(parse_area).transpose()? })
+        }
     }
 }
 
 fn parse_changes(rest: &str) -> Result<ChangesTarget, SubjectError> {
-    let rest = rest
-        .strip_prefix("since.")
-        .ok_or_else(|| unknown(rest, ["since"]))?;
+    let rest = rest.strip_prefix("since.").ok_or_else(|| unknown(rest, ["since"]))?;
     let mut parts = rest.splitn(3, '.');
     let since = parts.next().unwrap_or("");
     let since = parse_revision(since)
         .ok_or_else(|| SubjectError::Id("a revision is a whole number, 0 or more".to_owned()))?;
     let noun = parts.next().map(parse_noun).transpose()?;
     if noun == Some(Noun::Site) {
-        return Err(unknown(
-            "site",
-            ["link", "device", "param", "member", "token"],
-        ));
+        return Err(unknown("site", ["link", "device", "param", "member", "token"]));
     }
     let area = parts.next().map(parse_area).transpose()?;
     Ok(ChangesTarget { since, noun, area })
@@ -357,15 +317,12 @@ fn parse_noun(text: &str) -> Result<Noun, SubjectError> {
 }
 
 fn parse_area(text: &str) -> Result<Area, SubjectError> {
-    text.parse()
-        .map_err(|error: AreaError| SubjectError::Id(error.to_string()))
+    text.parse().map_err(|error: AreaError| SubjectError::Id(error.to_string()))
 }
 
 fn parse_node(rest: &str) -> Result<Inbound, SubjectError> {
     let (node, verb) = rest.split_once('.').unwrap_or((rest, ""));
-    let node = node
-        .parse()
-        .map_err(|error: IdError| SubjectError::Id(error.to_string()))?;
+    let node = node.parse().map_err(|error: IdError| SubjectError::Id(error.to_string()))?;
     Ok(Inbound::Node(node, node_verb(verb)?))
 }
 
@@ -373,3 +330,6 @@ fn node_verb(text: &str) -> Result<NodeVerb, SubjectError> {
     NodeVerb::from_name(text)
         .ok_or_else(|| unknown(text, NodeVerb::ALL.iter().map(|verb| verb.as_str())))
 }
+
+#[cfg(test)]
+mod tests;

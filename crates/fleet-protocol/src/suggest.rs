@@ -62,13 +62,8 @@ mod tests {
 
     #[test]
     fn distances() {
-        let cases = [
-            ("", "", 0),
-            ("a", "", 1),
-            ("", "ab", 2),
-            ("kitten", "sitting", 3),
-            ("abc", "abc", 0),
-        ];
+        let cases =
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("abc", "abc", 0)];
         for (left, right, expected) in cases {
             let left: Vec<char> = left.chars().collect();
             let right: Vec<char> = right.chars().collect();
@@ -80,15 +75,9 @@ mod tests {
     #[test]
     fn near_words_are_offered_and_far_ones_are_not() {
         let known = ["Flotilla-If-Revision", "Flotilla-Timeout"];
-        assert_eq!(
-            nearest("flotilla-if-revison", known),
-            Some("Flotilla-If-Revision")
-        );
+        assert_eq!(nearest("flotilla-if-revison", known), Some("Flotilla-If-Revision"));
         assert_eq!(nearest("flotilla-banana", known), None);
         assert_eq!(nearest(&"x".repeat(10_000), known), None);
-        assert_eq!(
-            did_you_mean("tymeout", ["timeout"]),
-            "; did you mean \"timeout\"?"
-        );
+        assert_eq!(did_you_mean("tymeout", ["timeout"]), "; did you mean \"timeout\"?");
     }
 }

@@ -118,26 +118,11 @@ impl std::fmt::Display for CommandTarget {
 /// The thing of a noun with this id.
 pub fn entity(noun: Noun, id: &str) -> Result<Entity, String> {
     match noun {
-        Noun::Link => id
-            .parse()
-            .map(Entity::Link)
-            .map_err(|error| error.to_string()),
-        Noun::Device => id
-            .parse()
-            .map(Entity::Device)
-            .map_err(|error| error.to_string()),
-        Noun::Param => id
-            .parse()
-            .map(Entity::Param)
-            .map_err(|error| error.to_string()),
-        Noun::Member => id
-            .parse::<NodeId>()
-            .map(Entity::Member)
-            .map_err(|error| error.to_string()),
-        Noun::Token => id
-            .parse::<TokenId>()
-            .map(Entity::Token)
-            .map_err(|error| error.to_string()),
+        Noun::Link => id.parse().map(Entity::Link).map_err(|error| error.to_string()),
+        Noun::Device => id.parse().map(Entity::Device).map_err(|error| error.to_string()),
+        Noun::Param => id.parse().map(Entity::Param).map_err(|error| error.to_string()),
+        Noun::Member => id.parse::<NodeId>().map(Entity::Member).map_err(|error| error.to_string()),
+        Noun::Token => id.parse::<TokenId>().map(Entity::Token).map_err(|error| error.to_string()),
         Noun::Site => Err("the site has no id; ask for site.get".to_owned()),
     }
 }

@@ -67,10 +67,7 @@ impl JoinToken {
     /// The token as text. It is refused when its addresses are beyond the bounds.
     pub fn encode(&self) -> Result<String, JoinTokenError> {
         let fits = self.nats_urls.len() <= TOKEN_URLS_MAX
-            && self
-                .nats_urls
-                .iter()
-                .all(|url| url.len() <= TOKEN_URL_BYTES_MAX);
+            && self.nats_urls.iter().all(|url| url.len() <= TOKEN_URL_BYTES_MAX);
         if !fits {
             return Err(JoinTokenError::Addresses);
         }
@@ -86,10 +83,7 @@ impl JoinToken {
         }
         let checksum = checksum(writer.as_slice());
         writer.fixed(&checksum);
-        Ok(format!(
-            "{JOIN_TOKEN_PREFIX}{}",
-            URL_SAFE_NO_PAD.encode(writer.as_slice())
-        ))
+        Ok(format!("{JOIN_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(writer.as_slice())))
     }
 }
 
@@ -102,21 +96,14 @@ impl FromStr for JoinToken {
             let newer = text
                 .strip_prefix("flt")
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-            return Err(if newer {
-                JoinTokenError::Newer
-            } else {
-                JoinTokenError::Prefix
-            });
+            return Err(if newer { JoinTokenError::Newer } else { JoinTokenError::Prefix });
         };
         if rest.len() > TOKEN_TEXT_BYTES_MAX {
             return Err(JoinTokenError::Damaged);
         }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(rest)
-            .map_err(|_| JoinTokenError::Damaged)?;
-        let (body, sum) = bytes
-            .split_last_chunk::<CHECKSUM_BYTES>()
-            .ok_or(JoinTokenError::Damaged)?;
+        let bytes = URL_SAFE_NO_PAD.decode(rest).map_err(|_| JoinTokenError::Damaged)?;
+        let (body, sum) =
+            bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(JoinTokenError::Damaged)?;
         if checksum(body) != *sum {
             return Err(JoinTokenError::Damaged);
         }
@@ -129,9 +116,7 @@ fn read(body: &[u8]) -> Result<JoinToken, DecodeError> {
     let site = reader
         .text(TOKEN_CHARS_MAX)?
         .parse()
-        .map_err(|_| DecodeError::Invalid {
-            what: "the site name",
-        })?;
+        .map_err(|_| DecodeError::Invalid { what: "the site name" })?;
     let uid = SiteUid::from_bytes(reader.fixed()?);
     let site_public_key = reader.fixed()?;
     let token = TokenId::from_bytes(reader.fixed()?);
@@ -141,21 +126,12 @@ fn read(body: &[u8]) -> Result<JoinToken, DecodeError> {
         .map(|_| reader.text(TOKEN_URL_BYTES_MAX).map(str::to_owned))
         .collect::<Result<_, _>>()?;
     reader.finish()?;
-    Ok(JoinToken {
-        site,
-        uid,
-        site_public_key,
-        token,
-        secret,
-        nats_urls,
-    })
+    Ok(JoinToken { site, uid, site_public_key, token, secret, nats_urls })
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let hash = Sha256::new()
-        .chain_update(b"flotilla join token text v1")
-        .chain_update(bytes)
-        .finalize();
+    let hash =
+        Sha256::new().chain_update(b"flotilla join token text v1").chain_update(bytes).finalize();
     let mut sum = [0; CHECKSUM_BYTES];
     for (to, from) in sum.iter_mut().zip(hash) {
         *to = from;
@@ -165,11 +141,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
 
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "JoinToken({} of site {}, secret hidden)",
-            self.token, self.site
-        )
+        write!(f, "JoinToken({} of site {}, secret hidden)", self.token, self.site)
     }
 }
 
@@ -230,15 +202,9 @@ mod tests {
 
     #[test]
     fn bounds_on_addresses() {
-        let many = JoinToken {
-            nats_urls: vec![String::new(); TOKEN_URLS_MAX + 1],
-            ..sample()
-        };
+        let many = JoinToken { nats_urls: vec![String::new(); TOKEN_URLS_MAX + 1], ..sample() };
         assert_eq!(many.encode(), Err(JoinTokenError::Addresses));
-        let long = JoinToken {
-            nats_urls: vec!["x".repeat(TOKEN_URL_BYTES_MAX + 1)],
-            ..sample()
-        };
+        let long = JoinToken { nats_urls: vec!["x".repeat(TOKEN_URL_BYTES_MAX + 1)], ..sample() };
         assert_eq!(long.encode(), Err(JoinTokenError::Addresses));
     }
 

@@ -13,10 +13,7 @@ fn every_header_in_any_case() {
         ("Flotilla-Wait", "Verified"),
         ("flotilla-consistency", "STALE"),
         ("Flotilla-Actor", "Ada Müller"),
-        (
-            "TraceParent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ),
+        ("TraceParent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("X-Other", "anything"),
         ("Nats-Expected-Stream", "x"),
     ])
@@ -66,48 +63,21 @@ fn the_alias_may_agree_but_not_contradict() {
 #[test]
 fn refused_headers_name_themselves() {
     let cases: &[(&[(&str, &str)], &str)] = &[
-        (
-            &[("Flotilla-If-Revison", "3")],
-            "did you mean \"Flotilla-If-Revision\"?",
-        ),
+        (&[("Flotilla-If-Revison", "3")], "did you mean \"Flotilla-If-Revision\"?"),
         (&[("Flotilla-", "3")], "\"Flotilla-\" is not known"),
         (&[("flotilla-\u{1b}[31m", "3")], "\\u{1b}"),
-        (
-            &[("Flotilla-If-Revision", "1"), ("flotilla-if-revision", "1")],
-            "given twice",
-        ),
-        (
-            &[("Flotilla-If-Revision", "-1")],
-            "\"-1\" is not a revision",
-        ),
-        (
-            &[("Flotilla-If-Revision", "+1")],
-            "\"+1\" is not a revision",
-        ),
-        (
-            &[("Flotilla-If-Revision", "18446744073709551616")],
-            "is not a revision",
-        ),
+        (&[("Flotilla-If-Revision", "1"), ("flotilla-if-revision", "1")], "given twice"),
+        (&[("Flotilla-If-Revision", "-1")], "\"-1\" is not a revision"),
+        (&[("Flotilla-If-Revision", "+1")], "\"+1\" is not a revision"),
+        (&[("Flotilla-If-Revision", "18446744073709551616")], "is not a revision"),
         (&[("Flotilla-If-Revision", "")], "is not a revision"),
-        (
-            &[("Flotilla-Timeout", "4")],
-            "write a whole number and a unit",
-        ),
+        (&[("Flotilla-Timeout", "4")], "write a whole number and a unit"),
         (&[("Flotilla-Timeout", "0ms")], "allowed is 1ms to 1m"),
         (&[("Flotilla-Timeout", "61s")], "allowed is 1ms to 1m"),
-        (
-            &[("Flotilla-Timeout", "-4s")],
-            "write a whole number and a unit",
-        ),
+        (&[("Flotilla-Timeout", "-4s")], "write a whole number and a unit"),
         (&[("Flotilla-Ttl", "4s")], "time to live"),
-        (
-            &[("Flotilla-Wait", "done")],
-            "is not one of committed, sent, acknowledged, verified",
-        ),
-        (
-            &[("Flotilla-Consistency", "eventual")],
-            "is not one of linearizable, stale",
-        ),
+        (&[("Flotilla-Wait", "done")], "is not one of committed, sent, acknowledged, verified"),
+        (&[("Flotilla-Consistency", "eventual")], "is not one of linearizable, stale"),
         (&[("Flotilla-Request-Id", "")], "Flotilla-Request-Id"),
         (&[("Flotilla-Request-Id", "a b")], "Flotilla-Request-Id"),
         (&[("Nats-Msg-Id", "é")], "Nats-Msg-Id"),
@@ -120,12 +90,7 @@ fn refused_headers_name_themselves() {
         assert!(error.message.contains(expected), "{headers:?}: {error}");
     }
     let long = "x".repeat(HEADER_VALUE_BYTES_MAX + 1);
-    assert!(
-        parse(&[("Flotilla-Actor", &long)])
-            .unwrap_err()
-            .message
-            .contains("longer than")
-    );
+    assert!(parse(&[("Flotilla-Actor", &long)]).unwrap_err().message.contains("longer than"));
 }
 
 #[test]
@@ -136,16 +101,7 @@ fn a_bomb_of_headers_is_refused() {
 
 #[test]
 fn a_broken_trace_context_is_dropped() {
-    for broken in [
-        "",
-        "00-xyz",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-        "ü",
-    ] {
-        assert_eq!(
-            parse(&[("traceparent", broken)]).unwrap().traceparent,
-            None,
-            "{broken}"
-        );
+    for broken in ["", "00-xyz", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "ü"] {
+        assert_eq!(parse(&[("traceparent", broken)]).unwrap().traceparent, None, "{broken}");
     }
 }

@@ -66,22 +66,14 @@ fn item<T: Serialize>(context: &ReadContext<'_>, item: T) -> ReplyMessage {
 
 fn not_found(entity: &Entity) -> Failure {
     let noun = Noun::from(entity);
-    Failure::new(
-        ErrorCode::NotFound,
-        format!("{noun} {} does not exist", entity.id_text()),
-    )
+    Failure::new(ErrorCode::NotFound, format!("{noun} {} does not exist", entity.id_text()))
 }
 
 /// A record as raw JSON.
 pub(crate) fn raw(record: &Record) -> Result<Box<RawValue>, Failure> {
-    record_json(record)
-        .and_then(RawValue::from_string)
-        .map_err(|error| {
-            Failure::new(
-                ErrorCode::Internal,
-                format!("a record could not be written: {error}"),
-            )
-        })
+    record_json(record).and_then(RawValue::from_string).map_err(|error| {
+        Failure::new(ErrorCode::Internal, format!("a record could not be written: {error}"))
+    })
 }
 
 fn find(state: &FleetState, entity: &Entity) -> Option<Record> {
@@ -101,9 +93,7 @@ fn site(state: &FleetState, context: &ReadContext<'_>) -> SiteBody {
         uid: state.uid().to_string(),
         site_public_key: hex::encode(state.site_public_key()),
         voters_wanted: state.voters_wanted(),
-        voters: present()
-            .filter(|member| member.role == Role::Voter)
-            .count(),
+        voters: present().filter(|member| member.role == Role::Voter).count(),
         members: present().count(),
         leader: context.leader.map(|node| node.get()),
         term: context.term,
@@ -117,13 +107,8 @@ fn site(state: &FleetState, context: &ReadContext<'_>) -> SiteBody {
 
 fn digests(state: &FleetState) -> BTreeMap<String, String> {
     let digests = state.digests();
-    let sections = digests
-        .sections()
-        .into_iter()
-        .chain([("combined", digests.combined())]);
-    sections
-        .map(|(name, digest)| (name.to_owned(), digest.to_string()))
-        .collect()
+    let sections = digests.sections().into_iter().chain([("combined", digests.combined())]);
+    sections.map(|(name, digest)| (name.to_owned(), digest.to_string())).collect()
 }
 
 fn id_text(record: &Record) -> String {
@@ -185,12 +170,7 @@ fn list(
         }
         Noun::Token => {
             let after = page.after.as_deref().and_then(|after| after.parse().ok());
-            builder.fill(
-                state
-                    .tokens_after(after.as_ref())
-                    .cloned()
-                    .map(Record::Token),
-            )?;
+            builder.fill(state.tokens_after(after.as_ref()).cloned().map(Record::Token))?;
         }
         Noun::Site => return Err(Failure::malformed("there is one site; ask for site.get")),
     }
@@ -251,14 +231,7 @@ struct PageBuilder<'a> {
 
 impl<'a> PageBuilder<'a> {
     fn new(area: Option<&'a Area>, page: &'a PageRequest, bytes_max: usize) -> Self {
-        Self {
-            area,
-            page,
-            bytes_max,
-            bytes: 0,
-            items: Vec::new(),
-            next: None,
-        }
+        Self { area, page, bytes_max, bytes: 0, items: Vec::new(), next: None }
     }
 
     fn fill(&mut self, records: impl Iterator<Item = Record>) -> Result<(), Failure> {
