@@ -37,10 +37,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            cache_bytes: CACHE_BYTES_DEFAULT,
-        }
+        Self { segment_bytes: SEGMENT_BYTES_DEFAULT, cache_bytes: CACHE_BYTES_DEFAULT }
     }
 }
 
@@ -51,9 +48,7 @@ impl LogConfig {
         if allowed.contains(&self.segment_bytes) {
             Ok(())
         } else {
-            Err(LogError::SegmentSize {
-                segment_bytes: self.segment_bytes,
-            })
+            Err(LogError::SegmentSize { segment_bytes: self.segment_bytes })
         }
     }
 }

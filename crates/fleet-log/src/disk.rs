@@ -1,7 +1,7 @@
 //! The outside world of the log: one directory of files.
 //!
 //! The log needs little of a file system, and this is all of it. The agent implements the two
-//! traits over `std::fs`; tests and the simulator use a `MemoryDisk`, which
+//! traits over `std::fs`; tests and the simulator use [`MemoryDisk`](crate::MemoryDisk), which
 //! forgets at a power cut what was not synced. What an implementation must promise:
 //!
 //! - bytes are durable once [`DiskFile::sync_data`] returned `Ok`, not before;

@@ -184,6 +184,14 @@ pub enum LogError {
         /// What was given.
         to: crate::HardState,
     },
+    /// The commit index is not that of an entry here.
+    #[error("commit index {commit} is outside the log, which ends at {last}")]
+    CommitOutside {
+        /// The commit index.
+        commit: u64,
+        /// The last entry.
+        last: u64,
+    },
     /// The payload is larger than an entry may be.
     #[error("entry {index} has {size_bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed")]
     EntryTooLarge {
@@ -207,6 +215,16 @@ pub enum LogError {
     /// All segment numbers are used up.
     #[error("the log has used up its segment numbers: let this node join anew")]
     Exhausted,
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        if let LogError::Storage { action, file, source } = error {
+            Self::Storage { action, file, source }
+        } else {
+            Self::Refused(error)
+        }
+    }
 }
 
 fn hex(bytes: &[u8; 16]) -> String {
