@@ -14,9 +14,9 @@ pub const HEADERS_MAX: usize = 32;
 /// Longest value of a header of ours.
 pub const HEADER_VALUE_BYTES_MAX: usize = 256;
 /// Largest payload of one request. A batch is the largest of them.
-pub const REQUEST_BYTES_MAX: usize = fleet_state::ENTRY_BYTES_MAX;
+pub const REQUEST_BYTES_MAX: usize = fleet_state::limits::ENTRY_BYTES_MAX;
 /// Depth of a batch body: a value of the deepest kind inside item, list and body.
-pub const BATCH_DEPTH_MAX: usize = fleet_state::VALUE_DEPTH_MAX + 4;
+pub const BATCH_DEPTH_MAX: usize = fleet_state::limits::VALUE_DEPTH_MAX + 4;
 
 /// How long a request waits when it does not say.
 pub const TIMEOUT_MS_DEFAULT: u64 = 4_000;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{DeviceId, Entity, FleetState, LinkId, ParamKey, Record, Role};
+use fleet_state::{DeviceId, Entity, FleetState, LinkId, NodeId, ParamKey, Record, Role, TokenId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -46,7 +46,7 @@ pub fn answer(
     match &query.target {
         QueryTarget::Site => Ok(item(context, site(state, context))),
         QueryTarget::Get(entity) => {
-            let record = find(state, entity).ok_or_else(|| not_found(entity))?;
+            let record = state.record(entity).ok_or_else(|| not_found(entity))?;
             Ok(item(context, raw(&record)?))
         }
         QueryTarget::List { noun, area } => list(*noun, area.as_ref(), &query.page, state, context),
@@ -74,16 +74,6 @@ pub(crate) fn raw(record: &Record) -> Result<Box<RawValue>, Failure> {
     record_json(record).and_then(RawValue::from_string).map_err(|error| {
         Failure::new(ErrorCode::Internal, format!("a record could not be written: {error}"))
     })
-}
-
-fn find(state: &FleetState, entity: &Entity) -> Option<Record> {
-    match entity {
-        Entity::Link(id) => state.link(id).cloned().map(Record::Link),
-        Entity::Device(id) => state.device(id).cloned().map(Record::Device),
-        Entity::Param(key) => state.param(key).cloned().map(Record::Param),
-        Entity::Member(node) => state.member(*node).cloned().map(Record::Member),
-        Entity::Token(id) => state.token(id).cloned().map(Record::Token),
-    }
 }
 
 fn site(state: &FleetState, context: &ReadContext<'_>) -> SiteBody {
@@ -164,13 +154,13 @@ fn list(
             )?;
         }
         Noun::Member => {
-            let after = page.after.as_deref().and_then(|after| after.parse().ok());
-            let members = state.members_after(after).filter(|member| member.is_live());
+            let start = Start::<NodeId>::of(None, page);
+            let members = state.members_after(start.after()).filter(|member| member.is_live());
             builder.fill(members.cloned().map(Record::Member))?;
         }
         Noun::Token => {
-            let after = page.after.as_deref().and_then(|after| after.parse().ok());
-            builder.fill(state.tokens_after(after.as_ref()).cloned().map(Record::Token))?;
+            let start = Start::<TokenId>::of(None, page);
+            builder.fill(state.tokens_after(start.after()).cloned().map(Record::Token))?;
         }
         Noun::Site => return Err(Failure::malformed("there is one site; ask for site.get")),
     }
