@@ -1,6 +1,6 @@
 //! The task that owns the replica, and the handle that everything else holds.
 //!
-//! One thread runs the loop (`loop.rs`): it receives frames, proposals, read
+//! One thread runs the loop (`run.rs`): it receives frames, proposals, read
 //! barriers and ticks over bounded channels, steps the replica of `fleet-consensus`,
 //! and carries its effects out. Nobody else touches the replica; readers take a
 //! [`View`](fleet_consensus::View), writers call [`Handle::submit`].
@@ -9,9 +9,13 @@
 //! worth nothing before the entry behind it is durable.
 
 mod clock;
+mod errands;
 mod handle;
+mod reply;
+mod run;
 
 pub use clock::MonotonicClock;
 pub use handle::{
     AdminError, AppliedBatch, AppliedItem, Handle, ReadError, SnapshotTaken, Submitted,
 };
+pub use run::{AgentReplica, LoopParts, OpenNotes, start};

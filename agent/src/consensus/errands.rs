@@ -1,0 +1,170 @@
+//! Administrative calls that take more than one turn: a transfer that has to happen, a
+//! snapshot that has to be written, a drain that has to finish.
+
+use std::path::PathBuf;
+
+use fleet_consensus::Replica;
+use fleet_consensus::replica::BuiltSnapshot;
+use fleet_log::Disk;
+use fleet_state::NodeId;
+use tokio::sync::oneshot;
+
+use super::handle::{AdminError, SnapshotTaken};
+use super::reply::ReplyTo;
+
+/// Callers that may wait for the same snapshot.
+const SNAPSHOT_CALLERS_MAX: usize = 64;
+/// Transfers that may be waited for.
+const TRANSFERS_MAX: usize = 64;
+
+type TransferReply = oneshot::Sender<Result<NodeId, AdminError>>;
+type SnapshotReply = oneshot::Sender<Result<SnapshotTaken, AdminError>>;
+
+#[derive(Debug)]
+struct Transfer {
+    to: NodeId,
+    deadline_ms: u64,
+    reply: TransferReply,
+}
+
+#[derive(Debug)]
+struct Drain {
+    deadline_ms: u64,
+    reply: oneshot::Sender<()>,
+    handing_over: bool,
+}
+
+/// What the loop has promised and not yet done.
+#[derive(Debug)]
+pub(super) struct Errands {
+    snapshot_dir: PathBuf,
+    transfers: Vec<Transfer>,
+    snapshot_next: Vec<SnapshotReply>,
+    snapshot_now: Vec<SnapshotReply>,
+    drain: Option<Drain>,
+}
+
+/// Tells a caller; one that has gone away is no error.
+fn tell<A>(reply: oneshot::Sender<A>, what: A) {
+    let _gone = reply.send(what);
+}
+
+impl Errands {
+    pub(super) fn new(snapshot_dir: PathBuf) -> Self {
+        Self {
+            snapshot_dir,
+            transfers: Vec::new(),
+            snapshot_next: Vec::new(),
+            snapshot_now: Vec::new(),
+            drain: None,
+        }
+    }
+
+    pub(super) fn transfer<D: Disk>(
+        &mut self,
+        replica: &mut Replica<D, ReplyTo>,
+        to: Option<NodeId>,
+        deadline_ms: u64,
+        reply: TransferReply,
+    ) {
+        use fleet_consensus::replica::TransferRefused;
+        if self.transfers.len() >= TRANSFERS_MAX {
+            let why = "too many transfers are waited for; retry shortly".to_owned();
+            return tell(reply, Err(AdminError::Refused(why)));
+        }
+        match replica.handle_transfer(to) {
+            Ok(to) => self.transfers.push(Transfer {
+                to,
+                deadline_ms,
+                reply,
+            }),
+            Err(TransferRefused::NotLeader(leader)) => {
+                tell(reply, Err(AdminError::NotLeader(leader)));
+            }
+            Err(refused @ TransferRefused::NoHeir) => {
+                tell(reply, Err(AdminError::Refused(refused.to_string())));
+            }
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, reply: SnapshotReply) {
+        if self.snapshot_next.len() >= SNAPSHOT_CALLERS_MAX {
+            let why = "too many wait for a snapshot; retry shortly".to_owned();
+            return tell(reply, Err(AdminError::Refused(why)));
+        }
+        self.snapshot_next.push(reply);
+    }
+
+    pub(super) fn drain<D: Disk>(
+        &mut self,
+        replica: &mut Replica<D, ReplyTo>,
+        deadline_ms: u64,
+        reply: oneshot::Sender<()>,
+    ) {
+        replica.begin_drain();
+        let handing_over = replica.is_leader() && replica.handle_transfer(None).is_ok();
+        self.drain = Some(Drain {
+            deadline_ms,
+            reply,
+            handing_over,
+        });
+    }
+
+    /// A snapshot was written, or could not be.
+    pub(super) fn snapshot_written(&mut self, built: Result<&BuiltSnapshot, &std::io::Error>) {
+        for reply in self.snapshot_now.drain(..) {
+            let result = match built {
+                Ok(built) => Ok(SnapshotTaken {
+                    index: built.file().index,
+                    term: built.file().term,
+                    path: self.snapshot_dir.join(&built.file().name),
+                    size_bytes: built.file().size_bytes,
+                }),
+                Err(error) => Err(AdminError::Refused(format!(
+                    "the snapshot could not be written: {error}; free space in {}",
+                    self.snapshot_dir.display()
+                ))),
+            };
+            tell(reply, result);
+        }
+    }
+
+    /// Goes on with what is open; `true` when a drain has ended and with it the loop.
+    pub(super) fn go_on<D: Disk>(
+        &mut self,
+        replica: &mut Replica<D, ReplyTo>,
+        now_ms: u64,
+    ) -> bool {
+        let leader = replica.leader();
+        for open in std::mem::take(&mut self.transfers) {
+            if leader == Some(open.to) {
+                tell(open.reply, Ok(open.to));
+            } else if now_ms >= open.deadline_ms {
+                tell(open.reply, Err(AdminError::Deadline));
+            } else {
+                self.transfers.push(open);
+            }
+        }
+        let nothing_building = self.snapshot_now.is_empty();
+        if nothing_building && !self.snapshot_next.is_empty() && replica.handle_snapshot_request() {
+            self.snapshot_now = std::mem::take(&mut self.snapshot_next);
+        }
+        let Some(drain) = &self.drain else {
+            return false;
+        };
+        let handed_over = !drain.handing_over || !replica.is_leader();
+        let done = handed_over && replica.waiting() == 0;
+        if !done && now_ms < drain.deadline_ms {
+            return false;
+        }
+        replica.end_all();
+        true
+    }
+
+    /// The loop has ended.
+    pub(super) fn ended(self) {
+        if let Some(drain) = self.drain {
+            tell(drain.reply, ());
+        }
+    }
+}

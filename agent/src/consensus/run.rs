@@ -1,0 +1,367 @@
+//! The loop that owns the replica.
+//!
+//! It runs on a thread of its own, because it waits for the disk: an answer is worth nothing
+//! before its entry is durable. It never waits for the network. One turn takes everything that
+//! lies in the inboxes (bounded), steps the replica, and carries the outputs out; so many
+//! commands share one sync and one message per follower.
+//!
+//! The view is published before anybody is answered: who hears `committed` and reads this
+//! node's view sees what was committed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fleet_consensus::replica::{BuiltSnapshot, Notice};
+use fleet_consensus::{Fault, Now, Outputs, Replica, View, Wire};
+use fleet_log::Disk;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::clock::MonotonicClock;
+use super::errands::Errands;
+use super::handle::{AppliedBatch, AppliedItem, Handle, Request};
+use super::reply::ReplyTo;
+use crate::metrics::Metrics;
+use crate::transport::{Inbound, Inbox};
+
+/// Requests that may wait for the loop; beyond it callers hear `busy`.
+const REQUESTS_MAX: usize = 16_384;
+/// Batches that a follower of applied entries may lag behind.
+const APPLIED_BATCHES_MAX: usize = 4_096;
+/// Inputs of a kind taken in one turn.
+const INPUTS_PER_TURN_MAX: usize = 2_048;
+
+/// What the loop needs besides the replica.
+#[derive(Debug)]
+pub struct LoopParts<W> {
+    /// The way out.
+    pub wire: W,
+    /// Frames, whichever way they came.
+    pub inbox: Inbox,
+    /// The node's monotonic clock.
+    pub clock: MonotonicClock,
+    /// Milliseconds between ticks.
+    pub tick_ms: u64,
+    /// Where snapshots lie, for answers to people.
+    pub snapshot_dir: PathBuf,
+    /// Stores the site key when this node becomes a voter.
+    pub store_site_key: fn(&std::path::Path, &[u8; 32]) -> io::Result<()>,
+    /// The node's data directory.
+    pub data_dir: PathBuf,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// A replica that gives answers to callers of [`Handle`].
+pub struct AgentReplica<D: Disk>(pub(super) Replica<D, ReplyTo>);
+
+impl<D: Disk> AgentReplica<D> {
+    /// Opens a node's files for the loop.
+    ///
+    /// # Errors
+    /// See [`fleet_consensus::StartError`].
+    pub fn open(
+        parts: fleet_consensus::Parts<D>,
+        clock: MonotonicClock,
+    ) -> Result<(Self, OpenNotes), fleet_consensus::StartError> {
+        let opened = Replica::open(parts, now(clock))?;
+        let notes = OpenNotes {
+            recovery: opened.recovery,
+            damaged_snapshots: opened.damaged_snapshots,
+        };
+        Ok((Self(opened.replica), notes))
+    }
+}
+
+/// What was noticed while opening a node's files.
+#[derive(Debug)]
+pub struct OpenNotes {
+    /// What the log had to cut.
+    pub recovery: fleet_log::Recovery,
+    /// Snapshots that did not decode and were renamed.
+    pub damaged_snapshots: Vec<String>,
+}
+
+/// Starts the loop on its own thread. The thread ends with a drain, or with a fault.
+///
+/// # Errors
+/// When the thread or its runtime can't be made.
+pub fn start<D, W>(
+    replica: AgentReplica<D>,
+    parts: LoopParts<W>,
+) -> io::Result<(Handle, JoinHandle<Result<(), Fault>>)>
+where
+    D: Disk + Send,
+    D::File: Send,
+    W: Wire + Send + 'static,
+{
+    let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+    let (view_out, view) = watch::channel(Arc::new(replica.0.view()));
+    let (applied, _) = broadcast::channel(APPLIED_BATCHES_MAX);
+    let handle = Handle {
+        requests,
+        view,
+        applied: applied.clone(),
+        clock: parts.clock,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(2)
+        .build()?;
+    let (built_out, built) = mpsc::channel(1);
+    let consensus = Loop {
+        errands: Errands::new(parts.snapshot_dir.clone()),
+        replica: replica.0,
+        requests: requests_in,
+        view: view_out,
+        applied,
+        built_out,
+        seen: Seen::default(),
+        parts,
+    };
+    let thread = std::thread::Builder::new()
+        .name("consensus".to_owned())
+        .spawn(move || runtime.block_on(consensus.run(built)))?;
+    Ok((handle, thread))
+}
+
+type Built = io::Result<BuiltSnapshot>;
+
+/// What was last published, to publish only what changed.
+#[derive(Default)]
+struct Seen {
+    applied: u64,
+    syncs: u64,
+}
+
+struct Loop<D: Disk, W> {
+    replica: Replica<D, ReplyTo>,
+    requests: mpsc::Receiver<Request>,
+    view: watch::Sender<Arc<View>>,
+    applied: broadcast::Sender<Arc<AppliedBatch>>,
+    built_out: mpsc::Sender<Built>,
+    errands: Errands,
+    seen: Seen,
+    parts: LoopParts<W>,
+}
+
+fn now(clock: MonotonicClock) -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    Now {
+        mono_ms: clock.now_ms(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn ticker(tick_ms: u64) -> Interval {
+    let mut ticker = tokio::time::interval(Duration::from_millis(tick_ms));
+    // After a pause one tick, not a burst of them.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+impl<D, W> Loop<D, W>
+where
+    D: Disk + Send,
+    D::File: Send,
+    W: Wire,
+{
+    async fn run(mut self, mut built: mpsc::Receiver<Built>) -> Result<(), Fault> {
+        let mut ticker = ticker(self.parts.tick_ms);
+        loop {
+            if !self.replica.has_more() {
+                tokio::select! {
+                    _ = ticker.tick() => {}
+                    Some(frame) = self.parts.inbox.recv() => self.take_frame(&frame)?,
+                    Some(request) = self.requests.recv() => self.take_request(request),
+                    Some(result) = built.recv() => self.snapshot_written(result)?,
+                }
+            }
+            if self.turn()? {
+                break;
+            }
+        }
+        self.replica.flush()?;
+        self.errands.ended();
+        Ok(())
+    }
+
+    /// One turn; `true` when it was the last.
+    fn turn(&mut self) -> Result<bool, Fault> {
+        self.take_waiting()?;
+        let now = now(self.parts.clock);
+        let ticked = self.replica.handle_tick(now)?;
+        self.replica.poll(now, &mut self.parts.wire)?;
+        let last = self.errands.go_on(&mut self.replica, now.mono_ms);
+        let outputs = self.replica.take_outputs();
+        self.carry_out(outputs, ticked)?;
+        Ok(last)
+    }
+
+    fn take_waiting(&mut self) -> Result<(), Fault> {
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(frame) = self.parts.inbox.try_recv() else {
+                break;
+            };
+            self.take_frame(&frame)?;
+        }
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(request) = self.requests.try_recv() else {
+                break;
+            };
+            self.take_request(request);
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, inbound: &Inbound) -> Result<(), Fault> {
+        let now = now(self.parts.clock);
+        self.replica
+            .handle_frame(&inbound.frame, inbound.path, now)
+    }
+
+    fn take_request(&mut self, request: Request) {
+        match request {
+            Request::Submit {
+                proposal,
+                deadline_ms,
+                reply,
+            } => self
+                .replica
+                .handle_submit(&proposal, deadline_ms, ReplyTo::Command(reply)),
+            Request::Read { deadline_ms, reply } => {
+                self.replica.handle_read(deadline_ms, ReplyTo::Read(reply));
+            }
+            Request::Transfer {
+                to,
+                deadline_ms,
+                reply,
+            } => self
+                .errands
+                .transfer(&mut self.replica, to, deadline_ms, reply),
+            Request::Snapshot { reply } => self.errands.snapshot(reply),
+            Request::Drain { deadline_ms, reply } => {
+                self.errands.drain(&mut self.replica, deadline_ms, reply);
+            }
+        }
+    }
+
+    fn snapshot_written(&mut self, result: Built) -> Result<(), Fault> {
+        self.errands.snapshot_written(result.as_ref());
+        match result {
+            Ok(built) => {
+                self.parts.metrics.snapshots.inc();
+                self.replica.handle_snapshot_built(Some(built))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a snapshot could not be written; the log grows until one can");
+                self.replica.handle_snapshot_built(None)
+            }
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Outputs<D, ReplyTo>, ticked: bool) -> Result<(), Fault> {
+        let applied = self.replica.applied().get();
+        let changed = applied != self.seen.applied || !outputs.notices.is_empty();
+        self.seen.applied = applied;
+        if changed || ticked {
+            self.view.send_replace(Arc::new(self.replica.view()));
+        }
+        for (reply, end) in outputs.commands {
+            reply.command_ended(end);
+        }
+        for (reply, end) in outputs.reads {
+            reply.read_ended(end);
+        }
+        if !outputs.applied.is_empty() {
+            self.tell_applied(outputs.applied);
+        }
+        if let Some(build) = outputs.build {
+            let out = self.built_out.clone();
+            tokio::task::spawn_blocking(move || {
+                // The loop takes one result before it asks for the next snapshot.
+                let _ended = out.blocking_send(build.run());
+            });
+        }
+        if let Some(key) = outputs.site_key {
+            (self.parts.store_site_key)(&self.parts.data_dir, &key).map_err(Fault::SiteKey)?;
+        }
+        for notice in outputs.notices {
+            log_notice(&notice);
+        }
+        if ticked {
+            self.count();
+        }
+        Ok(())
+    }
+
+    fn tell_applied(&self, entries: Vec<fleet_consensus::replica::AppliedEntry>) {
+        let size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        self.parts.metrics.apply_batch.observe(f64::from(size));
+        if self.applied.receiver_count() == 0 {
+            return;
+        }
+        let items = entries
+            .into_iter()
+            .map(|entry| AppliedItem {
+                revision: entry.revision,
+                request_id: entry.request_id,
+                answer: entry.answer,
+                changes: entry.changes,
+                wall_time_ms: entry.wall_time_ms,
+            })
+            .collect();
+        let batch = AppliedBatch {
+            items,
+            is_leader: self.replica.is_leader(),
+        };
+        // An error says that nobody listens any more.
+        let _nobody = self.applied.send(Arc::new(batch));
+    }
+
+    /// Carries the replica's counts over into the metrics.
+    fn count(&mut self) {
+        let counters = self.replica.counters();
+        let metrics = &self.parts.metrics;
+        metrics.note_replica(counters);
+        self.seen.syncs = counters.syncs;
+    }
+}
+
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::Role { role, term, leader } => tracing::info!(
+            role = role.as_str(),
+            term,
+            leader = leader.map(|node| node.get()),
+            "role, leader or term changed"
+        ),
+        Notice::Membership {
+            voters,
+            learners,
+            index,
+        } => tracing::info!(?voters, ?learners, index, "membership changed"),
+        Notice::SnapshotOffered {
+            index,
+            size_bytes,
+            from,
+        } => tracing::info!(
+            index,
+            size_bytes,
+            from = from.get(),
+            "a snapshot is being received"
+        ),
+        Notice::SnapshotInstalled { index } => tracing::info!(index, "a snapshot was installed"),
+        Notice::SnapshotTaken { index, size_bytes } => {
+            tracing::info!(index, size_bytes, "a snapshot was taken");
+        }
+        Notice::Removed => tracing::warn!(
+            "this node was removed from the site; it takes no more part. To bring the gateway back, wipe the data directory and join with a new token"
+        ),
+    }
+}

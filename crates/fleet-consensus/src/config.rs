@@ -1,0 +1,169 @@
+//! Settings of a replica, written out field by field.
+
+use fleet_log::LogConfig;
+use fleet_state::{NodeId, SiteUid};
+use thiserror::Error;
+
+/// Largest append message, in bytes of entries; well below NATS' default payload of 1 MiB.
+pub const APPEND_BYTES_MAX: u64 = 256 * 1024;
+/// Append messages on their way to one follower at a time.
+pub const APPENDS_INFLIGHT_MAX: usize = 48;
+/// Bytes proposed here and not yet committed; beyond it proposals are refused as busy.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of committed entries applied in one turn.
+pub const COMMITTED_BYTES_PER_READY_MAX: u64 = 2 * 1024 * 1024;
+/// Entries proposed to Raft in one step.
+pub const PROPOSALS_PER_STEP_MAX: usize = 1024;
+/// Commands that wait for their end on one node.
+pub const WAITERS_MAX: usize = 16_384;
+/// Reads that wait on one node.
+pub const READS_MAX: usize = 16_384;
+/// A relayed proposal is sent again after this time without an end.
+pub const RELAY_RETRY_MS: u64 = 400;
+/// A read is asked for again after this time without a confirmation.
+pub const READ_RETRY_MS: u64 = 150;
+/// Read rounds under way at a time; more reads join the next round.
+pub const READ_ROUNDS_MAX: usize = 8;
+/// Ticks made up for after a pause; a burst of ticks would depose a healthy leader.
+pub const CATCH_UP_TICKS_MAX: u64 = 2;
+/// Turns of ready handling in one poll, so that input is looked at again.
+pub const READY_ROUNDS_MAX: usize = 16;
+/// Bytes of a snapshot asked for at a time.
+pub const SNAPSHOT_WINDOW_BYTES: u64 = 512 * 1024;
+/// Bytes of a snapshot in one chunk.
+pub const SNAPSHOT_CHUNK_BYTES: u64 = 96 * 1024;
+/// A window of a snapshot is asked for again after this time without a chunk.
+pub const SNAPSHOT_RETRY_MS: u64 = 500;
+/// A snapshot transfer without a sign of life for this long has failed.
+pub const SNAPSHOT_STALL_MS: u64 = 10_000;
+/// Entries that a learner may lack and still count as caught up.
+pub const CAUGHT_UP_ENTRIES: u64 = 256;
+
+/// Settings of one replica. Time is counted in ticks.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The site it belongs to.
+    pub site_uid: SiteUid,
+    /// Milliseconds between two ticks.
+    pub tick_ms: u64,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// Shortest election timeout in ticks; also the window of the quorum check.
+    pub election_ticks_min: usize,
+    /// Longest election timeout in ticks, exclusive.
+    pub election_ticks_max: usize,
+    /// A snapshot is taken after so many applied entries.
+    pub snapshot_every_entries: u64,
+    /// A snapshot is taken after so many bytes of applied entries.
+    pub snapshot_every_bytes: u64,
+    /// Settings of the log.
+    pub log: LogConfig,
+}
+
+/// A setting that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The heartbeat is not well below the election timeout.
+    #[error(
+        "heartbeat_ticks is {heartbeat} and election_ticks_min is {election}; a heartbeat must be sent at least three times within the shortest election timeout"
+    )]
+    HeartbeatTooSlow {
+        /// As configured.
+        heartbeat: usize,
+        /// As configured.
+        election: usize,
+    },
+    /// The range of election timeouts is empty.
+    #[error(
+        "election_ticks_min is {min} and election_ticks_max is {max}; the maximum must be larger, or votes split"
+    )]
+    ElectionRangeEmpty {
+        /// As configured.
+        min: usize,
+        /// As configured.
+        max: usize,
+    },
+    /// A value is zero.
+    #[error("{0} is 0; it must be at least 1")]
+    Zero(&'static str),
+}
+
+impl ReplicaConfig {
+    /// Defaults for a node: ticks of 25 ms, a heartbeat each 2, elections after 10 to 30.
+    #[must_use]
+    pub fn new(node: NodeId, site_uid: SiteUid) -> Self {
+        Self {
+            node,
+            site_uid,
+            tick_ms: 25,
+            heartbeat_ticks: 2,
+            election_ticks_min: 10,
+            election_ticks_max: 30,
+            snapshot_every_entries: 100_000,
+            snapshot_every_bytes: 64 * 1024 * 1024,
+            log: LogConfig::default(),
+        }
+    }
+
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// The first that makes no sense.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (name, value) in [
+            ("tick_ms", self.tick_ms),
+            ("heartbeat_ticks", self.heartbeat_ticks as u64),
+            ("snapshot_every_entries", self.snapshot_every_entries),
+            ("snapshot_every_bytes", self.snapshot_every_bytes),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        if self.heartbeat_ticks.saturating_mul(3) > self.election_ticks_min {
+            return Err(ConfigError::HeartbeatTooSlow {
+                heartbeat: self.heartbeat_ticks,
+                election: self.election_ticks_min,
+            });
+        }
+        if self.election_ticks_min >= self.election_ticks_max {
+            return Err(ConfigError::ElectionRangeEmpty {
+                min: self.election_ticks_min,
+                max: self.election_ticks_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// The same for `raft`, with every field said.
+    pub(crate) fn to_raft(&self, applied: u64) -> raft::Config {
+        raft::Config {
+            id: self.node.get(),
+            election_tick: self.election_ticks_min,
+            heartbeat_tick: self.heartbeat_ticks,
+            applied,
+            max_size_per_msg: APPEND_BYTES_MAX,
+            max_inflight_msgs: APPENDS_INFLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            min_election_tick: self.election_ticks_min,
+            max_election_tick: self.election_ticks_max,
+            // A lease read after a pause is a stale read.
+            read_only_option: raft::ReadOnlyOption::Safe,
+            skip_bcast_commit: false,
+            batch_append: true,
+            priority: 0,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_PER_READY_MAX,
+        }
+    }
+
+    /// Entries between snapshots on this node: nodes differ, so that they don't all write at once.
+    pub(crate) fn snapshot_entries_here(&self) -> u64 {
+        let eighth = self.snapshot_every_entries / 8;
+        self.snapshot_every_entries
+            .saturating_add(eighth.saturating_mul(self.node.get() % 4))
+    }
+}

@@ -1,0 +1,258 @@
+//! What the leader does next about membership: a pure decision, one step at a time.
+//!
+//! The replicated member records say what should be (who joined, who is to be removed, who
+//! is wanted as a voter); the applied Raft configuration says what is. The leader takes one
+//! step towards agreement, waits until it is applied, and looks again. A new leader needs no
+//! memory of what the former one was doing.
+//!
+//! - A joiner gets its credential first, then it becomes a learner.
+//! - Learners that have caught up become voters so that the number of voters is odd: the
+//!   second gateway stays a standby until there is a third. Two voters fail more often than one.
+//! - A voter is removed only while those that stay are a live majority among themselves.
+//! - A leader that is to be removed hands leadership over first.
+
+use fleet_state::{NodeId, Role};
+
+use crate::config::CAUGHT_UP_ENTRIES;
+
+/// One member as the replicated state and raft's progress show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberFacts {
+    /// The member.
+    pub node: NodeId,
+    /// Its role in the replicated record.
+    pub role: Role,
+    /// Whether the operator wants it removed.
+    pub leaving: bool,
+    /// Whether its credential is in the state.
+    pub certified: bool,
+    /// Whether the operator named it as a voter.
+    pub wanted_voter: bool,
+    /// Whether it is a voter of the applied configuration.
+    pub is_voter: bool,
+    /// Whether it is a learner of the applied configuration.
+    pub is_learner: bool,
+    /// Whether it answered within the last election timeout; true for this node itself.
+    pub active: bool,
+    /// Index known to be in its log.
+    pub matched: u64,
+}
+
+/// The next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipStep {
+    /// Put a member's credential into the state.
+    Certify(NodeId),
+    /// Begin to replicate to a joiner.
+    AddLearner(NodeId),
+    /// Give a learner a vote.
+    Promote(NodeId),
+    /// Take a member out of the configuration.
+    Remove(NodeId),
+    /// Lead no more: this node is to be removed.
+    HandOver(NodeId),
+}
+
+/// The step to take, if any. `me` leads; `last_index` is the end of its log.
+#[must_use]
+pub fn next_step(
+    me: NodeId,
+    members: &[MemberFacts],
+    voters_wanted: usize,
+    last_index: u64,
+) -> Option<MembershipStep> {
+    removal(me, members)
+        .or_else(|| admission(members))
+        .or_else(|| promotion(members, voters_wanted, last_index))
+}
+
+/// Whether the voters that stay when `leaving` goes are a live majority among themselves.
+#[must_use]
+pub fn can_spare(members: &[MemberFacts], leaving: NodeId) -> bool {
+    let staying = members.iter().filter(|m| m.is_voter && m.node != leaving);
+    let (count, live) = staying.fold((0, 0), |(count, live), member| {
+        (count + 1, live + usize::from(member.active))
+    });
+    count > 0 && live >= raft::majority(count)
+}
+
+fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
+    let going = members
+        .iter()
+        .find(|m| m.leaving && (m.is_voter || m.is_learner))?;
+    if going.is_voter && !can_spare(members, going.node) {
+        return None;
+    }
+    if going.node == me {
+        let heir = members
+            .iter()
+            .filter(|m| m.is_voter && m.active && m.node != me && !m.leaving)
+            .max_by_key(|m| m.matched)?;
+        return Some(MembershipStep::HandOver(heir.node));
+    }
+    Some(MembershipStep::Remove(going.node))
+}
+
+fn admission(members: &[MemberFacts]) -> Option<MembershipStep> {
+    let joiner = members
+        .iter()
+        .find(|m| !m.leaving && m.role == Role::Joining && !m.is_voter && !m.is_learner)?;
+    Some(if joiner.certified {
+        MembershipStep::AddLearner(joiner.node)
+    } else {
+        MembershipStep::Certify(joiner.node)
+    })
+}
+
+fn promotion(
+    members: &[MemberFacts],
+    voters_wanted: usize,
+    last_index: u64,
+) -> Option<MembershipStep> {
+    let ready: Vec<&MemberFacts> = members
+        .iter()
+        .filter(|m| {
+            m.is_learner
+                && !m.leaving
+                && m.active
+                && m.matched.saturating_add(CAUGHT_UP_ENTRIES) >= last_index
+        })
+        .collect();
+    if let Some(named) = ready.iter().find(|m| m.wanted_voter) {
+        return Some(MembershipStep::Promote(named.node));
+    }
+    let voters = members.iter().filter(|m| m.is_voter).count();
+    // Counting those that will go, or a replacement would make the number even.
+    let leaving = members.iter().filter(|m| m.is_voter && m.leaving).count();
+    let staying = voters - leaving;
+    let needed = if staying % 2 == 0 { 1 } else { 2 };
+    let allowed = staying + needed <= voters_wanted;
+    let first = ready.first()?;
+    (allowed && ready.len() >= needed).then_some(MembershipStep::Promote(first.node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64) -> NodeId {
+        NodeId::new(id).expect("not zero")
+    }
+
+    fn voter(id: u64) -> MemberFacts {
+        MemberFacts {
+            node: node(id),
+            role: Role::Voter,
+            leaving: false,
+            certified: true,
+            wanted_voter: false,
+            is_voter: true,
+            is_learner: false,
+            active: true,
+            matched: 1_000,
+        }
+    }
+
+    fn learner(id: u64) -> MemberFacts {
+        MemberFacts {
+            role: Role::Learner,
+            is_voter: false,
+            is_learner: true,
+            ..voter(id)
+        }
+    }
+
+    fn joiner(id: u64) -> MemberFacts {
+        MemberFacts {
+            role: Role::Joining,
+            is_voter: false,
+            certified: false,
+            matched: 0,
+            ..voter(id)
+        }
+    }
+
+    fn step(members: &[MemberFacts], wanted: usize) -> Option<MembershipStep> {
+        next_step(node(1), members, wanted, 1_000)
+    }
+
+    #[test]
+    fn a_joiner_is_certified_then_added() {
+        let mut members = [voter(1), joiner(2)];
+        assert_eq!(step(&members, 5), Some(MembershipStep::Certify(node(2))));
+        members[1].certified = true;
+        assert_eq!(step(&members, 5), Some(MembershipStep::AddLearner(node(2))));
+    }
+
+    #[test]
+    fn voters_grow_in_pairs() {
+        assert_eq!(step(&[voter(1), learner(2)], 5), None);
+        let three = [voter(1), learner(2), learner(3)];
+        assert_eq!(step(&three, 5), Some(MembershipStep::Promote(node(2))));
+        let halfway = [voter(1), voter(2), learner(3)];
+        assert_eq!(step(&halfway, 5), Some(MembershipStep::Promote(node(3))));
+        let full = [voter(1), voter(2), voter(3), learner(4), learner(5)];
+        assert_eq!(step(&full, 3), None);
+        assert_eq!(step(&full, 5), Some(MembershipStep::Promote(node(4))));
+    }
+
+    #[test]
+    fn a_learner_that_lags_or_is_silent_is_not_promoted() {
+        let mut lagging = learner(2);
+        lagging.matched = 1_000 - CAUGHT_UP_ENTRIES - 1;
+        let mut silent = learner(3);
+        silent.active = false;
+        assert_eq!(step(&[voter(1), lagging, silent, learner(4)], 5), None);
+    }
+
+    #[test]
+    fn a_named_learner_is_promoted_alone() {
+        let mut named = learner(2);
+        named.wanted_voter = true;
+        assert_eq!(step(&[voter(1), named], 5), Some(MembershipStep::Promote(node(2))));
+    }
+
+    #[test]
+    fn a_dead_voter_is_removed_and_replaced_by_a_standby() {
+        let mut dead = voter(3);
+        dead.active = false;
+        dead.leaving = true;
+        let members = [voter(1), voter(2), dead, learner(4)];
+        assert_eq!(step(&members, 3), Some(MembershipStep::Remove(node(3))));
+        let after = [voter(1), voter(2), learner(4)];
+        assert_eq!(step(&after, 3), Some(MembershipStep::Promote(node(4))));
+    }
+
+    #[test]
+    fn a_live_voter_stays_while_the_rest_would_lose_its_majority() {
+        let mut dead = voter(3);
+        dead.active = false;
+        let mut leaving = voter(2);
+        leaving.leaving = true;
+        assert_eq!(step(&[voter(1), leaving, dead], 3), None);
+    }
+
+    #[test]
+    fn the_last_voter_is_never_removed() {
+        let mut only = voter(1);
+        only.leaving = true;
+        assert_eq!(step(&[only], 3), None);
+    }
+
+    #[test]
+    fn a_leaving_leader_hands_over_to_the_most_caught_up() {
+        let mut me = voter(1);
+        me.leaving = true;
+        let mut ahead = voter(3);
+        ahead.matched = 1_001;
+        let members = [me, voter(2), ahead];
+        assert_eq!(step(&members, 3), Some(MembershipStep::HandOver(node(3))));
+    }
+
+    #[test]
+    fn majority_arithmetic_from_one_to_seven() {
+        for (voters, majority) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)] {
+            assert_eq!(raft::majority(voters), majority);
+        }
+    }
+}

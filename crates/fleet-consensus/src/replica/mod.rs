@@ -1,0 +1,327 @@
+//! One node's part in the site's agreement, without any I/O of its own.
+//!
+//! A [`Replica`] owns the Raft state machine, the log, the fleet state and the frames. It is
+//! driven from outside: inputs are `handle_*` calls with the time as an argument, then
+//! [`Replica::poll`] carries out what has become due. Frames leave through a [`Wire`] that
+//! never blocks; everything else comes back as values from [`Replica::take_outputs`]. The
+//! agent and the simulator run the very same code.
+//!
+//! Order of things in one turn: inputs, then proposals and read rounds, then ready phases
+//! (`ready.rs`), then relays and transfers. An `Err` from any call is a [`Fault`]: the
+//! replica must not be used again, the process ends, and a restart reads the disk.
+//!
+//! - `inbox.rs`: what frames from other members lead to
+//! - `ready.rs`: raft's ready, phase by phase
+//! - `apply.rs`: committed entries, and snapshots being installed or taken
+//! - `steward.rs`: what is done at ticks: retries, deadlines, membership, time
+//! - `open.rs`: from files to a running replica
+
+mod apply;
+mod inbox;
+mod open;
+mod outputs;
+mod ready;
+mod steward;
+mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use fleet_log::{Disk, Position};
+use fleet_state::{Answer, Change, FleetState, NodeId, Proposal, RequestId, Revision};
+use raft::{RawNode, StateRole};
+
+pub use open::{Founding, Opened, Parts, found};
+pub use outputs::{AppliedEntry, BuildSnapshot, BuiltSnapshot, Notice, Outputs};
+pub use wire::Wire;
+
+use crate::checkpoints::Checkpoints;
+use crate::config::ReplicaConfig;
+use crate::counters::Counters;
+use crate::frame::{Class, FrameCodec, Payload};
+use crate::guard::Guard;
+use crate::log_time::LogTime;
+use crate::raft_storage::RaftStorage;
+use crate::reads::{ReadEnd, Reads};
+use crate::status::{MemberProgress, NodeRole, Standing, View};
+use crate::transfer::Transfer;
+use crate::waiters::{CommandEnd, Waiters};
+
+/// A proposal on its way into Raft.
+struct Queued {
+    id: RequestId,
+    encoded: Bytes,
+    /// The member that relayed it; `None` for this node's own.
+    from: Option<NodeId>,
+}
+
+/// The applied configuration, ascending.
+#[derive(Clone, Debug, Default)]
+struct Conf {
+    voters: Vec<NodeId>,
+    learners: Vec<NodeId>,
+}
+
+impl Conf {
+    fn from_raft(conf: &raft::eraftpb::ConfState) -> Self {
+        Self {
+            voters: nodes(conf.get_voters()),
+            learners: nodes(conf.get_learners()),
+        }
+    }
+
+    fn contains(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
+/// What paces a replica's chores.
+#[derive(Default)]
+struct Pace {
+    last_tick_ms: u64,
+    ticks: u64,
+    leaderless_since_ms: Option<u64>,
+    applied_at_ms: u64,
+    last_time_tick_ms: u64,
+    last_site_key_ask_ms: u64,
+    entries_since_snapshot: u64,
+    bytes_since_snapshot: u64,
+    building: bool,
+    draining: bool,
+    last_role: Option<NodeRole>,
+    last_leader: Option<NodeId>,
+    last_term: u64,
+    /// A complete snapshot that raft has not decided about yet.
+    staged: Option<crate::snapshot_store::LoadedSnapshot>,
+    /// Snapshot messages that no way took; raft is told at the next tick.
+    failed_offers: Vec<NodeId>,
+}
+
+/// A node's replica of the site. `T` is whoever waits for an answer; see `waiters.rs`.
+pub struct Replica<D: Disk, T> {
+    config: ReplicaConfig,
+    raw: RawNode<RaftStorage<D>>,
+    state: FleetState,
+    applied: Position,
+    log_time: LogTime,
+    frames: FrameCodec,
+    boot: u64,
+    guard: Guard,
+    conf: Conf,
+    site_key: Option<SigningKey>,
+    waiters: Waiters<T>,
+    reads: Reads<T>,
+    transfer: Transfer<D>,
+    checkpoints: Checkpoints,
+    proposals: Vec<Queued>,
+    outbox: Vec<(NodeId, Class, Payload)>,
+    pace: Pace,
+    outputs: Outputs<D, T>,
+    counters: Counters,
+}
+
+impl<D: Disk, T> Replica<D, T> {
+    /// Takes a command in. Its end comes with the token from [`Replica::take_outputs`].
+    pub fn handle_submit(&mut self, proposal: &Proposal, deadline_ms: u64, token: T) {
+        if self.pace.draining {
+            let end = CommandEnd::Busy("this agent is stopping; ask another one");
+            self.outputs.commands.push((token, end));
+            return;
+        }
+        let encoded: Bytes = proposal.encode().into();
+        let id = proposal.request_id.clone();
+        if let Err(refused) = self.waiters.add(id, encoded, deadline_ms, token) {
+            self.outputs.commands.push(refused);
+        }
+    }
+
+    /// Takes a read barrier in; its end comes with the token from [`Replica::take_outputs`].
+    pub fn handle_read(&mut self, deadline_ms: u64, token: T) {
+        if let Err(refused) = self.reads.add(token, deadline_ms) {
+            self.outputs.reads.push(refused);
+        }
+    }
+
+    /// Hands leadership to `to`, or to the most caught-up live voter. Returns whom.
+    ///
+    /// # Errors
+    /// Says why not; the leader stays as it is.
+    pub fn handle_transfer(&mut self, to: Option<NodeId>) -> Result<NodeId, TransferRefused> {
+        if self.raw.raft.state != StateRole::Leader {
+            return Err(TransferRefused::NotLeader(self.leader()));
+        }
+        let facts = self.member_facts();
+        let fit = |m: &&crate::membership::MemberFacts| {
+            m.is_voter && m.active && m.node != self.config.node
+        };
+        let heir = match to {
+            Some(to) if to == self.config.node => return Ok(to),
+            Some(to) => facts.iter().filter(fit).find(|m| m.node == to),
+            None => facts.iter().filter(fit).max_by_key(|m| m.matched),
+        };
+        let heir = heir.map(|m| m.node).ok_or(TransferRefused::NoHeir)?;
+        self.raw.transfer_leader(heir.get());
+        Ok(heir)
+    }
+
+    /// Asks for a snapshot of the state as applied now; it comes as `Outputs::build`.
+    /// Returns `false` while one is being built.
+    pub fn handle_snapshot_request(&mut self) -> bool {
+        if self.pace.building {
+            return false;
+        }
+        self.begin_snapshot();
+        true
+    }
+
+    /// No more commands are taken in from here or from other members.
+    pub fn begin_drain(&mut self) {
+        self.pace.draining = true;
+    }
+
+    /// Commands and reads that still wait here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Ends all who wait, as *unknown* where the command may have left this node. For the
+    /// moment before the replica is dropped.
+    pub fn end_all(&mut self) {
+        self.outputs.commands.extend(self.waiters.end_all());
+        self.outputs.reads.extend(self.reads.end_all());
+    }
+
+    /// A way to `node` failed: raft stops pouring entries into it.
+    pub fn handle_unreachable(&mut self, node: NodeId) {
+        self.raw.report_unreachable(node.get());
+    }
+
+    /// What has become due since the last call, for the caller to carry out.
+    pub fn take_outputs(&mut self) -> Outputs<D, T> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// What was refused and dropped so far, by reason.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The leader of the current term, if known.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        NodeId::new(self.raw.raft.leader_id)
+    }
+
+    /// Whether this node leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The role of this node now.
+    #[must_use]
+    pub fn role(&self) -> NodeRole {
+        match self.raw.raft.state {
+            StateRole::Leader => NodeRole::Leader,
+            StateRole::Candidate => NodeRole::Candidate,
+            StateRole::PreCandidate => NodeRole::PreCandidate,
+            StateRole::Follower if self.conf.voters.contains(&self.config.node) => {
+                NodeRole::Follower
+            }
+            StateRole::Follower => NodeRole::Learner,
+        }
+    }
+
+    /// Index of the last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> Revision {
+        Revision::new(self.applied.index)
+    }
+
+    /// The state as applied.
+    #[must_use]
+    pub fn state(&self) -> &FleetState {
+        &self.state
+    }
+
+    /// The state as applied and where this node stands, as one value.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            state: self.state.clone(),
+            applied: self.applied(),
+            standing: Arc::new(self.standing()),
+            applied_at_ms: self.pace.applied_at_ms,
+            leaderless_since_ms: self.pace.leaderless_since_ms,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let raft = &self.raw.raft;
+        let store = self.raw.store();
+        Standing {
+            node: self.config.node,
+            role: self.role(),
+            leader: self.leader(),
+            term: raft.term,
+            commit: raft.raft_log.committed,
+            first_index: store.log.first_index(),
+            last_index: store.log.last_index(),
+            voters: self.conf.voters.clone(),
+            learners: self.conf.learners.clone(),
+            progress: self.progress(),
+            snapshot_index: store.snapshot.as_ref().map_or(0, |s| s.file.index),
+            log_bytes: store.log.bytes_on_disk(),
+        }
+    }
+
+    fn progress(&self) -> Vec<MemberProgress> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let mut progress: Vec<MemberProgress> = self
+            .raw
+            .raft
+            .prs()
+            .iter()
+            .filter_map(|(id, progress)| {
+                Some(MemberProgress {
+                    node: NodeId::new(*id)?,
+                    matched: progress.matched,
+                    active: progress.recent_active || *id == self.config.node.get(),
+                    in_snapshot: progress.state == raft::ProgressState::Snapshot,
+                })
+            })
+            .collect();
+        progress.sort_unstable_by_key(|p| p.node);
+        progress
+    }
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferRefused {
+    /// This node does not lead.
+    #[error("this node does not lead the site")]
+    NotLeader(Option<NodeId>),
+    /// No live voter fits.
+    #[error("there is no other live voter that could lead (or the named node is not one)")]
+    NoHeir,
+}
+
+fn nodes(ids: &[u64]) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = ids.iter().copied().filter_map(NodeId::new).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+/// Kept here so that outputs can name them without a second import path.
+type Ended<T> = (T, CommandEnd);
+type ReadEnded<T> = (T, ReadEnd);
+/// What one applied entry changed.
+type Changes = Vec<Change>;
+/// What one applied entry decided.
+type Decision = Option<Answer>;

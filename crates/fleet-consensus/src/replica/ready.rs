@@ -1,0 +1,374 @@
+//! Raft's ready, phase by phase, and the turn around it.
+//!
+//! The order is the safety of the node:
+//!
+//! 1. a leader's messages may leave before its own disk has the entries;
+//! 2. a snapshot replaces state and log;
+//! 3. entries, then hard state, are appended;
+//! 4. one sync makes them durable;
+//! 5. only now leaves what promises durability: votes, append responses;
+//! 6. confirmed reads;
+//! 7. committed entries are applied;
+//! 8. raft is told, and gives what the durable entries made possible (commit, messages,
+//!    entries), which is handled the same way.
+//!
+//! Between taking a ready and telling raft nothing may be stepped or proposed; what a failed
+//! send has to say is kept until after.
+
+use std::collections::BTreeMap;
+
+use fleet_log::{Disk, LogEntry as DiskEntry, Position};
+use fleet_state::{Entry, NodeId};
+use raft::StateRole;
+use raft::eraftpb::{Message, MessageType};
+
+use super::wire::Wire;
+use super::{Queued, Replica};
+use crate::config::{PROPOSALS_PER_STEP_MAX, READY_ROUNDS_MAX};
+use crate::fault::Fault;
+use crate::frame::limits::READS_MAX;
+use crate::frame::{
+    Class, LogEntry, MessageKind, Payload, RaftMessage, RefuseReason, pack_messages, pack_proposals,
+};
+use crate::log_time::Now;
+use crate::raft_storage::hard_state_from_raft;
+
+impl<D: Disk, T> Replica<D, T> {
+    /// Carries out what the inputs since the last call made due.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the replica must not be used again.
+    pub fn poll(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
+        for _ in 0..READY_ROUNDS_MAX {
+            self.hand_on_waiters(now);
+            self.propose_queued(now)?;
+            self.begin_reads(now);
+            self.flush_outbox(now, wire);
+            if !self.raw.has_ready() {
+                break;
+            }
+            self.process_ready(now, wire)?;
+        }
+        self.note_role(now);
+        let ready = self.reads.take_ready(self.applied.index);
+        let ended = ready.into_iter().map(|t| (t, crate::reads::ReadEnd::Ready));
+        self.outputs.reads.extend(ended);
+        self.begin_snapshot_if_due();
+        self.flush_outbox(now, wire);
+        Ok(())
+    }
+
+    /// Whether [`Replica::poll`] has more to do at once.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.raw.has_ready() || !self.proposals.is_empty()
+    }
+
+    fn process_ready(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
+        let mut unreachable = Vec::new();
+        let mut ready = self.raw.ready();
+        // 1.
+        let messages = ready.take_messages();
+        self.send_raft(messages, now, wire, &mut unreachable)?;
+        // 2.
+        if !ready.snapshot().is_empty() {
+            let metadata = ready.snapshot().get_metadata();
+            let position = Position {
+                index: metadata.index,
+                term: metadata.term,
+            };
+            self.install_snapshot(position, ready.hs(), now)?;
+        }
+        // 3. and 4.
+        self.persist(&mut ready)?;
+        // 5.
+        let messages = ready.take_persisted_messages();
+        self.send_raft(messages, now, wire, &mut unreachable)?;
+        // 6.
+        for state in ready.take_read_states() {
+            self.read_confirmed(&state);
+        }
+        // 7.
+        let committed = ready.take_committed_entries();
+        self.apply_committed(committed, now)?;
+        // 8.
+        let mut light = self.raw.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            let log = &mut self.raw.mut_store().log;
+            let mut hard = log.hard_state();
+            hard.commit = commit;
+            // Goes to disk with the next sync: a restart applies from the snapshot anyway.
+            log.set_hard_state(hard)?;
+        }
+        let messages = light.take_messages();
+        self.send_raft(messages, now, wire, &mut unreachable)?;
+        let committed = light.take_committed_entries();
+        self.apply_committed(committed, now)?;
+        self.raw.advance_apply();
+        for node in unreachable {
+            self.raw.report_unreachable(node.get());
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, ready: &mut raft::Ready) -> Result<(), Fault> {
+        let must_sync = ready.must_sync();
+        let entries = ready.take_entries();
+        let mut batch = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let entry = LogEntry::from_raft(entry).map_err(|e| Fault::Raft(e.to_string()))?;
+            let (index, term) = (entry.index, entry.term);
+            let (kind, data) = entry.into_disk();
+            batch.push(DiskEntry {
+                index,
+                term,
+                kind,
+                data,
+            });
+        }
+        let log = &mut self.raw.mut_store().log;
+        if !batch.is_empty() {
+            log.append(&batch)?;
+        }
+        if let Some(hard) = ready.hs() {
+            log.set_hard_state(hard_state_from_raft(hard))?;
+        }
+        if must_sync {
+            log.sync()?;
+            self.counters.syncs += 1;
+        }
+        self.counters.entries_appended += batch.len() as u64;
+        Ok(())
+    }
+
+    fn send_raft(
+        &mut self,
+        messages: Vec<Message>,
+        now: Now,
+        wire: &mut impl Wire,
+        unreachable: &mut Vec<NodeId>,
+    ) -> Result<(), Fault> {
+        let mut by_node: BTreeMap<NodeId, (Vec<RaftMessage>, bool)> = BTreeMap::new();
+        for message in messages {
+            let urgent = is_urgent(message.get_msg_type());
+            let message = match RaftMessage::from_raft(message) {
+                Ok(message) => message,
+                Err(error) => {
+                    tracing::trace!(%error, "raft made a message that never leaves a node");
+                    self.counters.refuse("raft_out", "local_type");
+                    continue;
+                }
+            };
+            if matches!(message.kind, MessageKind::Snapshot(_)) {
+                self.transfer.offered(message.to, now.mono_ms);
+            }
+            let (same, all_urgent) = by_node.entry(message.to).or_insert((Vec::new(), true));
+            *all_urgent &= urgent;
+            same.push(message);
+        }
+        for (to, (messages, urgent)) in by_node {
+            let class = if urgent { Class::Urgent } else { Class::Normal };
+            let has_snapshot = messages
+                .iter()
+                .any(|m| matches!(m.kind, MessageKind::Snapshot(_)));
+            let sent = pack_messages(messages)
+                .iter()
+                .all(|payload| self.send(to, class, payload, now, wire));
+            if !sent {
+                unreachable.push(to);
+                if has_snapshot && self.transfer.done(to) {
+                    self.pace.failed_offers.push(to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals a payload and hands it to the way that works; `false` when none took it.
+    pub(super) fn send(
+        &mut self,
+        to: NodeId,
+        class: Class,
+        payload: &Payload,
+        now: Now,
+        wire: &mut impl Wire,
+    ) -> bool {
+        let Some(route) = wire.route(to, class) else {
+            self.counters.frames_unsent += 1;
+            return false;
+        };
+        let frames = match self.frames.seal(route, payload, now.mono_ms) {
+            Ok(frames) => frames,
+            Err(error) => {
+                tracing::debug!(%error, to = to.get(), "a frame could not be sealed");
+                self.counters.refuse("frame_out", "unsealable");
+                return false;
+            }
+        };
+        for frame in frames {
+            if !wire.send(route, frame) {
+                self.counters.frames_unsent += 1;
+                return false;
+            }
+            self.counters.frames_sent += 1;
+        }
+        true
+    }
+
+    pub(super) fn flush_outbox(&mut self, now: Now, wire: &mut impl Wire) {
+        for node in self.frames.take_greetings(now.mono_ms) {
+            let hello = Payload::Hello {
+                boot: self.boot,
+                applied: self.applied.index,
+            };
+            self.outbox.push((node, Class::Urgent, hello));
+        }
+        for (to, class, payload) in std::mem::take(&mut self.outbox) {
+            self.send(to, class, &payload, now, wire);
+        }
+    }
+
+    /// Due commands of this node go to Raft, or to the leader in frames.
+    fn hand_on_waiters(&mut self, now: Now) {
+        let Some(leader) = self.leader() else {
+            return;
+        };
+        let me = self.config.node;
+        let due = self
+            .waiters
+            .take_due(me, leader, self.raw.raft.term, now.mono_ms);
+        if leader == me {
+            let own = due.into_iter().map(|(id, encoded)| Queued {
+                id,
+                encoded,
+                from: None,
+            });
+            self.proposals.extend(own);
+            return;
+        }
+        let encoded = due.into_iter().map(|(_, encoded)| encoded).collect();
+        for batch in pack_proposals(encoded) {
+            self.outbox.push((leader, Class::Normal, batch));
+        }
+    }
+
+    fn propose_queued(&mut self, now: Now) -> Result<(), Fault> {
+        while !self.proposals.is_empty() {
+            let rest = self
+                .proposals
+                .split_off(PROPOSALS_PER_STEP_MAX.min(self.proposals.len()));
+            let batch = std::mem::replace(&mut self.proposals, rest);
+            self.propose(batch, now)?;
+        }
+        Ok(())
+    }
+
+    fn propose(&mut self, batch: Vec<Queued>, now: Now) -> Result<(), Fault> {
+        if self.raw.raft.state != StateRole::Leader || self.raw.raft.lead_transferee.is_some() {
+            self.decline(batch, RefuseReason::NotLeader);
+            return Ok(());
+        }
+        let stamp_ms = self.log_time.stamp(now);
+        let entries: Vec<raft::eraftpb::Entry> = batch
+            .iter()
+            .map(|queued| {
+                let mut entry = raft::eraftpb::Entry::default();
+                entry.data = Entry::encode_with(stamp_ms, now.wall_ms, &queued.encoded).into();
+                entry
+            })
+            .collect();
+        match self.step_proposal(entries) {
+            Ok(()) => Ok(()),
+            Err(raft::Error::ProposalDropped) => {
+                self.decline(batch, RefuseReason::Busy);
+                Ok(())
+            }
+            Err(error) => Err(Fault::Raft(error.to_string())),
+        }
+    }
+
+    /// Appends entries as leader: one step, so one message per follower for all of them.
+    pub(super) fn step_proposal(
+        &mut self,
+        entries: Vec<raft::eraftpb::Entry>,
+    ) -> Result<(), raft::Error> {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.config.node.get();
+        message.set_entries(entries.into());
+        self.raw.raft.step(message)
+    }
+
+    /// Raft did not take these. Own ones wait or end as busy; relayed ones are told.
+    fn decline(&mut self, batch: Vec<Queued>, refusal: RefuseReason) {
+        let mut relayed: BTreeMap<NodeId, Vec<fleet_state::RequestId>> = BTreeMap::new();
+        for queued in batch {
+            match (queued.from, refusal) {
+                (Some(from), _) => relayed.entry(from).or_default().push(queued.id),
+                (None, RefuseReason::NotLeader) => self.waiters.not_taken(&queued.id),
+                (None, RefuseReason::Busy | RefuseReason::Malformed) => {
+                    let why = "the leader has too much uncommitted; retry shortly";
+                    self.outputs
+                        .commands
+                        .extend(self.waiters.refuse(&queued.id, why));
+                }
+            }
+        }
+        let leader = self.leader();
+        for (to, ids) in relayed {
+            let refused = Payload::ProposeRefused {
+                request_ids: ids,
+                reason: refusal,
+                leader,
+            };
+            self.outbox.push((to, Class::Normal, refused));
+        }
+    }
+
+    fn begin_reads(&mut self, now: Now) {
+        if self.is_leader() {
+            if !self.raw.raft.commit_to_current_term() {
+                return;
+            }
+            if let Some(id) = self.reads.begin_round(now.mono_ms) {
+                self.raw.read_index(id.to_be_bytes().to_vec());
+            }
+            return;
+        }
+        if let Some(leader) = self.leader() {
+            let ids = self.reads.take_to_ask(leader, now.mono_ms);
+            for ids in ids.chunks(READS_MAX) {
+                let want = Payload::ReadWant { ids: ids.to_vec() };
+                self.outbox.push((leader, Class::Urgent, want));
+            }
+        }
+    }
+
+    fn read_confirmed(&mut self, state: &raft::ReadState) {
+        let Ok(context) = <[u8; 8]>::try_from(state.request_ctx.as_slice()) else {
+            return;
+        };
+        let id = u64::from_be_bytes(context);
+        for grant in self.reads.round_confirmed(id, state.index) {
+            let payload = Payload::ReadGrant {
+                ids: grant.ids,
+                index: grant.index,
+            };
+            self.outbox.push((grant.to, Class::Urgent, payload));
+        }
+    }
+}
+
+/// Small messages that elections and leases live by; they must not queue behind entries.
+fn is_urgent(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgHeartbeat
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgRequestVote
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVote
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgTimeoutNow
+    )
+}

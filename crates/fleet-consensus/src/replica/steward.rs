@@ -1,0 +1,265 @@
+//! What is done at ticks: raft's clock, retries and deadlines, and, as leader, the upkeep of
+//! membership and of log time.
+
+use fleet_log::Disk;
+use fleet_state::{
+    Body, Command, Entry, NodeId, Proposal, RequestId, Role,
+};
+use fleet_state::credential::credential_message;
+
+use ed25519_dalek::{Signer, SigningKey};
+
+use super::Replica;
+use super::outputs::Notice;
+use crate::config::CATCH_UP_TICKS_MAX;
+use crate::fault::Fault;
+use crate::frame::{Class, ConfChange, EntryPayload, LogEntry, Payload};
+use crate::log_time::Now;
+use crate::membership::{MemberFacts, MembershipStep, next_step};
+
+/// Ticks between two looks at membership.
+const MEMBERSHIP_EVERY_TICKS: u64 = 4;
+/// Least time between two time ticks of a leader.
+const TIME_TICK_EVERY_MS: u64 = 1_000;
+/// Least time between two requests for the site key.
+const SITE_KEY_ASK_EVERY_MS: u64 = 1_000;
+
+impl<D: Disk, T> Replica<D, T> {
+    /// Time has passed. Call it once a tick; after a pause at most two ticks are made up for,
+    /// or a burst would depose a healthy leader. Returns whether a tick was due.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the replica must not be used again.
+    pub fn handle_tick(&mut self, now: Now) -> Result<bool, Fault> {
+        let elapsed_ms = now.mono_ms.saturating_sub(self.pace.last_tick_ms);
+        let due = elapsed_ms / self.config.tick_ms;
+        if due == 0 {
+            return Ok(false);
+        }
+        self.pace.last_tick_ms = if due > CATCH_UP_TICKS_MAX {
+            now.mono_ms
+        } else {
+            self.pace.last_tick_ms + due * self.config.tick_ms
+        };
+        for _ in 0..due.min(CATCH_UP_TICKS_MAX) {
+            self.raw.tick();
+            self.pace.ticks += 1;
+        }
+        self.retry_and_expire(now);
+        self.tend_transfers(now);
+        self.ask_for_site_key(now);
+        if self.is_leader() && self.raw.raft.commit_to_current_term() {
+            self.tend_time(now)?;
+            if self.pace.ticks % MEMBERSHIP_EVERY_TICKS == 0 {
+                self.tend_membership(now)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn retry_and_expire(&mut self, now: Now) {
+        let (me, leader, term) = (self.config.node, self.leader(), self.raw.raft.term);
+        self.waiters.mark_due(me, leader, term, now.mono_ms);
+        self.reads.retry(self.is_leader(), leader, now.mono_ms);
+        self.outputs
+            .commands
+            .extend(self.waiters.expire(now.mono_ms));
+        self.outputs
+            .reads
+            .extend(self.reads.expire(leader.is_some(), now.mono_ms));
+    }
+
+    fn tend_transfers(&mut self, now: Now) {
+        for node in self.transfer.take_stalled(now.mono_ms) {
+            self.report_snapshot(node, false);
+        }
+        for node in std::mem::take(&mut self.pace.failed_offers) {
+            self.report_snapshot(node, false);
+        }
+        let commit = self.raw.raft.raft_log.committed;
+        self.transfer.give_up_if_needless(commit, now.mono_ms);
+        self.ask_for_snapshot(now);
+    }
+
+    /// A voter holds the site key, so that any leader can certify joiners.
+    fn ask_for_site_key(&mut self, now: Now) {
+        let lacks = self.site_key.is_none() && self.is_voter(self.config.node);
+        let Some(leader) = self.leader().filter(|l| lacks && *l != self.config.node) else {
+            return;
+        };
+        let asked = now
+            .mono_ms
+            .saturating_sub(self.pace.last_site_key_ask_ms);
+        if asked >= SITE_KEY_ASK_EVERY_MS {
+            self.pace.last_site_key_ask_ms = now.mono_ms;
+            self.outbox
+                .push((leader, Class::Normal, Payload::SiteKeyWant));
+        }
+    }
+
+    pub(super) fn handle_site_key_want(&mut self, from: NodeId) {
+        if !self.is_voter(from) {
+            self.counters.refuse("site_key", "not_a_voter");
+            return;
+        }
+        if let Some(key) = &self.site_key {
+            let grant = Payload::SiteKeyGrant {
+                key: key.to_bytes(),
+            };
+            self.outbox.push((from, Class::Normal, grant));
+        }
+    }
+
+    pub(super) fn handle_site_key(&mut self, seed: &[u8; 32]) {
+        let key = SigningKey::from_bytes(seed);
+        if key.verifying_key().to_bytes() != *self.state.site_public_key() {
+            self.counters.refuse("site_key", "wrong_key");
+            return;
+        }
+        if self.site_key.is_none() && self.is_voter(self.config.node) {
+            self.outputs.site_key = Some(*seed);
+            self.site_key = Some(key);
+        }
+    }
+
+    fn is_voter(&self, node: NodeId) -> bool {
+        self.conf.voters.contains(&node)
+    }
+
+    /// A time tick is proposed only when a deadline in the state has passed.
+    fn tend_time(&mut self, now: Now) -> Result<(), Fault> {
+        let due = self
+            .state
+            .next_deadline_log_ms()
+            .is_some_and(|deadline_ms| deadline_ms <= self.log_time.peek(now));
+        let waited = now.mono_ms.saturating_sub(self.pace.last_time_tick_ms);
+        if !due || waited < TIME_TICK_EVERY_MS {
+            return Ok(());
+        }
+        self.pace.last_time_tick_ms = now.mono_ms;
+        self.propose_body(Body::TimeTick, now)
+    }
+
+    fn tend_membership(&mut self, now: Now) -> Result<(), Fault> {
+        // One change at a time, and none before the one before it is applied.
+        let pending = self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some();
+        if pending {
+            return Ok(());
+        }
+        let facts = self.member_facts();
+        let wanted = usize::from(self.state.voters_wanted());
+        let last = self.raw.raft.raft_log.last_index();
+        match next_step(self.config.node, &facts, wanted, last) {
+            None => Ok(()),
+            Some(MembershipStep::Certify(node)) => self.certify(node, now),
+            Some(MembershipStep::AddLearner(node)) => {
+                self.propose_change(ConfChange::AddLearner(node))
+            }
+            Some(MembershipStep::Promote(node)) => self.propose_change(ConfChange::AddVoter(node)),
+            Some(MembershipStep::Remove(node)) => self.propose_change(ConfChange::Remove(node)),
+            Some(MembershipStep::HandOver(heir)) => {
+                self.raw.transfer_leader(heir.get());
+                Ok(())
+            }
+        }
+    }
+
+    fn certify(&mut self, node: NodeId, now: Now) -> Result<(), Fault> {
+        let (Some(key), Some(member)) = (&self.site_key, self.state.member(&node)) else {
+            return Ok(());
+        };
+        let message = credential_message(self.state.uid(), node, &member.name, &member.keys);
+        let credential = key.sign(&message).to_bytes();
+        // The request id names the deed, so that a new leader's repetition is told from it.
+        let id = format!("certify.{}.{}", node.get(), self.raw.raft.term);
+        let Ok(request_id) = id.parse::<RequestId>() else {
+            return Ok(());
+        };
+        let proposal = Proposal {
+            request_id,
+            if_revision: None,
+            actor: None,
+            command: Command::Certify { node, credential },
+        };
+        self.propose_body(Body::Proposal(proposal), now)
+    }
+
+    fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
+        let entry = Entry {
+            log_time_ms: self.log_time.stamp(now),
+            wall_time_ms: now.wall_ms,
+            body,
+        };
+        let mut raft_entry = raft::eraftpb::Entry::default();
+        raft_entry.data = entry.encode().into();
+        self.step_own(raft_entry)
+    }
+
+    fn propose_change(&mut self, change: ConfChange) -> Result<(), Fault> {
+        let entry = LogEntry {
+            index: 0,
+            term: 0,
+            payload: EntryPayload::ConfChange(change),
+        };
+        self.step_own(entry.into_raft())
+    }
+
+    /// Proposes an entry of the leader's own. What raft declines is tried again at a later tick.
+    fn step_own(&mut self, entry: raft::eraftpb::Entry) -> Result<(), Fault> {
+        match self.step_proposal(vec![entry]) {
+            Ok(()) | Err(raft::Error::ProposalDropped) => Ok(()),
+            Err(error) => Err(Fault::Raft(error.to_string())),
+        }
+    }
+
+    /// Every member that still counts, as record, configuration and raft's progress show it.
+    pub(super) fn member_facts(&self) -> Vec<MemberFacts> {
+        let me = self.config.node;
+        self.state
+            .members()
+            .map(|member| {
+                let id = member.id.get();
+                let progress = self.raw.raft.prs().get(id);
+                let is_voter = self.conf.voters.contains(&member.id);
+                let is_learner = self.conf.learners.contains(&member.id);
+                MemberFacts {
+                    node: member.id,
+                    role: member.role,
+                    leaving: member.leaving || member.role == Role::Removed,
+                    certified: member.credential.is_some(),
+                    wanted_voter: member.wanted_voter,
+                    is_voter,
+                    is_learner,
+                    active: member.id == me || progress.is_some_and(|p| p.recent_active),
+                    matched: progress.map_or(0, |p| p.matched),
+                }
+            })
+            .collect()
+    }
+
+    /// Notes a change of role, leader or term, once.
+    pub(super) fn note_role(&mut self, now: Now) {
+        let (role, leader, term) = (self.role(), self.leader(), self.raw.raft.term);
+        if leader.is_some() {
+            self.pace.leaderless_since_ms = None;
+        } else if self.pace.leaderless_since_ms.is_none() {
+            self.pace.leaderless_since_ms = Some(now.mono_ms);
+        }
+        let before = (self.pace.last_role, self.pace.last_leader, self.pace.last_term);
+        if before == (Some(role), leader, term) {
+            return;
+        }
+        let led = leader != self.pace.last_leader || term != self.pace.last_term;
+        (self.pace.last_role, self.pace.last_leader, self.pace.last_term) =
+            (Some(role), leader, term);
+        if led {
+            // A new leader: what waits is handed to it at once, not at the next tick.
+            let me = self.config.node;
+            self.waiters.mark_due(me, leader, term, now.mono_ms);
+            self.reads.retry(self.is_leader(), leader, now.mono_ms);
+        }
+        self.outputs
+            .notices
+            .push(Notice::Role { role, term, leader });
+    }
+}

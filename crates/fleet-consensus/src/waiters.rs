@@ -1,0 +1,266 @@
+//! Commands that wait for their end on this node.
+//!
+//! A waiter is keyed by its request id and holds the encoded command, so that it can be
+//! proposed again to another leader with the same id. It ends in exactly one answer:
+//! *decided* when an entry with the very same command is applied here, or at its deadline
+//! *no leader* if the command never left this node, else *unknown*. It never ends in silence.
+//!
+//! The token `T` is whoever waits (a channel's end in the agent, a number in the simulator);
+//! it is given back with the answer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fleet_state::{Answer, NodeId, RequestId};
+
+use crate::config::{RELAY_RETRY_MS, WAITERS_MAX};
+
+/// Waiters with the same request id; retries of one client, or a client's mistake.
+const SAME_ID_MAX: usize = 8;
+
+/// How a command ended on this node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandEnd {
+    /// The log has decided.
+    Decided(Answer),
+    /// It was not taken in; nothing was proposed by this attempt.
+    Busy(&'static str),
+    /// No leader was known until the deadline; nothing was proposed by this attempt.
+    NoLeader,
+    /// The deadline passed; the command may take effect yet.
+    Unknown,
+}
+
+/// Where a command was last handed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// Nowhere yet, or it has to be handed on again.
+    Due,
+    /// To Raft on this node, in this term.
+    Proposed { term: u64 },
+    /// To the leader, in a frame.
+    Relayed { leader: NodeId, at_ms: u64 },
+}
+
+#[derive(Debug)]
+struct Waiter<T> {
+    token: T,
+    encoded: Bytes,
+    deadline_ms: u64,
+    sent: Sent,
+    attempts: u32,
+}
+
+/// All waiters of a node.
+#[derive(Debug)]
+pub(crate) struct Waiters<T> {
+    by_id: BTreeMap<RequestId, Vec<Waiter<T>>>,
+    len: usize,
+    /// Whether anything may be `Due`: spares a scan on each turn.
+    due: bool,
+    earliest_deadline_ms: u64,
+}
+
+impl<T> Default for Waiters<T> {
+    fn default() -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            len: 0,
+            due: false,
+            earliest_deadline_ms: u64::MAX,
+        }
+    }
+}
+
+impl<T> Waiters<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes a command in, or gives the token back with the reason why not.
+    pub(crate) fn add(
+        &mut self,
+        id: RequestId,
+        encoded: Bytes,
+        deadline_ms: u64,
+        token: T,
+    ) -> Result<(), (T, CommandEnd)> {
+        if self.len >= WAITERS_MAX {
+            let why = "too many commands are waiting on this agent";
+            return Err((token, CommandEnd::Busy(why)));
+        }
+        let same = self.by_id.entry(id).or_default();
+        if same.len() >= SAME_ID_MAX {
+            let why = "too many attempts with this request id are waiting on this agent";
+            return Err((token, CommandEnd::Busy(why)));
+        }
+        same.push(Waiter {
+            token,
+            encoded,
+            deadline_ms,
+            sent: Sent::Due,
+            attempts: 0,
+        });
+        self.len += 1;
+        self.due = true;
+        self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
+        Ok(())
+    }
+
+    /// Commands to hand to the leader now. They count as handed on to `leader` in `term`
+    /// (to Raft itself where the leader is this node).
+    pub(crate) fn take_due(
+        &mut self,
+        me: NodeId,
+        leader: NodeId,
+        term: u64,
+        now_ms: u64,
+    ) -> Vec<(RequestId, Bytes)> {
+        if !self.due {
+            return Vec::new();
+        }
+        self.due = false;
+        let mut due = Vec::new();
+        for (id, same) in &mut self.by_id {
+            for waiter in same.iter_mut().filter(|w| w.sent == Sent::Due) {
+                waiter.sent = if leader == me {
+                    Sent::Proposed { term }
+                } else {
+                    Sent::Relayed {
+                        leader,
+                        at_ms: now_ms,
+                    }
+                };
+                waiter.attempts += 1;
+                due.push((id.clone(), waiter.encoded.clone()));
+            }
+        }
+        due
+    }
+
+    /// An entry was applied: gives back who waited for this very command. `entry` is the
+    /// encoded entry, which ends with the encoded command.
+    pub(crate) fn decide(&mut self, id: &RequestId, entry: &[u8]) -> Vec<T> {
+        let Some(same) = self.by_id.get_mut(id) else {
+            return Vec::new();
+        };
+        let mut decided = Vec::new();
+        let mut kept = Vec::new();
+        for waiter in same.drain(..) {
+            if entry.ends_with(&waiter.encoded) {
+                decided.push(waiter.token);
+            } else {
+                kept.push(waiter);
+            }
+        }
+        self.len -= decided.len();
+        if kept.is_empty() {
+            self.by_id.remove(id);
+        } else {
+            *same = kept;
+        }
+        decided
+    }
+
+    /// The leader did not take these in. A first attempt ends as busy; a later one goes on
+    /// waiting, because an earlier attempt may be in the log.
+    pub(crate) fn refuse(&mut self, id: &RequestId, why: &'static str) -> Vec<(T, CommandEnd)> {
+        let Some(same) = self.by_id.get_mut(id) else {
+            return Vec::new();
+        };
+        let mut ended = Vec::new();
+        let mut kept = Vec::new();
+        for waiter in same.drain(..) {
+            if waiter.attempts <= 1 {
+                ended.push((waiter.token, CommandEnd::Busy(why)));
+            } else {
+                kept.push(waiter);
+            }
+        }
+        self.len -= ended.len();
+        if kept.is_empty() {
+            self.by_id.remove(id);
+        } else {
+            *same = kept;
+        }
+        ended
+    }
+
+    /// This attempt did not reach a leader that takes proposals: it is due again.
+    pub(crate) fn not_taken(&mut self, id: &RequestId) {
+        for waiter in self.by_id.get_mut(id).into_iter().flatten() {
+            waiter.sent = Sent::Due;
+            waiter.attempts = waiter.attempts.saturating_sub(1);
+            self.due = true;
+        }
+    }
+
+    /// Marks what must be handed on again: the leader or the term is another one, or a relay
+    /// has been without an end for too long.
+    pub(crate) fn mark_due(&mut self, me: NodeId, leader: Option<NodeId>, term: u64, now_ms: u64) {
+        let Some(leader) = leader else {
+            return;
+        };
+        for waiter in self.by_id.values_mut().flatten() {
+            let lost = match waiter.sent {
+                Sent::Due => true,
+                Sent::Proposed { term: then } => leader != me || then != term,
+                Sent::Relayed {
+                    leader: then,
+                    at_ms,
+                } => then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS,
+            };
+            if lost {
+                waiter.sent = Sent::Due;
+                self.due = true;
+            }
+        }
+    }
+
+    /// Forgets where everything was handed to, as after a snapshot install.
+    pub(crate) fn mark_all_due(&mut self) {
+        for waiter in self.by_id.values_mut().flatten() {
+            waiter.sent = Sent::Due;
+            self.due = true;
+        }
+    }
+
+    /// Ends those whose deadline has passed.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<(T, CommandEnd)> {
+        if now_ms < self.earliest_deadline_ms {
+            return Vec::new();
+        }
+        self.end_where(|waiter_deadline_ms| waiter_deadline_ms <= now_ms)
+    }
+
+    /// Ends all, as when the node stops.
+    pub(crate) fn end_all(&mut self) -> Vec<(T, CommandEnd)> {
+        self.end_where(|_| true)
+    }
+
+    fn end_where(&mut self, over: impl Fn(u64) -> bool) -> Vec<(T, CommandEnd)> {
+        let mut ended = Vec::new();
+        let mut earliest = u64::MAX;
+        self.by_id.retain(|_, same| {
+            let mut kept = Vec::new();
+            for waiter in same.drain(..) {
+                if over(waiter.deadline_ms) {
+                    let end = if waiter.attempts == 0 {
+                        CommandEnd::NoLeader
+                    } else {
+                        CommandEnd::Unknown
+                    };
+                    ended.push((waiter.token, end));
+                } else {
+                    earliest = earliest.min(waiter.deadline_ms);
+                    kept.push(waiter);
+                }
+            }
+            *same = kept;
+            !same.is_empty()
+        });
+        self.len -= ended.len();
+        self.earliest_deadline_ms = earliest;
+        ended
+    }
+}
