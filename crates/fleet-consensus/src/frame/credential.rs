@@ -1,7 +1,7 @@
 //! What a member shows to a node that does not know it yet: its record, signed by the site key.
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use fleet_state::{NodeId, NodeKeys, NodeName, SiteUid, credential_message};
+use fleet_state::{NodeId, NodeKeys, NodeName, SiteUid, credential::credential_message};
 
 /// A member's record and the site's signature over it.
 #[derive(Clone, Debug, PartialEq, Eq)]

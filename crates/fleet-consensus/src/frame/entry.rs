@@ -313,6 +313,20 @@ impl LogEntry {
     }
 }
 
+/// What `raft` reads of an entry on disk.
+///
+/// # Errors
+/// A kind or a change that this version does not know; the caller stops the node.
+pub fn log_entry_to_raft(entry: fleet_log::LogEntry) -> Result<Entry, EntryError> {
+    let fleet_log::LogEntry {
+        index,
+        term,
+        kind,
+        data,
+    } = entry;
+    LogEntry::from_disk(index, term, kind, data).map(LogEntry::into_raft)
+}
+
 /// A node id; 0 is none.
 pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<NodeId, DecodeError> {
     NodeId::new(reader.u64()?).ok_or(DecodeError::Invalid {

@@ -3,7 +3,7 @@
 //! A receiver never allocates from a length that it has not compared with one of these. What a sender of this
 //! version makes always fits: appends are split by [`super::pack`] before they are sealed.
 
-use fleet_state::ENTRY_BYTES_MAX;
+use fleet_state::limits::ENTRY_BYTES_MAX;
 
 /// Largest plain payload of one frame, over all of its fragments.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;

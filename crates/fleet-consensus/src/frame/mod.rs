@@ -41,7 +41,10 @@ mod window;
 
 pub use codec::{FrameCodec, FrameIdentity, IdentityError, Opened};
 pub use credential::Credential;
-pub use entry::{ConfChange, EntryError, EntryPayload, KIND_CONF_CHANGE, KIND_NORMAL, LogEntry};
+pub use entry::{
+    ConfChange, EntryError, EntryPayload, KIND_CONF_CHANGE, KIND_NORMAL, LogEntry,
+    log_entry_to_raft,
+};
 pub use keyring::KeyError;
 pub use message::{
     Append, AppendResponse, Ballot, BallotAnswer, Beat, MessageError, MessageKind, RaftMessage,
