@@ -1,0 +1,105 @@
+//! A snapshot is saved, looked into, and made into another site.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "this whole file is a test"
+)]
+
+use std::fs;
+
+use flotilla_tests::agent::Agent;
+use flotilla_tests::bare::{Answer, BareClient};
+use flotilla_tests::load::Load;
+use flotilla_tests::site::{READY_LIMIT, Site};
+use flotilla_tests::wait;
+use serde_json::{Value, json};
+
+/// What a site says about itself, as soon as it does.
+async fn facts(client: &BareClient) -> Value {
+    let client = client.hasty();
+    wait::until("the site answers", READY_LIMIT, || async {
+        match client.request("control.query.site.get", "").await {
+            Answer::Reply(reply) if reply.is_ok() => Some(reply.at("/item").clone()),
+            _ => None,
+        }
+    })
+    .await
+}
+
+async fn filled() -> Site {
+    let site = Site::start(3).await;
+    for name in ["a.lamp", "a.pump", "b.valve"] {
+        let register = format!("control.commands.device.register.{name}");
+        site.client.request(&register, "{}").await.accepted();
+        let update = format!("control.commands.device.update.{name}");
+        site.client.request(&update, r#"{"on":true}"#).await.accepted();
+    }
+    let load = Load::start(&site.client, "before", 8);
+    load.await_more(200).await;
+    load.finish().await.check(&site.client).await;
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_snapshot_becomes_another_site_with_the_same_devices() {
+    let mut site = filled().await;
+    let file = site.workplace().join("home.snapshot");
+    let path = file.to_str().unwrap();
+    site.cli.run(&["snapshot", "save", path]).expect_code(0);
+    let inspected = site.cli.json(&["snapshot", "inspect", path]);
+    assert_eq!(inspected["site"], json!("home"), "{inspected}");
+
+    let mut first = Agent::prepare(site.workplace().path(), "r1", &site.config());
+    first.run_once(&["restore", path, "--site", "annex", "--name", "r1"]).expect_code(0);
+    first.start();
+    let annex = BareClient::connect(&site.nats.url(), "annex").await;
+    let (old, new) = (facts(&site.client).await, facts(&annex).await);
+    for section in ["devices", "links", "params"] {
+        let of = |facts: &Value| facts["digests"][section].clone();
+        assert!(of(&old).is_string(), "{old}");
+        assert_eq!(of(&old), of(&new), "{section}");
+    }
+    assert_ne!(old["uid"], new["uid"]);
+    assert_eq!(new["members"], json!(1));
+
+    // Revisions go on where the old site's were.
+    let written = annex.set_param("after", &json!(1), "after").await.accepted();
+    assert!(written.revision() > inspected["index"].as_u64(), "{}", written.0);
+    let next = site.client.set_param("after", &json!(2), "after").await.accepted();
+    assert!(next.is_ok());
+    assert_eq!(annex.read_param("after").await.at("/item/value"), &json!(1));
+
+    // A member of the old site has no place in the new one, though it has a copy of everything.
+    let stray = site.a_follower().await;
+    site.agents[stray].stop().await;
+    assert_eq!(facts(&annex).await["members"], json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_snapshot_file_is_refused_at_every_place() {
+    let site = filled().await;
+    let file = site.workplace().join("home.snapshot");
+    let path = file.to_str().unwrap();
+    site.cli.run(&["snapshot", "save", path]).expect_code(0);
+    let good = fs::read(&file).unwrap();
+    let step = (good.len() / 40).max(1);
+    let mut tried = 0;
+    for at in (0..good.len()).step_by(step) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&file, &bad).unwrap();
+        let done = site.cli.run(&["snapshot", "inspect", path]);
+        assert_ne!(done.code, Some(0), "a flip at {at} of {} was not seen", good.len());
+        tried += 1;
+    }
+    assert!(tried >= 40);
+    for length in [0, 1, good.len() / 2, good.len() - 1] {
+        fs::write(&file, &good[..length]).unwrap();
+        let agent = Agent::prepare(site.workplace().path(), "victim", &site.config());
+        let done = agent.run_once(&["restore", path, "--site", "annex"]);
+        assert_ne!(done.code, Some(0), "cut to {length} bytes and taken");
+        assert!(!agent.data_dir().join("node.json").exists());
+    }
+}
