@@ -2,6 +2,9 @@
 
 pub mod config;
 pub mod consensus;
+pub mod control;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod nats;
+pub mod transport;

@@ -1,152 +1,22 @@
 //! From settings to the typed configuration, and what must hold between keys.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
-
-use fleet_state::{NodeName, SiteName};
 
 use super::error::{ConfigError, Origin};
 use super::layers::Settings;
 use super::secrets::{self, Secret};
+use super::sections::{
+    Config, HttpConfig, LogConfig, LogFormat, NatsAuth, NatsConfig, NodeConfig, RaftConfig,
+    SiteConfig, TlsConfig,
+};
 use super::values::{self, Value};
-
-/// The whole configuration of an agent.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Section `[site]`.
-    pub site: SiteConfig,
-    /// Section `[node]`.
-    pub node: NodeConfig,
-    /// Section `[nats]`.
-    pub nats: NatsConfig,
-    /// Section `[raft]`.
-    pub raft: RaftConfig,
-    /// Section `[http]`.
-    pub http: HttpConfig,
-    /// Section `[log]`.
-    pub log: LogConfig,
-}
-
-/// Section `[site]`.
-#[derive(Debug, Clone)]
-pub struct SiteConfig {
-    /// The site this agent expects to belong to; the data directory is the authority.
-    pub name: Option<SiteName>,
-}
-
-/// Section `[node]`.
-#[derive(Debug, Clone)]
-pub struct NodeConfig {
-    /// The name to join with.
-    pub name: Option<NodeName>,
-    /// Where the node keeps its files.
-    pub data_dir: PathBuf,
-}
-
-/// Section `[nats]`, before contexts and secret files are read (`crate::nats` does that).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsConfig {
-    /// Server URLs, as written; checked when the connection is prepared.
-    pub urls: Vec<String>,
-    /// Whether `urls` is the built-in default, which a context may replace.
-    pub urls_are_default: bool,
-    /// A context of the `nats` CLI.
-    pub context: Option<String>,
-    /// How to prove who we are.
-    pub auth: NatsAuth,
-    /// TLS files.
-    pub tls: TlsConfig,
-    /// Accept a plaintext or unauthenticated server off the loopback.
-    pub allow_insecure: bool,
-}
-
-/// How the agent proves to the NATS server who it is; one way at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatsAuth {
-    /// Not at all, or by what a URL, a context or a client certificate says.
-    None,
-    /// User and password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// User, and a file with the password.
-    PasswordFile {
-        /// The user.
-        user: String,
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file with a token.
-    TokenFile(PathBuf),
-    /// A file with an NKey seed.
-    NkeyFile(PathBuf),
-    /// A credentials file.
-    CredsFile(PathBuf),
-}
-
-/// Section `[nats.tls]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Certificates that vouch for the server.
-    pub ca: Option<PathBuf>,
-    /// Client certificate and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
-    /// TLS before the server's greeting.
-    pub first: bool,
-}
-
-/// Section `[raft]`; what each means stands in the table of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RaftConfig {
-    /// Length of a tick in milliseconds.
-    pub tick_ms: u64,
-    /// Ticks between heartbeats.
-    pub heartbeat_ticks: u32,
-    /// Shortest election timeout in ticks.
-    pub election_ticks_min: u32,
-    /// Longest election timeout in ticks.
-    pub election_ticks_max: u32,
-    /// A snapshot after so many entries.
-    pub snapshot_every_entries: u64,
-    /// A snapshot after so many bytes of log.
-    pub snapshot_every_bytes: u64,
-}
-
-/// Section `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// The address to listen on; `None` when switched off.
-    pub listen: Option<SocketAddr>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one JSON object per line.
-    Json,
-}
-
-/// Section `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// How log lines look.
-    pub format: LogFormat,
-    /// A level or directives per module, checked.
-    pub level: String,
-}
 
 /// Builds and checks the typed configuration.
 pub(super) fn build(settings: &Settings) -> Result<Config, ConfigError> {
     let reader = Reader { settings };
     Ok(Config {
-        site: SiteConfig {
-            name: reader.parsed("site.name")?,
-        },
+        site: SiteConfig { name: reader.parsed("site.name")? },
         node: NodeConfig {
             name: reader.parsed("node.name")?,
             data_dir: reader.path("node.data_dir").unwrap_or_default(),
@@ -221,12 +91,7 @@ impl Reader<'_> {
 }
 
 /// The ways of proving who we are; at most one may be set.
-const AUTH_KEYS: [&str; 4] = [
-    "nats.user",
-    "nats.token_file",
-    "nats.nkey_file",
-    "nats.creds_file",
-];
+const AUTH_KEYS: [&str; 4] = ["nats.user", "nats.token_file", "nats.nkey_file", "nats.creds_file"];
 
 fn nats(reader: &Reader<'_>) -> Result<NatsConfig, ConfigError> {
     let mut set = AUTH_KEYS.iter().filter(|name| reader.text(name).is_some());
@@ -257,14 +122,10 @@ fn nats(reader: &Reader<'_>) -> Result<NatsConfig, ConfigError> {
 
 fn auth(reader: &Reader<'_>) -> Result<NatsAuth, ConfigError> {
     if let Some(user) = reader.text("nats.user") {
-        return match (
-            reader.text("nats.password"),
-            reader.path("nats.password_file"),
-        ) {
-            (Some(password), None) => Ok(NatsAuth::Password {
-                user,
-                password: Secret::new(password),
-            }),
+        return match (reader.text("nats.password"), reader.path("nats.password_file")) {
+            (Some(password), None) => {
+                Ok(NatsAuth::Password { user, password: Secret::new(password) })
+            }
             (None, Some(path)) => {
                 secret_file(reader, "nats.password_file", &path)?;
                 Ok(NatsAuth::PasswordFile { user, path })
@@ -303,9 +164,7 @@ fn secret_file(reader: &Reader<'_>, name: &str, path: &std::path::Path) -> Resul
 /// A secret file's message already ends in what to do, behind its last semicolon.
 fn split(reader: &Reader<'_>, name: &str, error: &secrets::SecretFileError) -> ConfigError {
     let message = error.to_string();
-    let (what, fix) = message
-        .rsplit_once("; ")
-        .unwrap_or((&message, "check the file"));
+    let (what, fix) = message.rsplit_once("; ").unwrap_or((&message, "check the file"));
     reader.refuse(name, what, fix)
 }
 
@@ -345,11 +204,7 @@ fn tls(reader: &Reader<'_>) -> Result<TlsConfig, ConfigError> {
             ));
         }
     };
-    Ok(TlsConfig {
-        ca: reader.path("nats.tls.ca"),
-        client,
-        first: reader.flag("nats.tls.first"),
-    })
+    Ok(TlsConfig { ca: reader.path("nats.tls.ca"), client, first: reader.flag("nats.tls.first") })
 }
 
 /// Heartbeats that must fit into the shortest election timeout.
@@ -365,9 +220,7 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
         snapshot_every_bytes: reader.number("raft.snapshot_every_bytes"),
     };
     // A follower must miss several heartbeats before it may doubt the leader.
-    if config
-        .heartbeat_ticks
-        .saturating_mul(HEARTBEATS_PER_ELECTION_MIN)
+    if config.heartbeat_ticks.saturating_mul(HEARTBEATS_PER_ELECTION_MIN)
         > config.election_ticks_min
     {
         return Err(reader.refuse(
@@ -394,11 +247,7 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
 
 /// Of two keys that contradict each other, the one that somebody has set.
 fn blamed<'a>(reader: &Reader<'_>, first: &'a str, second: &'a str) -> &'a str {
-    if reader.origin(first) == Some(Origin::Default) {
-        second
-    } else {
-        first
-    }
+    if reader.origin(first) == Some(Origin::Default) { second } else { first }
 }
 
 fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {
@@ -410,10 +259,7 @@ fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {
     // Only literal addresses and localhost: a name that resolves elsewhere tomorrow would move
     // an unauthenticated listener.
     let address = match text.strip_prefix("localhost:") {
-        Some(_) => text
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut found| found.next()),
+        Some(_) => text.to_socket_addrs().ok().and_then(|mut found| found.next()),
         None => text.parse().ok(),
     };
     let Some(address) = address else {
@@ -429,19 +275,13 @@ fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {
             "use 127.0.0.1, or set http.allow_remote = true",
         ));
     }
-    Ok(HttpConfig {
-        listen: Some(address),
-    })
+    Ok(HttpConfig { listen: Some(address) })
 }
 
 fn log(reader: &Reader<'_>) -> Result<LogConfig, ConfigError> {
     let level = reader.text("log.level").unwrap_or_default();
     crate::logging::check_level(&level).map_err(|what| {
-        reader.refuse(
-            "log.level",
-            what,
-            "write error, warn, info, debug, trace or off",
-        )
+        reader.refuse("log.level", what, "write error, warn, info, debug, trace or off")
     })?;
     let format = match reader.text("log.format").as_deref() {
         Some("json") => LogFormat::Json,

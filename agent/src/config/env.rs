@@ -40,6 +40,5 @@ pub(super) fn read(
 }
 
 fn in_our_sections(rest: &str) -> bool {
-    rest.split_once('_')
-        .is_some_and(|(section, _)| schema::is_section(&section.to_lowercase()))
+    rest.split_once('_').is_some_and(|(section, _)| schema::is_section(&section.to_lowercase()))
 }

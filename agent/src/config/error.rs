@@ -58,12 +58,7 @@ impl ConfigError {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self {
-            origin,
-            key: key.into(),
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { origin, key: key.into(), what: what.into(), fix: fix.into() }
     }
 }
 

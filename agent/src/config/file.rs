@@ -34,12 +34,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
         )
     };
     let whole = |what: String, fix: &str| {
-        Err(ConfigError::new(
-            None,
-            path.display().to_string(),
-            what,
-            fix,
-        ))
+        Err(ConfigError::new(None, path.display().to_string(), what, fix))
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
@@ -70,10 +65,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
     }
     String::from_utf8(bytes).or_else(|error| {
         whole(
-            format!(
-                "the file is not UTF-8 from byte {} on",
-                error.utf8_error().valid_up_to()
-            ),
+            format!("the file is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
             "save it as UTF-8",
         )
     })
@@ -89,11 +81,7 @@ impl Source<'_> {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        Origin::File {
-            path: self.path.to_owned(),
-            line,
-            column,
-        }
+        Origin::File { path: self.path.to_owned(), line, column }
     }
 
     fn misfit(&self, span: &Range<usize>, key: &str, misfit: Misfit) -> ConfigError {
@@ -109,11 +97,8 @@ impl Source<'_> {
             "correct the line; text stands in quotes, sections as [nats]"
         };
         let near = self.text.get(span.clone()).unwrap_or("").trim();
-        let near = if near.is_empty() {
-            String::new()
-        } else {
-            format!(" at {}", values::quoted(near))
-        };
+        let near =
+            if near.is_empty() { String::new() } else { format!(" at {}", values::quoted(near)) };
         ConfigError::new(
             Some(self.origin(&span)),
             "TOML",

@@ -55,10 +55,7 @@ impl Settings {
 
     /// How many keys don't have their default.
     pub(super) fn set_count(&self) -> usize {
-        self.set
-            .values()
-            .filter(|(_, origin)| *origin != Origin::Default)
-            .count()
+        self.set.values().filter(|(_, origin)| *origin != Origin::Default).count()
     }
 }
 
@@ -90,12 +87,7 @@ fn flags(flags: &[(String, String)], settings: &mut Settings) -> Result<(), Conf
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "leave it out; `config show` lists all keys".to_owned(),
             };
-            return Err(ConfigError::new(
-                Some(origin),
-                values::escaped(name),
-                "unknown key",
-                fix,
-            ));
+            return Err(ConfigError::new(Some(origin), values::escaped(name), "unknown key", fix));
         };
         let value = values::parse(spec, raw).map_err(|misfit| {
             ConfigError::new(Some(origin.clone()), spec.name, misfit.what, misfit.fix)

@@ -27,20 +27,21 @@ mod file;
 mod layers;
 mod schema;
 mod secrets;
+mod sections;
 mod show;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{
-    Config, HttpConfig, LogConfig, LogFormat, NatsAuth, NatsConfig, NodeConfig, RaftConfig,
-    SiteConfig, TlsConfig,
-};
 pub use error::{ConfigError, Origin};
 pub use layers::Sources;
 pub use secrets::Secret;
 pub(crate) use secrets::read_file as read_secret_file;
+pub use sections::{
+    Config, HttpConfig, LogConfig, LogFormat, NatsAuth, NatsConfig, NodeConfig, RaftConfig,
+    SiteConfig, TlsConfig,
+};
 
 /// What `load` gives: the typed configuration and where each of its values came from.
 #[derive(Debug, Clone)]

@@ -39,16 +39,12 @@ impl KeySpec {
 
     /// The section in which the key stands, as in `nats.tls`.
     pub(super) fn section(&self) -> &'static str {
-        self.name
-            .rsplit_once('.')
-            .map_or("", |(section, _)| section)
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
     /// The last part of the name.
     pub(super) fn last(&self) -> &'static str {
-        self.name
-            .rsplit_once('.')
-            .map_or(self.name, |(_, last)| last)
+        self.name.rsplit_once('.').map_or(self.name, |(_, last)| last)
     }
 }
 
@@ -68,93 +64,39 @@ const TICK_MS_MAX: u64 = 1_000;
 const TICKS_MAX: u64 = 1_000;
 
 const fn key(name: &'static str, kind: Kind, help: &'static str) -> KeySpec {
-    KeySpec {
-        name,
-        kind,
-        default: None,
-        secret: false,
-        help,
-    }
+    KeySpec { name, kind, default: None, secret: false, help }
 }
 
 const fn with(spec: KeySpec, default: &'static str) -> KeySpec {
-    KeySpec {
-        default: Some(default),
-        ..spec
-    }
+    KeySpec { default: Some(default), ..spec }
 }
 
 const fn secret(spec: KeySpec) -> KeySpec {
-    KeySpec {
-        secret: true,
-        ..spec
-    }
+    KeySpec { secret: true, ..spec }
 }
 
-const TEXT: Kind = Kind::Text {
-    bytes_max: TEXT_BYTES_MAX,
-};
-const NAME: Kind = Kind::Text {
-    bytes_max: NAME_BYTES_MAX,
-};
+const TEXT: Kind = Kind::Text { bytes_max: TEXT_BYTES_MAX };
+const NAME: Kind = Kind::Text { bytes_max: NAME_BYTES_MAX };
 
 /// All keys, in the order in which `config show` prints them.
 pub(super) const KEYS: &[KeySpec] = &[
-    key(
-        "site.name",
-        NAME,
-        "the site this agent expects to belong to",
-    ),
+    key("site.name", NAME, "the site this agent expects to belong to"),
     key("node.name", NAME, "the name of this gateway at the site"),
     with(
-        key(
-            "node.data_dir",
-            Kind::Path,
-            "where the log, the snapshots and the node's key live",
-        ),
+        key("node.data_dir", Kind::Path, "where the log, the snapshots and the node's key live"),
         "\"/var/lib/flotilla\"",
     ),
     with(
-        key(
-            "nats.urls",
-            Kind::List {
-                items_max: URLS_MAX,
-            },
-            "NATS servers, nats:// or tls://",
-        ),
+        key("nats.urls", Kind::List { items_max: URLS_MAX }, "NATS servers, nats:// or tls://"),
         "[\"nats://127.0.0.1:4222\"]",
     ),
-    key(
-        "nats.context",
-        TEXT,
-        "a context of the nats CLI to take servers and credentials from",
-    ),
+    key("nats.context", TEXT, "a context of the nats CLI to take servers and credentials from"),
     key("nats.user", TEXT, "user at the NATS server"),
-    secret(key(
-        "nats.password",
-        TEXT,
-        "its password; better in password_file",
-    )),
-    key(
-        "nats.password_file",
-        Kind::Path,
-        "a file that holds the password",
-    ),
-    key(
-        "nats.token_file",
-        Kind::Path,
-        "a file that holds a NATS token",
-    ),
-    key(
-        "nats.nkey_file",
-        Kind::Path,
-        "a file that holds an NKey seed",
-    ),
-    key(
-        "nats.creds_file",
-        Kind::Path,
-        "a credentials file (JWT and seed)",
-    ),
+    secret(key("nats.password", TEXT, "its password; better in password_file")),
+    key("nats.password_file", Kind::Path, "a file that holds the password"),
+    key("nats.token_file", Kind::Path, "a file that holds a NATS token"),
+    key("nats.nkey_file", Kind::Path, "a file that holds an NKey seed"),
+    key("nats.creds_file", Kind::Path, "a credentials file (JWT and seed)"),
     with(
         key(
             "nats.allow_insecure",
@@ -163,28 +105,14 @@ pub(super) const KEYS: &[KeySpec] = &[
         ),
         "false",
     ),
-    key(
-        "nats.tls.ca",
-        Kind::Path,
-        "certificates that vouch for the server; default: the system's",
-    ),
+    key("nats.tls.ca", Kind::Path, "certificates that vouch for the server; default: the system's"),
     key("nats.tls.cert", Kind::Path, "client certificate (PEM)"),
     key("nats.tls.key", Kind::Path, "its key (PEM)"),
-    with(
-        key(
-            "nats.tls.first",
-            Kind::Bool,
-            "TLS before the server's greeting",
-        ),
-        "false",
-    ),
+    with(key("nats.tls.first", Kind::Bool, "TLS before the server's greeting"), "false"),
     with(
         key(
             "raft.tick_ms",
-            Kind::Number {
-                min: TICK_MS_MIN,
-                max: TICK_MS_MAX,
-            },
+            Kind::Number { min: TICK_MS_MIN, max: TICK_MS_MAX },
             "length of a tick",
         ),
         "25",
@@ -192,10 +120,7 @@ pub(super) const KEYS: &[KeySpec] = &[
     with(
         key(
             "raft.heartbeat_ticks",
-            Kind::Number {
-                min: 1,
-                max: TICKS_MAX,
-            },
+            Kind::Number { min: 1, max: TICKS_MAX },
             "ticks between heartbeats",
         ),
         "2",
@@ -203,10 +128,7 @@ pub(super) const KEYS: &[KeySpec] = &[
     with(
         key(
             "raft.election_ticks_min",
-            Kind::Number {
-                min: 3,
-                max: TICKS_MAX,
-            },
+            Kind::Number { min: 3, max: TICKS_MAX },
             "shortest election timeout",
         ),
         "10",
@@ -214,10 +136,7 @@ pub(super) const KEYS: &[KeySpec] = &[
     with(
         key(
             "raft.election_ticks_max",
-            Kind::Number {
-                min: 4,
-                max: TICKS_MAX,
-            },
+            Kind::Number { min: 4, max: TICKS_MAX },
             "longest election timeout",
         ),
         "30",
@@ -225,10 +144,7 @@ pub(super) const KEYS: &[KeySpec] = &[
     with(
         key(
             "raft.snapshot_every_entries",
-            Kind::Number {
-                min: 100,
-                max: 100_000_000,
-            },
+            Kind::Number { min: 100, max: 100_000_000 },
             "a snapshot after so many entries",
         ),
         "100000",
@@ -236,40 +152,19 @@ pub(super) const KEYS: &[KeySpec] = &[
     with(
         key(
             "raft.snapshot_every_bytes",
-            Kind::Number {
-                min: 1 << 20,
-                max: 1 << 40,
-            },
+            Kind::Number { min: 1 << 20, max: 1 << 40 },
             "or after so many bytes of log",
         ),
         "67108864",
     ),
+    with(key("http.listen", TEXT, "health and metrics; \"off\" for none"), "\"127.0.0.1:0\""),
     with(
-        key("http.listen", TEXT, "health and metrics; \"off\" for none"),
-        "\"127.0.0.1:0\"",
-    ),
-    with(
-        key(
-            "http.allow_remote",
-            Kind::Bool,
-            "let http.listen be an address off the loopback",
-        ),
+        key("http.allow_remote", Kind::Bool, "let http.listen be an address off the loopback"),
         "false",
     ),
+    with(key("log.format", Kind::Choice(&["text", "json"]), "how log lines look"), "\"text\""),
     with(
-        key(
-            "log.format",
-            Kind::Choice(&["text", "json"]),
-            "how log lines look",
-        ),
-        "\"text\"",
-    ),
-    with(
-        key(
-            "log.level",
-            TEXT,
-            "error, warn, info, debug, trace, or directives per module",
-        ),
+        key("log.level", TEXT, "error, warn, info, debug, trace, or directives per module"),
         "\"info\"",
     ),
 ];
@@ -281,11 +176,7 @@ pub(super) fn find(name: &str) -> Option<&'static KeySpec> {
 
 /// Whether `name` is a section (`nats`, `nats.tls`).
 pub(super) fn is_section(name: &str) -> bool {
-    KEYS.iter().any(|spec| {
-        spec.name
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+    KEYS.iter().any(|spec| spec.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Names in a foreign word are compared up to this length.

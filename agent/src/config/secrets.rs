@@ -58,10 +58,7 @@ pub(crate) fn check_file(path: &Path) -> Result<(), SecretFileError> {
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         let reason = "it is not a file".to_owned();
-        return Err(SecretFileError::Unreadable {
-            path: shown(),
-            reason,
-        });
+        return Err(SecretFileError::Unreadable { path: shown(), reason });
     }
     if metadata.permissions().mode() & OTHERS_READ != 0 {
         return Err(SecretFileError::Exposed { path: shown() });

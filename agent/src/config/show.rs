@@ -25,9 +25,7 @@ pub(super) fn show(settings: &Settings) -> String {
             Some(_) if spec.secret => format!("{} = \"(hidden)\"", spec.last()),
             Some((value, _)) => format!("{} = {}", spec.last(), toml_text(value)),
         };
-        let origin = settings
-            .get(spec.name)
-            .map_or(&Origin::Default, |(_, origin)| origin);
+        let origin = settings.get(spec.name).map_or(&Origin::Default, |(_, origin)| origin);
         let remark = match settings.get(spec.name) {
             None => format!("# {}", spec.help),
             Some(_) => format!("# {origin}: {}", spec.help),

@@ -23,10 +23,7 @@ pub(super) struct Misfit {
 
 impl Misfit {
     pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { what: what.into(), fix: fix.into() }
     }
 }
 
@@ -77,17 +74,11 @@ pub(super) fn parse(spec: &KeySpec, raw: &str) -> Result<Value, Misfit> {
         Kind::Bool => match raw {
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
-            _ => Err(wrong(
-                spec,
-                &format!("{} is neither true nor false", quoted(raw)),
-            )),
+            _ => Err(wrong(spec, &format!("{} is neither true nor false", quoted(raw)))),
         },
         Kind::Number { .. } => match raw.parse::<i128>() {
             Ok(number) => self::number(spec, number),
-            Err(_) => Err(wrong(
-                spec,
-                &format!("{} is not a whole number", quoted(raw)),
-            )),
+            Err(_) => Err(wrong(spec, &format!("{} is not a whole number", quoted(raw)))),
         },
     }
 }
@@ -152,18 +143,12 @@ pub(super) fn list(spec: &KeySpec, items: Vec<String>) -> Result<Value, Misfit> 
         }
         if item.len() > PATH_BYTES_MAX || item.chars().any(|c| c.is_control() || c == ' ') {
             return Err(Misfit::new(
-                format!(
-                    "item {} is too long or holds a space or a control character",
-                    i + 1
-                ),
+                format!("item {} is too long or holds a space or a control character", i + 1),
                 format!("write it without, in at most {PATH_BYTES_MAX} bytes"),
             ));
         }
         if items.iter().take(i).any(|earlier| earlier == item) {
-            return Err(Misfit::new(
-                format!("{} stands twice", quoted(item)),
-                "keep one of them",
-            ));
+            return Err(Misfit::new(format!("{} stands twice", quoted(item)), "keep one of them"));
         }
     }
     Ok(Value::List(items))

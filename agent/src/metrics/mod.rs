@@ -212,11 +212,7 @@ impl Metrics {
     fn register_control(&self, r: &mut Registry, outcomes: Family<OutcomeLabel, Counter>) {
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "The running binary", version);
-        r.register(
-            "refused",
-            "Input refused before it did anything",
-            self.refused.clone(),
-        );
+        r.register("refused", "Input refused before it did anything", self.refused.clone());
         r.register("commands", "Commands by how they ended", outcomes);
         r.register_with_unit(
             "command",
@@ -224,96 +220,44 @@ impl Metrics {
             Unit::Seconds,
             self.command_seconds.clone(),
         );
-        r.register(
-            "in_flight",
-            "Requests being worked on",
-            self.in_flight.clone(),
-        );
+        r.register("in_flight", "Requests being worked on", self.in_flight.clone());
         r.register("queries", "Queries answered", self.queries.clone());
-        r.register(
-            "watchers",
-            "Streams of changes being fed",
-            self.watchers.clone(),
-        );
+        r.register("watchers", "Streams of changes being fed", self.watchers.clone());
         r.register("events", "Events published as leader", self.events.clone());
-        r.register(
-            "nats_connected",
-            "Whether the connection stands",
-            self.nats_connected.clone(),
-        );
-        r.register(
-            "nats_disconnects",
-            "Connections lost",
-            self.nats_disconnects.clone(),
-        );
+        r.register("nats_connected", "Whether the connection stands", self.nats_connected.clone());
+        r.register("nats_disconnects", "Connections lost", self.nats_disconnects.clone());
     }
 
     fn register_consensus(&self, r: &mut Registry) {
-        r.register(
-            "proposals",
-            "Entries proposed as leader",
-            self.proposals.clone(),
-        );
-        r.register(
-            "relayed",
-            "Commands relayed to the leader",
-            self.relayed.clone(),
-        );
+        r.register("proposals", "Entries proposed as leader", self.proposals.clone());
+        r.register("relayed", "Commands relayed to the leader", self.relayed.clone());
         r.register("frames_sent", "Frames sent", self.frames_sent.clone());
-        r.register(
-            "frames_received",
-            "Frames accepted",
-            self.frames_received.clone(),
-        );
-        r.register(
-            "frames_dropped",
-            "Frames dropped, queue full",
-            self.frames_dropped.clone(),
-        );
+        r.register("frames_received", "Frames accepted", self.frames_received.clone());
+        r.register("frames_dropped", "Frames dropped, queue full", self.frames_dropped.clone());
         r.register_with_unit(
             "log_sync",
             "Time of one sync of the log",
             Unit::Seconds,
             self.fsync_seconds.clone(),
         );
-        r.register(
-            "apply_batch",
-            "Entries applied in one turn",
-            self.apply_batch.clone(),
-        );
-        r.register(
-            "propose_batch",
-            "Commands proposed in one turn",
-            self.propose_batch.clone(),
-        );
+        r.register("apply_batch", "Entries applied in one turn", self.apply_batch.clone());
+        r.register("propose_batch", "Commands proposed in one turn", self.propose_batch.clone());
         r.register("snapshots", "Snapshots written", self.snapshots.clone());
     }
 
     fn register_standing(&self, r: &mut Registry) {
         let s = &self.standing;
         r.register("applied_index", "Last applied entry", s.applied.clone());
-        r.register(
-            "commit_index",
-            "Last entry known as committed",
-            s.commit.clone(),
-        );
+        r.register("commit_index", "Last entry known as committed", s.commit.clone());
         r.register("first_index", "First entry in the log", s.first.clone());
         r.register("last_index", "Last entry in the log", s.last.clone());
         r.register("term", "Raft term", s.term.clone());
         r.register("is_leader", "1 while this node leads", s.is_leader.clone());
-        r.register(
-            "has_leader",
-            "1 while a leader is known",
-            s.has_leader.clone(),
-        );
+        r.register("has_leader", "1 while a leader is known", s.has_leader.clone());
         r.register("role", "1 for the present role", s.role.clone());
         r.register("voters", "Voters of the site", s.voters.clone());
         r.register("learners", "Learners of the site", s.learners.clone());
-        r.register(
-            "snapshot_index",
-            "Last entry in the newest snapshot",
-            s.snapshot.clone(),
-        );
+        r.register("snapshot_index", "Last entry in the newest snapshot", s.snapshot.clone());
         r.register("log_size", "Log on disk in bytes", s.log_bytes.clone());
         r.register("devices", "Registered devices", s.devices.clone());
         r.register("params", "Parameters", s.params.clone());
@@ -322,9 +266,7 @@ impl Metrics {
 
     /// Counts one refusal.
     pub fn refuse(&self, surface: &'static str, reason: &'static str) {
-        self.refused
-            .get_or_create(&Refusal { surface, reason })
-            .inc();
+        self.refused.get_or_create(&Refusal { surface, reason }).inc();
     }
 
     /// Notes the state of a NATS connection.
@@ -361,14 +303,13 @@ impl Metrics {
             (&s.log_bytes, standing.log_bytes),
             (&s.voters, standing.voters.len() as u64),
             (&s.learners, standing.learners.len() as u64),
-            (&s.devices, view.state.device_count() as u64),
-            (&s.params, view.state.param_count() as u64),
-            (&s.links, view.state.link_count() as u64),
+            (&s.devices, view.state.devices_len() as u64),
+            (&s.params, view.state.params_len() as u64),
+            (&s.links, view.state.links_len() as u64),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
-        s.is_leader
-            .set(i64::from(standing.role == NodeRole::Leader));
+        s.is_leader.set(i64::from(standing.role == NodeRole::Leader));
         s.has_leader.set(i64::from(standing.leader.is_some()));
         for role in [
             NodeRole::Leader,
@@ -377,12 +318,8 @@ impl Metrics {
             NodeRole::PreCandidate,
             NodeRole::Learner,
         ] {
-            let label = RoleLabel {
-                role: role.as_str(),
-            };
-            s.role
-                .get_or_create(&label)
-                .set(i64::from(role == standing.role));
+            let label = RoleLabel { role: role.as_str() };
+            s.role.get_or_create(&label).set(i64::from(role == standing.role));
         }
     }
 }

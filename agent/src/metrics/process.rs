@@ -15,16 +15,8 @@ pub(super) struct ProcessGauges {
 
 impl ProcessGauges {
     pub(super) fn register(&self, r: &mut Registry) {
-        r.register(
-            "process_resident",
-            "Resident memory in bytes",
-            self.resident.clone(),
-        );
-        r.register(
-            "process_cpu",
-            "Processor time used, in seconds",
-            self.cpu.clone(),
-        );
+        r.register("process_resident", "Resident memory in bytes", self.resident.clone());
+        r.register("process_cpu", "Processor time used, in seconds", self.cpu.clone());
         r.register("process_files", "Open file descriptors", self.files.clone());
     }
 
@@ -36,17 +28,14 @@ impl ProcessGauges {
             self.cpu.set(seconds);
         }
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-            self.files
-                .set(i64::try_from(entries.count()).unwrap_or(i64::MAX));
+            self.files.set(i64::try_from(entries.count()).unwrap_or(i64::MAX));
         }
     }
 }
 
 fn resident_bytes() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -61,10 +50,7 @@ fn cpu_seconds() -> Option<f64> {
     // Fields 14 and 15 of proc(5); the first one here is field 3.
     let user: u64 = fields.nth(11)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "ticks of a process stay far below 2^52"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "ticks of a process stay far below 2^52")]
     let seconds = (user + system) as f64 / clock as f64;
     Some(seconds)
 }

@@ -1,0 +1,194 @@
+//! Control over NATS: commands, queries, changes, administration and events of a site.
+//!
+//! Messages arrive in *lanes*, one per kind of subject. The lanes `commands`, `query`, `changes`
+//! and `admin` are shared by all agents of the site through a queue group, so at most one agent
+//! takes a message; the lane `node` belongs to this agent alone.
+//!
+//! 1. [`intake`] subscribes, and unsubscribes while no leader is known, so that clients hear
+//!    "no responders" at once and don't wait for an agent that can't help.
+//! 2. [`desk`] takes a message in: the reply subject is checked, the request is parsed once into
+//!    a validated type, a permit bounds how many are being worked on. Whatever is wrong is
+//!    answered at once, counted by surface and reason, and changes nothing.
+//! 3. The request goes to its place: [`commands`], [`queries`], [`changes`], [`admin`], [`node`].
+//! 4. [`outbox`] publishes the answer. A message without a reply subject is served like any
+//!    other; the outcome of such a command is told as an event.
+//!
+//! [`events`] tells what was applied, [`service`] answers `nats micro`, [`neighbours`] watches for
+//! another site under the same name. Nothing here holds replicated state: reads come from views,
+//! writes go through [`Handle::submit`], and every wait ends at the request's deadline.
+
+mod admin;
+mod changes;
+mod commands;
+mod desk;
+mod events;
+mod intake;
+mod lanes;
+mod neighbours;
+mod node;
+mod outbox;
+mod queries;
+mod request_ids;
+mod service;
+mod snapshots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use fleet_protocol::Subjects;
+use fleet_state::{NodeId, NodeName, SiteName, SiteUid};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::consensus::Handle;
+use crate::metrics::Metrics;
+use crate::nats::LinkState;
+
+pub use snapshots::{SnapshotFile, SnapshotList};
+
+use desk::Desk;
+
+/// How long the last answers may take to leave when the agent stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Who this agent is, as it says in status, service registration and logs.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// The site.
+    pub site: SiteName,
+    /// The site's uid.
+    pub uid: SiteUid,
+    /// The node's id.
+    pub id: NodeId,
+    /// The node's name.
+    pub name: NodeName,
+    /// The boot counter.
+    pub boot: u64,
+    /// Version of the agent, as in a release: `1.2.3`.
+    pub version: &'static str,
+}
+
+/// What control works with.
+#[derive(Clone, Debug)]
+pub struct ControlContext {
+    /// The connection for control; frames between agents have one of their own.
+    pub client: Client,
+    /// Its state.
+    pub connection: watch::Receiver<LinkState>,
+    /// The consensus loop.
+    pub handle: Handle,
+    /// Who this agent is.
+    pub node: NodeFacts,
+    /// The snapshots on disk.
+    pub snapshots: SnapshotList,
+    /// The numbers.
+    pub metrics: Metrics,
+}
+
+/// Where intake stands; told in status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntakeState {
+    /// No leader is known, so nothing is taken in.
+    NoLeader,
+    /// Requests are taken in.
+    Serving,
+    /// Another site uses the same name on this NATS server, so nothing is taken in.
+    ForeignSite,
+    /// The agent is stopping.
+    Stopped,
+}
+
+/// Running control; dropping it ends its tasks at once.
+#[derive(Debug)]
+pub struct ControlHandle {
+    desk: Arc<Desk>,
+    stop: watch::Sender<bool>,
+    intake: JoinSet<()>,
+    /// Tasks that end with the process: events, service, neighbours.
+    others: JoinSet<()>,
+}
+
+/// Starts intake, events and the service registration.
+///
+/// It returns at once; an unreachable server and a missing leader are waited for.
+pub fn start(context: ControlContext) -> ControlHandle {
+    let (stop, stopped) = watch::channel(false);
+    let desk = Arc::new(Desk::new(context));
+    let mut intake = JoinSet::new();
+    intake.spawn(intake::shared_lanes(Arc::clone(&desk), stopped.clone()));
+    intake.spawn(intake::node_lane(Arc::clone(&desk), stopped));
+    let mut others = JoinSet::new();
+    others.spawn(events::tell(Arc::clone(&desk)));
+    others.spawn(events::tick(Arc::clone(&desk)));
+    others.spawn(service::answer(Arc::clone(&desk)));
+    others.spawn(neighbours::watch(Arc::clone(&desk)));
+    others.spawn(note_connection(Arc::clone(&desk)));
+    ControlHandle { desk, stop, intake, others }
+}
+
+impl ControlHandle {
+    /// Where intake stands.
+    #[must_use]
+    pub fn intake(&self) -> IntakeState {
+        *self.desk.intake.borrow()
+    }
+
+    /// Waits until one of the tasks of control has ended, which none should.
+    ///
+    /// The text names what ended, for the reason with which the process then stops.
+    pub async fn failed(&mut self) -> String {
+        let ended = tokio::select! {
+            Some(ended) = self.intake.join_next() => ended,
+            Some(ended) = self.others.join_next() => ended,
+            else => return "control has no tasks left".to_owned(),
+        };
+        match ended {
+            Ok(()) => "a task of control ended".to_owned(),
+            Err(error) => format!("a task of control failed: {error}"),
+        }
+    }
+
+    /// Stops taking requests in, lets those under way end, and flushes their answers.
+    ///
+    /// At `deadline` it returns in any case; who is still waiting then hears nothing and retries
+    /// with the same request id.
+    pub async fn drain(mut self, deadline: Instant) {
+        self.stop.send_replace(true);
+        let ended = async {
+            while self.intake.join_next().await.is_some() {}
+            self.desk.lanes.idle().await;
+        };
+        if tokio::time::timeout_at(deadline, ended).await.is_err() {
+            tracing::warn!(
+                waiting = self.desk.lanes.in_flight(),
+                "requests were still under way when the time to drain was over"
+            );
+        }
+        self.others.abort_all();
+        // The answers are in the client's queue; without a server there is nobody to wait for.
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.desk.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::debug!("the last answers could not be flushed");
+        }
+    }
+}
+
+/// Keeps the metrics of the connection up to date.
+async fn note_connection(desk: Arc<Desk>) {
+    let mut connection = desk.connection.clone();
+    loop {
+        let state = *connection.borrow_and_update();
+        desk.metrics.note_connection("control", state);
+        if connection.changed().await.is_err() {
+            // The client is gone with its events; the process is ending.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The subjects of the site of `facts`.
+fn subjects_of(facts: &NodeFacts) -> Subjects {
+    Subjects::new(&facts.site)
+}

@@ -1,0 +1,57 @@
+//! Queries: answered from a view of this node, after a read barrier unless stale is enough.
+
+use std::sync::Arc;
+
+use fleet_consensus::View;
+use fleet_protocol::Consistency;
+use fleet_protocol::limits::{PAGE_BYTES_MAX, PAGE_ENVELOPE_BYTES};
+use fleet_protocol::query::{self, Query, ReadContext, ReadMark};
+
+use super::desk::{Desk, Job, read_failure};
+
+/// Answers one query.
+pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
+    let view = match query.consistency {
+        Consistency::Stale => desk.handle.view(),
+        Consistency::Linearizable => match desk.handle.linearizable(job.deadline).await {
+            Ok(view) => view,
+            Err(error) => return desk.fail(&job, &read_failure(error)).await,
+        },
+    };
+    let age_ms = match query.consistency {
+        Consistency::Stale => Some(age_ms(&view, desk.handle.clock().now_ms())),
+        Consistency::Linearizable => None,
+    };
+    let context = ReadContext {
+        request_id: &job.request_id,
+        mark: ReadMark { consistency: query.consistency, revision: view.applied, age_ms },
+        leader: view.standing.leader,
+        term: view.standing.term,
+        page_bytes_max: page_bytes_max(&desk),
+    };
+    match query::answer(&query, &view.state, &context) {
+        Ok(message) => {
+            desk.metrics.queries.inc();
+            desk.answer(&job, message).await;
+        }
+        Err(failure) => desk.fail(&job, &failure).await,
+    }
+}
+
+/// What fits into a message beside the envelope.
+pub(super) fn page_bytes_max(desk: &Desk) -> usize {
+    desk.client.max_payload().saturating_sub(PAGE_ENVELOPE_BYTES).min(PAGE_BYTES_MAX)
+}
+
+/// How long ago this node was last known to be up to date.
+///
+/// With a leader and everything committed applied, that is now, as far as this node can know; a
+/// leader that is lost is noticed within an election timeout.
+fn age_ms(view: &View, now_ms: u64) -> u64 {
+    let since = match view.leaderless_since_ms {
+        Some(since) => since,
+        None if view.standing.commit > view.applied.get() => view.applied_at_ms,
+        None => now_ms,
+    };
+    now_ms.saturating_sub(since)
+}
