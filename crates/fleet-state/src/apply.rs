@@ -59,8 +59,7 @@ impl FleetState {
         self.counters.wall_time_ms = entry.wall_time_ms;
         let mut effects = Effects::new(revision, entry.wall_time_ms);
         self.forget_tokens(&mut effects);
-        self.dedup
-            .forget_aged(self.counters.log_time_ms, entry.wall_time_ms);
+        self.dedup.forget_aged(self.counters.log_time_ms, entry.wall_time_ms);
         match &entry.body {
             Body::Proposal(proposal) => {
                 let answer = self.answer(proposal, &mut effects);
@@ -70,16 +69,10 @@ impl FleetState {
                     changes: effects.into_changes(),
                 }
             }
-            Body::TimeTick => Applied {
-                changes: effects.into_changes(),
-                ..Applied::default()
-            },
+            Body::TimeTick => Applied { changes: effects.into_changes(), ..Applied::default() },
             Body::RaiseFeatureLevel(level) => {
                 self.counters.feature_level = self.counters.feature_level.max(*level);
-                Applied {
-                    changes: effects.into_changes(),
-                    ..Applied::default()
-                }
+                Applied { changes: effects.into_changes(), ..Applied::default() }
             }
         }
     }
@@ -96,11 +89,7 @@ impl FleetState {
             outcome: Outcome::Rejected(Rejection::new(code, message)),
         };
         let remembered = enters_dedup(&proposal.command);
-        let command = if remembered {
-            command_digest(proposal)
-        } else {
-            [0; 16]
-        };
+        let command = if remembered { command_digest(proposal) } else { [0; 16] };
         if remembered {
             match self.dedup.recall(&proposal.request_id, &command) {
                 Recall::New => {}
@@ -112,10 +101,7 @@ impl FleetState {
         let checked = proposal.validate().map_err(Rejection::from);
         let decision =
             checked.and_then(|()| self.decide(&proposal.command, proposal.if_revision, effects));
-        let answer = Answer {
-            revision,
-            outcome: decision.unwrap_or_else(Outcome::Rejected),
-        };
+        let answer = Answer { revision, outcome: decision.unwrap_or_else(Outcome::Rejected) };
         if remembered {
             let remembered = Remembered {
                 request_id: proposal.request_id.clone(),

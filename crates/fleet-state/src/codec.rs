@@ -78,9 +78,7 @@ impl Writer {
     /// An empty writer with room for `size_bytes`.
     #[must_use]
     pub fn with_capacity(size_bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(size_bytes),
-        }
+        Self { bytes: Vec::with_capacity(size_bytes) }
     }
 
     /// One byte.
@@ -188,10 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, tail) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, tail) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.rest = tail;
         Ok(head)
     }
@@ -238,11 +233,7 @@ impl<'a> Reader<'a> {
             value |= bits << shift;
             if byte & 0x80 == 0 {
                 let overlong = byte == 0 && shift > 0;
-                return if overlong {
-                    Err(DecodeError::Integer)
-                } else {
-                    Ok(value)
-                };
+                return if overlong { Err(DecodeError::Integer) } else { Ok(value) };
             }
             if shift == 63 {
                 return Err(DecodeError::Integer);

@@ -45,11 +45,7 @@ pub fn join_message(token: TokenId, name: &NodeName, keys: &NodeKeys) -> Vec<u8>
 /// The key that the site keeps for a token, from the token's secret.
 #[must_use]
 pub fn token_key(secret: &[u8; 16]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(TOKEN_LABEL)
-        .chain_update(secret)
-        .finalize()
-        .into()
+    Sha256::new().chain_update(TOKEN_LABEL).chain_update(secret).finalize().into()
 }
 
 /// The proof that a join request was made with a token's secret: HMAC-SHA-256.

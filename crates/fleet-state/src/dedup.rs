@@ -109,20 +109,15 @@ impl Dedup {
 
     pub(crate) fn insert(&mut self, remembered: Arc<Remembered>) {
         self.sum.add(Section::Dedup, remembered.bytes().as_slice());
-        self.by_id
-            .insert(remembered.request_id.clone(), remembered.answer.revision);
-        self.by_revision
-            .insert(remembered.answer.revision, remembered);
+        self.by_id.insert(remembered.request_id.clone(), remembered.answer.revision);
+        self.by_revision.insert(remembered.answer.revision, remembered);
     }
 
     /// Forgets answers whose time is over, a few per call.
     pub(crate) fn forget_aged(&mut self, log_time_ms: u64, wall_time_ms: u64) {
         for _ in 0..DEDUP_EVICTIONS_PER_ENTRY_MAX {
-            let oldest = self
-                .by_revision
-                .get_min()
-                .map(|(_, oldest)| oldest.log_time_ms);
-            if !oldest.is_some_and(|oldest| log_time_ms.saturating_sub(oldest) > DEDUP_WINDOW_MS) {
+            let oldest = self.by_revision.get_min().map(|(_, oldest)| oldest.log_time_ms);
+            if oldest.is_none_or(|oldest| log_time_ms.saturating_sub(oldest) <= DEDUP_WINDOW_MS) {
                 return;
             }
             self.forget_oldest(wall_time_ms);
@@ -181,10 +176,7 @@ impl Remembered {
             request_id: RequestId::decode(reader)?,
             command: reader.fixed()?,
             log_time_ms: reader.u64()?,
-            answer: Answer {
-                revision,
-                outcome: decode_outcome(reader)?,
-            },
+            answer: Answer { revision, outcome: decode_outcome(reader)? },
         })
     }
 }
@@ -192,15 +184,11 @@ impl Remembered {
 fn decode_outcome(reader: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
     Ok(match reader.u8()? {
         UNCHANGED => Outcome::Unchanged,
-        ACCEPTED => Outcome::Accepted(Accepted {
-            node: reader.option(Reader::node)?,
-        }),
+        ACCEPTED => Outcome::Accepted(Accepted { node: reader.option(Reader::node)? }),
         REJECTED => {
             let number = reader.u8()?;
-            let unknown = DecodeError::UnknownKind {
-                what: "a rejection",
-                found: u64::from(number),
-            };
+            let unknown =
+                DecodeError::UnknownKind { what: "a rejection", found: u64::from(number) };
             let code = RejectCode::from_number(number).ok_or(unknown)?;
             Outcome::Rejected(Rejection {
                 code,
@@ -208,10 +196,7 @@ fn decode_outcome(reader: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
             })
         }
         found => {
-            return Err(DecodeError::UnknownKind {
-                what: "an outcome",
-                found: u64::from(found),
-            });
+            return Err(DecodeError::UnknownKind { what: "an outcome", found: u64::from(found) });
         }
     })
 }

@@ -29,17 +29,11 @@ pub(crate) enum Section {
 pub(crate) struct Sum([u64; 4]);
 
 fn lanes(section: Section, record: &[u8]) -> [u64; 4] {
-    let hash: [u8; 32] = Sha256::new()
-        .chain_update([section as u8])
-        .chain_update(record)
-        .finalize()
-        .into();
+    let hash: [u8; 32] =
+        Sha256::new().chain_update([section as u8]).chain_update(record).finalize().into();
     let mut lanes = [0u64; 4];
     for (lane, bytes) in lanes.iter_mut().zip(hash.chunks_exact(8)) {
-        *lane = bytes
-            .iter()
-            .rev()
-            .fold(0, |lane, byte| lane << 8 | u64::from(*byte));
+        *lane = bytes.iter().rev().fold(0, |lane, byte| lane << 8 | u64::from(*byte));
     }
     lanes
 }

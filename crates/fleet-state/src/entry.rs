@@ -68,10 +68,7 @@ impl Entry {
     /// The bytes are not exactly one entry of a version and kind that this binary knows. The caller stops the node.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > ENTRY_BYTES_MAX {
-            return Err(DecodeError::TooLong {
-                found: bytes.len() as u64,
-                limit: ENTRY_BYTES_MAX,
-            });
+            return Err(DecodeError::TooLong { found: bytes.len() as u64, limit: ENTRY_BYTES_MAX });
         }
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
@@ -89,18 +86,11 @@ impl Entry {
             TIME_TICK => Body::TimeTick,
             RAISE_FEATURE_LEVEL => Body::RaiseFeatureLevel(read_level(&mut reader)?),
             found => {
-                return Err(DecodeError::UnknownKind {
-                    what: "an entry",
-                    found: u64::from(found),
-                });
+                return Err(DecodeError::UnknownKind { what: "an entry", found: u64::from(found) });
             }
         };
         reader.finish()?;
-        Ok(Self {
-            log_time_ms,
-            wall_time_ms,
-            body,
-        })
+        Ok(Self { log_time_ms, wall_time_ms, body })
     }
 }
 

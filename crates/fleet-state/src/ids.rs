@@ -89,12 +89,7 @@ const TOKEN_ALPHABET: &str = "a-z, 0-9, _ and -";
 const TOKENS_ALPHABET: &str = "a-z, 0-9, _, - and dots between parts";
 
 fn character(field: &'static str, found: char, at: usize, allowed: &'static str) -> IdError {
-    IdError::Character {
-        field,
-        found: format!("{:?}", found.to_string()),
-        at,
-        allowed,
-    }
+    IdError::Character { field, found: format!("{:?}", found.to_string()), at, allowed }
 }
 
 fn check_token(field: &'static str, token: &str) -> Result<(), IdError> {
@@ -102,11 +97,7 @@ fn check_token(field: &'static str, token: &str) -> Result<(), IdError> {
         return Err(IdError::EmptyToken { field });
     }
     if token.len() > TOKEN_CHARS_MAX {
-        return Err(IdError::TooLong {
-            field,
-            found: token.len(),
-            limit: TOKEN_CHARS_MAX,
-        });
+        return Err(IdError::TooLong { field, found: token.len(), limit: TOKEN_CHARS_MAX });
     }
     Ok(())
 }
@@ -118,16 +109,9 @@ pub(crate) fn check_tokens(
     tokens_max: usize,
 ) -> Result<(), IdError> {
     if text.is_empty() {
-        return Err(IdError::Empty {
-            field,
-            expected: "a name of a-z, 0-9, _ and -",
-        });
+        return Err(IdError::Empty { field, expected: "a name of a-z, 0-9, _ and -" });
     }
-    let allowed = if tokens_max == 1 {
-        TOKEN_ALPHABET
-    } else {
-        TOKENS_ALPHABET
-    };
+    let allowed = if tokens_max == 1 { TOKEN_ALPHABET } else { TOKENS_ALPHABET };
     let in_alphabet =
         |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-') || (c == '.' && tokens_max > 1);
     if let Some((at, found)) = text.char_indices().find(|(_, c)| !in_alphabet(*c)) {
@@ -135,14 +119,9 @@ pub(crate) fn check_tokens(
     }
     let found = text.split('.').count();
     if found > tokens_max {
-        return Err(IdError::TooManyTokens {
-            field,
-            found,
-            limit: tokens_max,
-        });
+        return Err(IdError::TooManyTokens { field, found, limit: tokens_max });
     }
-    text.split('.')
-        .try_for_each(|token| check_token(field, token))
+    text.split('.').try_for_each(|token| check_token(field, token))
 }
 
 macro_rules! text_id {

@@ -51,9 +51,7 @@ impl Index {
 
     /// Tombstones in the order of their entities.
     pub(crate) fn tombstones(&self) -> impl Iterator<Item = (&Entity, Revision)> {
-        self.dead
-            .iter()
-            .map(|(entity, revision)| (entity, *revision))
+        self.dead.iter().map(|(entity, revision)| (entity, *revision))
     }
 
     /// A record came to be, or moved to a newer revision.
@@ -88,20 +86,14 @@ impl Index {
     /// Adds a tombstone.
     pub(crate) fn bury(&mut self, entity: Entity, now: Revision) {
         self.forget(&entity);
-        self.sum.add(
-            Section::Tombstones,
-            tombstone_bytes(&entity, now).as_slice(),
-        );
+        self.sum.add(Section::Tombstones, tombstone_bytes(&entity, now).as_slice());
         self.dead.insert(entity.clone(), now);
         self.dead_by_revision.insert((now, entity));
     }
 
     fn forget(&mut self, entity: &Entity) {
         if let Some(revision) = self.dead.remove(entity) {
-            self.sum.subtract(
-                Section::Tombstones,
-                tombstone_bytes(entity, revision).as_slice(),
-            );
+            self.sum.subtract(Section::Tombstones, tombstone_bytes(entity, revision).as_slice());
             self.dead_by_revision.remove(&(revision, entity.clone()));
         }
     }
@@ -111,10 +103,7 @@ impl Index {
         &self,
         revision: Revision,
     ) -> impl Iterator<Item = (Revision, &Entity, bool)> {
-        let from = (
-            Revision::new(revision.get().saturating_add(1)),
-            Entity::lowest(),
-        );
+        let from = (Revision::new(revision.get().saturating_add(1)), Entity::lowest());
         let mut live = self.live.range(from.clone()..).peekable();
         let mut dead = self.dead_by_revision.range(from..).peekable();
         std::iter::from_fn(move || {

@@ -136,10 +136,7 @@ impl Schema {
             let limits = format!(
                 "larger than {VALUE_BYTES_MAX} bytes or deeper than {VALUE_DEPTH_MAX} levels"
             );
-            return Err(SchemaError {
-                path,
-                reason: limits,
-            });
+            return Err(SchemaError { path, reason: limits });
         }
         let root = read_node(&source, &mut path)?;
         if root.kind.is_some_and(|kind| kind != Kind::Object) {
@@ -148,10 +145,7 @@ impl Schema {
                 reason: "a desired state is an object, so `type` is \"object\"".into(),
             });
         }
-        Ok(Self {
-            source: Arc::new(source),
-            root: Arc::new(root),
-        })
+        Ok(Self { source: Arc::new(source), root: Arc::new(root) })
     }
 
     /// The value that the schema was read from.
@@ -170,10 +164,7 @@ impl Schema {
 }
 
 fn refuse<T>(path: &str, reason: impl Into<String>) -> Result<T, SchemaError> {
-    Err(SchemaError {
-        path: path.to_owned(),
-        reason: reason.into(),
-    })
+    Err(SchemaError { path: path.to_owned(), reason: reason.into() })
 }
 
 /// Runs `read` with `step` appended to the path.
@@ -188,26 +179,16 @@ fn at<T>(path: &mut String, step: &str, read: impl FnOnce(&mut String) -> T) -> 
 
 fn read_node(source: &Value, path: &mut String) -> Result<Node, SchemaError> {
     let Some(object) = source.as_map() else {
-        return refuse(
-            path,
-            format!("an object was expected, found {}", source.kind()),
-        );
+        return refuse(path, format!("an object was expected, found {}", source.kind()));
     };
     let mut node = Node::default();
     for (keyword, operand) in object.iter() {
-        at(path, keyword, |path| {
-            read_keyword(&mut node, keyword, operand, path)
-        })?;
+        at(path, keyword, |path| read_keyword(&mut node, keyword, operand, path))?;
     }
-    if let Some(missing) = node
-        .required
-        .iter()
-        .find(|name| !node.additional && !node.properties.contains_key(*name))
+    if let Some(missing) =
+        node.required.iter().find(|name| !node.additional && !node.properties.contains_key(*name))
     {
-        return refuse(
-            path,
-            format!("{missing:?} is required but not among the properties"),
-        );
+        return refuse(path, format!("{missing:?} is required but not among the properties"));
     }
     Ok(node)
 }
@@ -225,20 +206,19 @@ fn read_keyword(
                 kind.map_or_else(|| refuse(path, "one of JSON's type names was expected"), Ok)?,
             );
         }
-        "enum" => match operand {
-            Value::List(allowed) if !allowed.is_empty() => node.allowed = Some(allowed.clone()),
-            _ => return refuse(path, "a list with at least one value was expected"),
-        },
+        "enum" => node.allowed = Some(read_allowed(operand, path)?),
         "minimum" => node.minimum = Some(read_number(operand, path)?),
         "maximum" => node.maximum = Some(read_number(operand, path)?),
         "minLength" => node.length_min = Some(read_length(operand, path)?),
         "maxLength" => node.length_max = Some(read_length(operand, path)?),
         "properties" => node.properties = read_properties(operand, path)?,
         "required" => node.required = read_required(operand, path)?,
-        "additionalProperties" => match operand {
-            Value::Bool(additional) => node.additional = *additional,
-            _ => return refuse(path, "true or false was expected"),
-        },
+        "additionalProperties" => {
+            let Value::Bool(additional) = operand else {
+                return refuse(path, "true or false was expected");
+            };
+            node.additional = *additional;
+        }
         "title" | "description" => {
             if operand.as_text().is_none() {
                 return refuse(path, "a text was expected");
@@ -254,19 +234,25 @@ fn read_keyword(
     Ok(())
 }
 
+fn read_allowed(operand: &Value, path: &str) -> Result<Vec<Value>, SchemaError> {
+    if let Value::List(allowed) = operand
+        && !allowed.is_empty()
+    {
+        return Ok(allowed.clone());
+    }
+    refuse(path, "a list with at least one value was expected")
+}
+
 fn read_number(operand: &Value, path: &str) -> Result<Value, SchemaError> {
-    match operand {
-        Value::I64(_) | Value::U64(_) | Value::F64(_) => Ok(operand.clone()),
-        _ => refuse(path, "a number was expected"),
+    if matches!(operand, Value::I64(_) | Value::U64(_) | Value::F64(_)) {
+        Ok(operand.clone())
+    } else {
+        refuse(path, "a number was expected")
     }
 }
 
 fn read_length(operand: &Value, path: &str) -> Result<u64, SchemaError> {
-    let length = if let Value::I64(number) = operand {
-        u64::try_from(*number).ok()
-    } else {
-        None
-    };
+    let length = if let Value::I64(number) = operand { u64::try_from(*number).ok() } else { None };
     length.map_or_else(|| refuse(path, "a length from 0 up was expected"), Ok)
 }
 
@@ -284,20 +270,10 @@ fn read_properties(
 }
 
 fn read_required(operand: &Value, path: &str) -> Result<BTreeSet<Arc<str>>, SchemaError> {
-    let names = if let Value::List(names) = operand {
-        Some(names.iter())
-    } else {
-        None
-    };
+    let names = if let Value::List(names) = operand { Some(names.iter()) } else { None };
     let texts = names.and_then(|names| {
         names
-            .map(|name| {
-                if let Value::Text(text) = name {
-                    Some(text.clone())
-                } else {
-                    None
-                }
-            })
+            .map(|name| if let Value::Text(text) = name { Some(text.clone()) } else { None })
             .collect()
     });
     texts.map_or_else(|| refuse(path, "a list of names was expected"), Ok)

@@ -7,6 +7,7 @@
 //! This file holds the parts and the reads; `state/found.rs` makes states, `apply.rs` changes them, and
 //! `snapshot.rs` writes and reads them.
 
+mod blank;
 mod changes;
 mod found;
 mod meta;
@@ -120,9 +121,7 @@ impl FleetState {
     /// The first answer that a request id was given, while it is remembered.
     #[must_use]
     pub fn answer_for(&self, id: &RequestId) -> Option<Answer> {
-        self.dedup
-            .answer(id)
-            .map(|remembered| remembered.answer.clone())
+        self.dedup.answer(id).map(|remembered| remembered.answer.clone())
     }
 
     /// How many answers are remembered.
@@ -137,11 +136,7 @@ impl FleetState {
         let now = self.counters.log_time_ms;
         let due = |token: &Arc<Token>| {
             let expires = token.expires_log_ms;
-            if now < expires {
-                expires
-            } else {
-                expires.saturating_add(TOKEN_KEPT_MS)
-            }
+            if now < expires { expires } else { expires.saturating_add(TOKEN_KEPT_MS) }
         };
         self.tokens.iter().map(due).min()
     }
@@ -191,64 +186,17 @@ macro_rules! reads {
     };
 }
 
-reads!(
-    Link,
-    LinkId,
-    links,
-    link,
-    links,
-    links_after,
-    links_len,
-    "link"
-);
-reads!(
-    Device,
-    DeviceId,
-    devices,
-    device,
-    devices,
-    devices_after,
-    devices_len,
-    "device"
-);
-reads!(
-    Param,
-    ParamKey,
-    params,
-    param,
-    params,
-    params_after,
-    params_len,
-    "parameter"
-);
-reads!(
-    Member,
-    NodeId,
-    members,
-    member,
-    members,
-    members_after,
-    members_len,
-    "member"
-);
-reads!(
-    Token,
-    TokenId,
-    tokens,
-    token,
-    tokens,
-    tokens_after,
-    tokens_len,
-    "token"
-);
+reads!(Link, LinkId, links, link, links, links_after, links_len, "link");
+reads!(Device, DeviceId, devices, device, devices, devices_after, devices_len, "device");
+reads!(Param, ParamKey, params, param, params, params_after, params_len, "parameter");
+reads!(Member, NodeId, members, member, members, members_after, members_len, "member");
+reads!(Token, TokenId, tokens, token, tokens, tokens_after, tokens_len, "token");
 
 impl FleetState {
     /// The member of this name that has not been removed.
     #[must_use]
     pub fn member_named(&self, name: &NodeName) -> Option<&Arc<Member>> {
-        self.members
-            .iter()
-            .find(|member| member.is_live() && member.name == *name)
+        self.members.iter().find(|member| member.is_live() && member.name == *name)
     }
 
     /// How many devices use a link.

@@ -25,7 +25,6 @@ pub(crate) trait Stored: Sized {
     fn write(&self, writer: &mut Writer);
     fn entity(key: &Self::Key) -> Entity;
     fn record(shared: Arc<Self>) -> Record;
-    fn table(state: &FleetState) -> &Table<Self>;
     fn table_mut(state: &mut FleetState) -> &mut Table<Self>;
 }
 
@@ -37,19 +36,13 @@ pub(crate) struct Table<R: Stored> {
 
 impl<R: Stored> Clone for Table<R> {
     fn clone(&self) -> Self {
-        Self {
-            records: self.records.clone(),
-            sum: self.sum,
-        }
+        Self { records: self.records.clone(), sum: self.sum }
     }
 }
 
 impl<R: Stored> Default for Table<R> {
     fn default() -> Self {
-        Self {
-            records: OrdMap::new(),
-            sum: Sum::default(),
-        }
+        Self { records: OrdMap::new(), sum: Sum::default() }
     }
 }
 
@@ -74,9 +67,7 @@ impl<R: Stored> Table<R> {
     pub(crate) fn after(&self, key: Option<&R::Key>) -> impl Iterator<Item = &Arc<R>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = key.map_or(Unbounded, Excluded);
-        self.records
-            .range::<_, R::Key>((from, Unbounded))
-            .map(|(_, record)| record)
+        self.records.range::<_, R::Key>((from, Unbounded)).map(|(_, record)| record)
     }
 
     pub(crate) fn last(&self) -> Option<&Arc<R>> {
@@ -129,10 +120,6 @@ macro_rules! stored {
 
             fn record(shared: Arc<Self>) -> Record {
                 Record::$name(shared)
-            }
-
-            fn table(state: &FleetState) -> &Table<Self> {
-                &state.$field
             }
 
             fn table_mut(state: &mut FleetState) -> &mut Table<Self> {

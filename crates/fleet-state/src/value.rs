@@ -97,21 +97,13 @@ impl Value {
     /// The object, when it is one.
     #[must_use]
     pub fn as_map(&self) -> Option<&Object> {
-        if let Value::Map(object) = self {
-            Some(object)
-        } else {
-            None
-        }
+        if let Value::Map(object) = self { Some(object) } else { None }
     }
 
     /// The text, when it is one.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
-        if let Value::Text(text) = self {
-            Some(text)
-        } else {
-            None
-        }
+        if let Value::Text(text) = self { Some(text) } else { None }
     }
 
     /// How deep lists and maps are nested: 0 for a scalar. Stops counting above `limit`.

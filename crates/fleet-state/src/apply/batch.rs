@@ -25,10 +25,6 @@ impl FleetState {
             }
         }
         *self = attempt;
-        Ok(if changed {
-            ACCEPTED
-        } else {
-            Outcome::Unchanged
-        })
+        Ok(if changed { ACCEPTED } else { Outcome::Unchanged })
     }
 }

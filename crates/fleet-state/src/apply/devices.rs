@@ -33,20 +33,15 @@ impl FleetState {
         if before.is_none() && self.devices.len() >= DEVICES_MAX {
             return Err(limit_reached("devices", DEVICES_MAX));
         }
-        if let Some(link) = spec
-            .link
-            .as_ref()
-            .filter(|link| self.links.get(link).is_none())
-        {
+        if let Some(link) = spec.link.as_ref().filter(|link| self.links.get(link).is_none()) {
             let message = format!(
                 "link {link} does not exist; register it before the devices that it carries"
             );
             return Err(Rejection::new(RejectCode::LinkNotFound, message));
         }
         // A model binds what is desired from the first time that something is.
-        if let Some(device) = before
-            .as_ref()
-            .filter(|device| device.desired_revision != Revision::NONE)
+        if let Some(device) =
+            before.as_ref().filter(|device| device.desired_revision != Revision::NONE)
         {
             check_model(spec.model.as_ref(), &device.desired)?;
         }
@@ -58,10 +53,7 @@ impl FleetState {
         let device = Device {
             id: id.clone(),
             spec: spec.clone(),
-            desired: before
-                .as_ref()
-                .map(|device| device.desired.clone())
-                .unwrap_or_default(),
+            desired: before.as_ref().map(|device| device.desired.clone()).unwrap_or_default(),
             registered: before.as_ref().map_or(revision, |device| device.registered),
             desired_revision: before
                 .as_ref()
@@ -161,9 +153,6 @@ impl FleetState {
 fn check_model(model: Option<&Schema>, desired: &Object) -> Result<(), Rejection> {
     let checked = model.map_or(Ok(()), |model| model.check(desired));
     checked.map_err(|violation| {
-        Rejection::new(
-            RejectCode::Schema,
-            format!("{violation}; see the device's model"),
-        )
+        Rejection::new(RejectCode::Schema, format!("{violation}; see the device's model"))
     })
 }

@@ -18,11 +18,7 @@ pub(crate) struct Effects {
 
 impl Effects {
     pub(crate) fn new(revision: Revision, wall_time_ms: u64) -> Self {
-        Self {
-            revision,
-            wall_time_ms,
-            changes: Vec::new(),
-        }
+        Self { revision, wall_time_ms, changes: Vec::new() }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -73,11 +69,7 @@ impl FleetState {
         let before = R::table_mut(self).insert(record.clone());
         let previous = before.map(|before| before.revision());
         self.index.changed(entity.clone(), previous, now);
-        effects.changes.push(Change {
-            entity,
-            previous,
-            record: Some(R::record(record)),
-        });
+        effects.changes.push(Change { entity, previous, record: Some(R::record(record)) });
     }
 
     /// Deletes a record, and gives it back.
@@ -88,13 +80,8 @@ impl FleetState {
     ) -> Option<std::sync::Arc<R>> {
         let before = R::table_mut(self).remove(key)?;
         let entity = R::entity(key);
-        self.index
-            .deleted(entity.clone(), before.revision(), effects.revision);
-        effects.changes.push(Change {
-            entity,
-            previous: Some(before.revision()),
-            record: None,
-        });
+        self.index.deleted(entity.clone(), before.revision(), effects.revision);
+        effects.changes.push(Change { entity, previous: Some(before.revision()), record: None });
         Some(before)
     }
 }

@@ -18,11 +18,7 @@ impl FleetState {
         effects: &mut Effects,
     ) -> Decision {
         let before = self.links.get(id);
-        compare_revision(
-            &format_args!("link {id}"),
-            before.map(|link| link.revision),
-            expected,
-        )?;
+        compare_revision(&format_args!("link {id}"), before.map(|link| link.revision), expected)?;
         if before.is_some_and(|link| link.spec == *spec) {
             return Ok(Outcome::Unchanged);
         }

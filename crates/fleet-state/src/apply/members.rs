@@ -3,7 +3,7 @@
 //! A member comes by a join, and what it is to the consensus follows from the configuration changes in the log, told
 //! by [`FleetState::apply_role`]. Commands only record what is wanted; the leader sees to the rest.
 
-use super::effects::{Effects, compare_revision, limit_reached, not_found};
+use super::effects::{Effects, compare_revision, limit_reached};
 use super::{ACCEPTED, Decision};
 use crate::command::JoinRequest;
 use crate::credential::{join_message, verify_join_proof};
@@ -23,16 +23,10 @@ impl FleetState {
         }
         self.counters.last_applied = revision;
         let mut effects = Effects::new(revision, self.counters.wall_time_ms);
-        if let Some(before) = self
-            .members
-            .get(&node)
-            .filter(|member| member.is_live() && member.role != role)
+        if let Some(before) =
+            self.members.get(&node).filter(|member| member.is_live() && member.role != role)
         {
-            let mut member = Member {
-                role,
-                revision,
-                ..before.as_ref().clone()
-            };
+            let mut member = Member { role, revision, ..before.as_ref().clone() };
             member.wanted_voter &= matches!(role, Role::Joining | Role::Learner);
             member.leaving &= role != Role::Removed;
             self.put(member, &mut effects);
@@ -53,13 +47,7 @@ impl FleetState {
             );
             return Err(Rejection::new(RejectCode::AlreadyExists, message));
         }
-        if self
-            .members
-            .iter()
-            .filter(|member| member.is_live())
-            .count()
-            >= MEMBERS_MAX
-        {
+        if self.members.iter().filter(|member| member.is_live()).count() >= MEMBERS_MAX {
             return Err(limit_reached("members", MEMBERS_MAX));
         }
         let revision = effects.revision();
@@ -67,15 +55,7 @@ impl FleetState {
         let mut used_by = token.used_by.clone();
         used_by.push(id);
         let uses_left = token.uses_left.saturating_sub(1);
-        self.put(
-            Token {
-                uses_left,
-                used_by,
-                revision,
-                ..token
-            },
-            effects,
-        );
+        self.put(Token { uses_left, used_by, revision, ..token }, effects);
         let member = Member {
             id,
             name: request.name.clone(),
@@ -168,11 +148,7 @@ impl FleetState {
         effects: &mut Effects,
     ) -> Decision {
         let before = self.live_member(node)?;
-        compare_revision(
-            &format_args!("node {node}"),
-            Some(before.revision),
-            expected,
-        )?;
+        compare_revision(&format_args!("node {node}"), Some(before.revision), expected)?;
         if before.leaving {
             let message = format!("node {node} is being removed; let it join anew");
             return Err(Rejection::new(RejectCode::Denied, message));
@@ -180,11 +156,7 @@ impl FleetState {
         if before.wanted_voter || before.role == Role::Voter {
             return Ok(Outcome::Unchanged);
         }
-        let member = Member {
-            wanted_voter: true,
-            revision: effects.revision(),
-            ..before.clone()
-        };
+        let member = Member { wanted_voter: true, revision: effects.revision(), ..before.clone() };
         self.put(member, effects);
         Ok(ACCEPTED)
     }
@@ -196,22 +168,14 @@ impl FleetState {
         effects: &mut Effects,
     ) -> Decision {
         let before = self.live_member(node)?;
-        compare_revision(
-            &format_args!("node {node}"),
-            Some(before.revision),
-            expected,
-        )?;
+        compare_revision(&format_args!("node {node}"), Some(before.revision), expected)?;
         if before.leaving {
             return Ok(Outcome::Unchanged);
         }
         let staying =
             |member: &&Member| member.role == Role::Voter && !member.leaving && member.id != node;
         if before.role == Role::Voter
-            && !self
-                .members
-                .iter()
-                .map(AsRef::as_ref)
-                .any(|member| staying(&member))
+            && !self.members.iter().map(AsRef::as_ref).any(|member| staying(&member))
         {
             let message =
                 format!("node {node} is the last voter; let another node become one first");
@@ -221,13 +185,8 @@ impl FleetState {
         let removed = before.role == Role::Joining;
         let role = if removed { Role::Removed } else { before.role };
         let revision = effects.revision();
-        let member = Member {
-            role,
-            leaving: !removed,
-            wanted_voter: false,
-            revision,
-            ..before.clone()
-        };
+        let member =
+            Member { role, leaving: !removed, wanted_voter: false, revision, ..before.clone() };
         self.put(member, effects);
         self.forget_removed_members(effects);
         Ok(ACCEPTED)
@@ -273,13 +232,9 @@ fn repeat_join(known: &Member, request: &JoinRequest) -> Decision {
         return Err(Rejection::new(RejectCode::Denied, message));
     }
     if known.keys != request.keys || known.name != request.name {
-        let message = format!(
-            "one of these keys belongs to node {} named {}",
-            known.id, known.name
-        );
+        let message =
+            format!("one of these keys belongs to node {} named {}", known.id, known.name);
         return Err(Rejection::new(RejectCode::AlreadyExists, message));
     }
-    Ok(Outcome::Accepted(Accepted {
-        node: Some(known.id),
-    }))
+    Ok(Outcome::Accepted(Accepted { node: Some(known.id) }))
 }

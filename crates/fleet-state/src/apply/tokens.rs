@@ -18,14 +18,7 @@ impl FleetState {
         expected: Option<Revision>,
         effects: &mut Effects,
     ) -> Decision {
-        let Command::TokenCreate {
-            id,
-            key,
-            ttl_ms,
-            uses,
-            note,
-        } = command
-        else {
+        let Command::TokenCreate { id, key, ttl_ms, uses, note } = command else {
             return Ok(Outcome::Unchanged);
         };
         let before = self.tokens.get(id);
@@ -44,13 +37,8 @@ impl FleetState {
                 .ok_or_else(|| limit_reached("join tokens", TOKENS_MAX))?;
             self.delete::<Token>(&spent, effects);
         }
-        let wanted = FoundingToken {
-            id: *id,
-            key: *key,
-            ttl_ms: *ttl_ms,
-            uses: *uses,
-            note: note.clone(),
-        };
+        let wanted =
+            FoundingToken { id: *id, key: *key, ttl_ms: *ttl_ms, uses: *uses, note: note.clone() };
         let token = self.new_token(&wanted, effects);
         self.put(token, effects);
         self.reckon_tokens_due();
@@ -88,13 +76,9 @@ impl FleetState {
     /// Of the tokens that nobody can use any more, the one made first.
     fn oldest_spent_token(&self) -> Option<TokenId> {
         let now = self.counters.log_time_ms;
-        let spent = self
-            .tokens
-            .iter()
-            .filter(|token| token.uses_left == 0 || token.expires_log_ms <= now);
-        spent
-            .min_by_key(|token| (token.created, token.id))
-            .map(|token| token.id)
+        let spent =
+            self.tokens.iter().filter(|token| token.uses_left == 0 || token.expires_log_ms <= now);
+        spent.min_by_key(|token| (token.created, token.id)).map(|token| token.id)
     }
 
     /// Forgets tokens that expired a while ago.
@@ -104,12 +88,8 @@ impl FleetState {
             return;
         }
         let due = |token: &&Arc<Token>| token.expires_log_ms.saturating_add(TOKEN_KEPT_MS) <= now;
-        let forgotten: Vec<TokenId> = self
-            .tokens
-            .iter()
-            .filter(due)
-            .map(|token| token.id)
-            .collect();
+        let forgotten: Vec<TokenId> =
+            self.tokens.iter().filter(due).map(|token| token.id).collect();
         for id in forgotten {
             self.delete::<Token>(&id, effects);
         }
@@ -118,10 +98,8 @@ impl FleetState {
 
     /// To be called after any change of tokens.
     pub(crate) fn reckon_tokens_due(&mut self) {
-        let dues = self
-            .tokens
-            .iter()
-            .map(|token| token.expires_log_ms.saturating_add(TOKEN_KEPT_MS));
+        let dues =
+            self.tokens.iter().map(|token| token.expires_log_ms.saturating_add(TOKEN_KEPT_MS));
         self.tokens_due_ms = dues.min();
     }
 }

@@ -60,11 +60,7 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        if self.bool()? {
-            read(self).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.bool()? { read(self).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn revision(&mut self) -> Result<Revision, DecodeError> {
@@ -73,9 +69,7 @@ impl<'a> Reader<'a> {
 
     /// An id of any text type.
     pub(crate) fn id<T: std::str::FromStr>(&mut self) -> Result<T, DecodeError> {
-        self.text(ID_BYTES_MAX)?
-            .parse()
-            .map_err(|_| DecodeError::Invalid { what: "an id" })
+        self.text(ID_BYTES_MAX)?.parse().map_err(|_| DecodeError::Invalid { what: "an id" })
     }
 
     pub(crate) fn node(&mut self) -> Result<NodeId, DecodeError> {
@@ -91,13 +85,8 @@ impl<'a> Reader<'a> {
         let mut labels = Labels::new();
         for _ in 0..count {
             let key = self.shared(LABEL_KEY_BYTES_MAX)?;
-            if labels
-                .last_key_value()
-                .is_some_and(|(before, _)| *before >= key)
-            {
-                return Err(DecodeError::Invalid {
-                    what: "the order of labels",
-                });
+            if labels.last_key_value().is_some_and(|(before, _)| *before >= key) {
+                return Err(DecodeError::Invalid { what: "the order of labels" });
             }
             labels.insert(key, self.shared(LABEL_VALUE_BYTES_MAX)?);
         }
@@ -114,9 +103,7 @@ impl Proposal {
 
     /// The part that must be the same on a retry: the precondition and the command.
     pub(crate) fn write_command(&self, writer: &mut Writer) {
-        writer.option(self.if_revision.as_ref(), |writer, revision| {
-            writer.revision(*revision)
-        });
+        writer.option(self.if_revision.as_ref(), |writer, revision| writer.revision(*revision));
         self.command.encode(writer);
     }
 
@@ -169,13 +156,7 @@ impl Command {
 
     fn encode_admin(&self, writer: &mut Writer) {
         match self {
-            Command::TokenCreate {
-                id,
-                key,
-                ttl_ms,
-                uses,
-                note,
-            } => {
+            Command::TokenCreate { id, key, ttl_ms, uses, note } => {
                 writer.u8(TOKEN_CREATE);
                 writer.fixed(id.as_bytes());
                 writer.fixed(key);
@@ -216,28 +197,21 @@ impl Command {
     fn decode(reader: &mut Reader<'_>, batch_allowed: bool) -> Result<Self, DecodeError> {
         let kind = reader.u8()?;
         Ok(match kind {
-            LINK_REGISTER => Command::LinkRegister {
-                id: reader.id()?,
-                spec: decode_link_spec(reader)?,
-            },
+            LINK_REGISTER => {
+                Command::LinkRegister { id: reader.id()?, spec: decode_link_spec(reader)? }
+            }
             LINK_DELETE => Command::LinkDelete { id: reader.id()? },
-            DEVICE_REGISTER => Command::DeviceRegister {
-                id: reader.id()?,
-                spec: decode_device_spec(reader)?,
-            },
-            DEVICE_UPDATE => Command::DeviceUpdate {
-                id: reader.id()?,
-                patch: Object::decode(reader)?,
-            },
-            DEVICE_REPLACE => Command::DeviceReplace {
-                id: reader.id()?,
-                desired: Object::decode(reader)?,
-            },
+            DEVICE_REGISTER => {
+                Command::DeviceRegister { id: reader.id()?, spec: decode_device_spec(reader)? }
+            }
+            DEVICE_UPDATE => {
+                Command::DeviceUpdate { id: reader.id()?, patch: Object::decode(reader)? }
+            }
+            DEVICE_REPLACE => {
+                Command::DeviceReplace { id: reader.id()?, desired: Object::decode(reader)? }
+            }
             DEVICE_DELETE => Command::DeviceDelete { id: reader.id()? },
-            PARAM_SET => Command::ParamSet {
-                key: reader.id()?,
-                value: Value::decode(reader)?,
-            },
+            PARAM_SET => Command::ParamSet { key: reader.id()?, value: Value::decode(reader)? },
             PARAM_DELETE => Command::ParamDelete { key: reader.id()? },
             BATCH if batch_allowed => decode_batch(reader)?,
             _ if batch_allowed => Self::decode_admin(kind, reader)?,
@@ -259,25 +233,16 @@ impl Command {
                 uses: reader.u32()?,
                 note: reader.shared(NOTE_BYTES_MAX)?,
             },
-            TOKEN_REVOKE => Command::TokenRevoke {
-                id: TokenId::from_bytes(reader.fixed()?),
-            },
+            TOKEN_REVOKE => Command::TokenRevoke { id: TokenId::from_bytes(reader.fixed()?) },
             JOIN => Command::Join(JoinRequest {
                 token: TokenId::from_bytes(reader.fixed()?),
                 name: reader.id()?,
                 keys: decode_keys(reader)?,
                 proof: reader.fixed()?,
             }),
-            CERTIFY => Command::Certify {
-                node: reader.node()?,
-                credential: reader.fixed()?,
-            },
-            MEMBER_REMOVE => Command::MemberRemove {
-                node: reader.node()?,
-            },
-            MEMBER_PROMOTE => Command::MemberPromote {
-                node: reader.node()?,
-            },
+            CERTIFY => Command::Certify { node: reader.node()?, credential: reader.fixed()? },
+            MEMBER_REMOVE => Command::MemberRemove { node: reader.node()? },
+            MEMBER_PROMOTE => Command::MemberPromote { node: reader.node()? },
             SET_VOTERS => {
                 let voters = u8::try_from(reader.u64()?).map_err(|_| DecodeError::Integer)?;
                 Command::SetVoters { voters }
@@ -306,9 +271,7 @@ fn encode_batch(items: &[BatchItem], writer: &mut Writer) {
     writer.u8(BATCH);
     writer.count(items.len());
     for item in items {
-        writer.option(item.if_revision.as_ref(), |writer, revision| {
-            writer.revision(*revision)
-        });
+        writer.option(item.if_revision.as_ref(), |writer, revision| writer.revision(*revision));
         item.command.encode(writer);
     }
 }
@@ -317,15 +280,9 @@ fn decode_batch(reader: &mut Reader<'_>) -> Result<Command, DecodeError> {
     let count = reader.count(BATCH_ITEMS_MAX)?;
     let item = |reader: &mut Reader<'_>| {
         let if_revision = reader.option(Reader::revision)?;
-        Ok(BatchItem {
-            command: Command::decode(reader, false)?,
-            if_revision,
-        })
+        Ok(BatchItem { command: Command::decode(reader, false)?, if_revision })
     };
-    (0..count)
-        .map(|_| item(reader))
-        .collect::<Result<Vec<_>, _>>()
-        .map(Command::Batch)
+    (0..count).map(|_| item(reader)).collect::<Result<Vec<_>, _>>().map(Command::Batch)
 }
 
 pub(crate) fn encode_keys(keys: &NodeKeys, writer: &mut Writer) {
@@ -334,10 +291,7 @@ pub(crate) fn encode_keys(keys: &NodeKeys, writer: &mut Writer) {
 }
 
 pub(crate) fn decode_keys(reader: &mut Reader<'_>) -> Result<NodeKeys, DecodeError> {
-    Ok(NodeKeys {
-        sign: reader.fixed()?,
-        exchange: reader.fixed()?,
-    })
+    Ok(NodeKeys { sign: reader.fixed()?, exchange: reader.fixed()? })
 }
 
 impl LinkSpec {
@@ -364,9 +318,7 @@ pub(crate) fn decode_link_spec(reader: &mut Reader<'_>) -> Result<LinkSpec, Deco
         connector: reader.shared(ADDRESS_BYTES_MAX)?,
         address: reader.shared(ADDRESS_BYTES_MAX)?,
         placement: match reader.u8()? {
-            0 => Placement::Any {
-                labels: reader.labels()?,
-            },
+            0 => Placement::Any { labels: reader.labels()? },
             1 => Placement::On(reader.id()?),
             found => {
                 return Err(DecodeError::UnknownKind {
@@ -382,15 +334,11 @@ pub(crate) fn decode_link_spec(reader: &mut Reader<'_>) -> Result<LinkSpec, Deco
 
 impl DeviceSpec {
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.option(self.link.as_ref(), |writer, link| {
-            writer.text(link.as_str())
-        });
+        writer.option(self.link.as_ref(), |writer, link| writer.text(link.as_str()));
         writer.text(&self.address);
         writer.text(&self.name);
         writer.labels(&self.labels);
-        writer.option(self.model.as_ref(), |writer, model| {
-            model.source().encode(writer)
-        });
+        writer.option(self.model.as_ref(), |writer, model| model.source().encode(writer));
     }
 }
 
@@ -402,9 +350,7 @@ pub(crate) fn decode_device_spec(reader: &mut Reader<'_>) -> Result<DeviceSpec, 
         labels: reader.labels()?,
         model: reader.option(|reader| {
             let source = Value::decode(reader)?;
-            Schema::from_value(source).map_err(|_| DecodeError::Invalid {
-                what: "a device model",
-            })
+            Schema::from_value(source).map_err(|_| DecodeError::Invalid { what: "a device model" })
         })?,
     })
 }

@@ -31,26 +31,16 @@ impl From<Invalid> for Rejection {
 }
 
 fn malformed(message: impl Into<String>) -> Invalid {
-    Invalid {
-        code: RejectCode::Malformed,
-        message: message.into(),
-    }
+    Invalid { code: RejectCode::Malformed, message: message.into() }
 }
 
 fn too_large(field: &str, found: usize, limit: usize, unit: &str) -> Invalid {
     let message = format!("{field} has {found} {unit}; the limit is {limit}; make it smaller");
-    Invalid {
-        code: RejectCode::TooLarge,
-        message,
-    }
+    Invalid { code: RejectCode::TooLarge, message }
 }
 
 fn at_most(field: &str, found: usize, limit: usize, unit: &str) -> Result<(), Invalid> {
-    if found > limit {
-        Err(too_large(field, found, limit, unit))
-    } else {
-        Ok(())
-    }
+    if found > limit { Err(too_large(field, found, limit, unit)) } else { Ok(()) }
 }
 
 pub(super) fn check(proposal: &Proposal) -> Result<(), Invalid> {
@@ -88,26 +78,20 @@ fn check_command(command: &Command) -> Result<(), Invalid> {
         Command::LinkRegister { spec, .. } => check_link(spec),
         Command::DeviceRegister { spec, .. } => check_device(spec),
         Command::DeviceUpdate { patch: object, .. }
-        | Command::DeviceReplace {
-            desired: object, ..
-        } => check_object(object),
+        | Command::DeviceReplace { desired: object, .. } => check_object(object),
         Command::ParamSet { value, .. } => check_value(value),
         Command::Batch(items) => {
             if items.is_empty() {
                 return Err(malformed("the batch is empty; give 1 to 256 commands"));
             }
             at_most("the batch", items.len(), BATCH_ITEMS_MAX, "commands")?;
-            let numbered = items.iter().enumerate();
-            numbered
-                .map(|(position, item)| check_item(position, &item.command))
-                .collect()
+            let mut numbered = items.iter().enumerate();
+            numbered.try_for_each(|(position, item)| check_item(position, &item.command))
         }
-        Command::TokenCreate {
-            ttl_ms, uses, note, ..
-        } => check_token(*ttl_ms, *uses, note),
-        Command::SetVoters { voters } if voters % 2 == 0 || *voters > VOTERS_MAX => Err(malformed(
-            format!("{voters} voters are asked for; give 1, 3, 5 or 7"),
-        )),
+        Command::TokenCreate { ttl_ms, uses, note, .. } => check_token(*ttl_ms, *uses, note),
+        Command::SetVoters { voters } if voters.is_multiple_of(2) || *voters > VOTERS_MAX => {
+            Err(malformed(format!("{voters} voters are asked for; give 1, 3, 5 or 7")))
+        }
         Command::LinkDelete { .. }
         | Command::DeviceDelete { .. }
         | Command::ParamDelete { .. }
@@ -135,9 +119,7 @@ fn check_item(position: usize, command: &Command) -> Result<(), Invalid> {
     let checked = if allowed {
         check_command(command)
     } else {
-        Err(malformed(
-            "a batch holds commands of links, devices and parameters only",
-        ))
+        Err(malformed("a batch holds commands of links, devices and parameters only"))
     };
     checked.map_err(|inner| Invalid {
         message: format!("item {} of the batch: {}", position + 1, inner.message),
@@ -152,9 +134,7 @@ fn check_token(ttl_ms: u64, uses: u32, note: &str) -> Result<(), Invalid> {
         )));
     }
     if !(1..=TOKEN_USES_MAX).contains(&uses) {
-        return Err(malformed(format!(
-            "the token is for {uses} uses; give 1 to {TOKEN_USES_MAX}"
-        )));
+        return Err(malformed(format!("the token is for {uses} uses; give 1 to {TOKEN_USES_MAX}")));
     }
     check_text("the token's note", note, NOTE_BYTES_MAX)
 }
@@ -202,31 +182,12 @@ fn check_text(field: &str, text: &str, limit: usize) -> Result<(), Invalid> {
 }
 
 pub(crate) fn check_value(value: &Value) -> Result<(), Invalid> {
-    at_most(
-        "the value",
-        value.depth(VALUE_DEPTH_MAX),
-        VALUE_DEPTH_MAX,
-        "levels",
-    )?;
-    at_most(
-        "the value",
-        value.size_bytes(),
-        VALUE_BYTES_MAX,
-        "bytes as JSON",
-    )
+    at_most("the value", value.depth(VALUE_DEPTH_MAX), VALUE_DEPTH_MAX, "levels")?;
+    at_most("the value", value.size_bytes(), VALUE_BYTES_MAX, "bytes as JSON")
 }
 
 pub(crate) fn check_object(object: &Object) -> Result<(), Invalid> {
-    let deepest = object
-        .iter()
-        .map(|(_, value)| value.depth(VALUE_DEPTH_MAX))
-        .max()
-        .unwrap_or(0);
+    let deepest = object.iter().map(|(_, value)| value.depth(VALUE_DEPTH_MAX)).max().unwrap_or(0);
     at_most("the object", deepest + 1, VALUE_DEPTH_MAX, "levels")?;
-    at_most(
-        "the object",
-        object.size_bytes(),
-        VALUE_BYTES_MAX,
-        "bytes as JSON",
-    )
+    at_most("the object", object.size_bytes(), VALUE_BYTES_MAX, "bytes as JSON")
 }

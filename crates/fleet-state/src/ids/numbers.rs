@@ -43,10 +43,7 @@ impl FromStr for NodeId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let form = IdError::Form {
-            field: "the node id",
-            expected: "a number from 1 up",
-        };
+        let form = IdError::Form { field: "the node id", expected: "a number from 1 up" };
         let number = parse_number(text).ok_or_else(|| form.clone())?;
         Self::new(number).ok_or(form)
     }
@@ -56,11 +53,7 @@ impl FromStr for NodeId {
 fn parse_number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');
-    if !digits || leading_zero {
-        None
-    } else {
-        text.parse().ok()
-    }
+    if !digits || leading_zero { None } else { text.parse().ok() }
 }
 
 /// The Raft index at which something last changed. Zero stands for "none": in a precondition, "must not exist".
@@ -100,10 +93,7 @@ impl FromStr for Revision {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let form = IdError::Form {
-            field: "the revision",
-            expected: "a number from 0 up",
-        };
+        let form = IdError::Form { field: "the revision", expected: "a number from 0 up" };
         parse_number(text).map(Self).ok_or(form)
     }
 }

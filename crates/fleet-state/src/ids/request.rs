@@ -80,10 +80,7 @@ impl RequestId {
                     Ok(id)
                 }
             }
-            found => Err(DecodeError::UnknownKind {
-                what: FIELD,
-                found: u64::from(found),
-            }),
+            found => Err(DecodeError::UnknownKind { what: FIELD, found: u64::from(found) }),
         }
     }
 }
@@ -95,11 +92,7 @@ pub(crate) fn uuid_v7_unix_ms(uuid: [u8; 16]) -> u64 {
 }
 
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 36
-        || UUID_HYPHENS
-            .iter()
-            .any(|at| text.as_bytes().get(*at) != Some(&b'-'))
-    {
+    if text.len() != 36 || UUID_HYPHENS.iter().any(|at| text.as_bytes().get(*at) != Some(&b'-')) {
         return None;
     }
     let digits: String = text.chars().filter(|c| *c != '-').collect();
@@ -111,19 +104,11 @@ impl FromStr for RequestId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         if text.is_empty() {
-            return Err(IdError::Empty {
-                field: FIELD,
-                expected: "a UUID, or leave it out",
-            });
+            return Err(IdError::Empty { field: FIELD, expected: "a UUID, or leave it out" });
         }
         let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
         if let Some((at, found)) = text.char_indices().find(|(_, c)| !allowed(c)) {
-            return Err(character(
-                FIELD,
-                found,
-                at,
-                "A-Z, a-z, 0-9, dot, _, : and -",
-            ));
+            return Err(character(FIELD, found, at, "A-Z, a-z, 0-9, dot, _, : and -"));
         }
         if text.len() > REQUEST_ID_CHARS_MAX {
             return Err(IdError::TooLong {
@@ -132,9 +117,7 @@ impl FromStr for RequestId {
                 limit: REQUEST_ID_CHARS_MAX,
             });
         }
-        Ok(Self(
-            parse_uuid(text).map_or_else(|| Form::Text(Arc::from(text)), Form::Uuid),
-        ))
+        Ok(Self(parse_uuid(text).map_or_else(|| Form::Text(Arc::from(text)), Form::Uuid)))
     }
 }
 

@@ -85,10 +85,7 @@ impl Role {
         [Role::Joining, Role::Learner, Role::Voter, Role::Removed]
             .into_iter()
             .find(|role| role.number() == number)
-            .ok_or(DecodeError::UnknownKind {
-                what: "a role",
-                found: u64::from(number),
-            })
+            .ok_or(DecodeError::UnknownKind { what: "a role", found: u64::from(number) })
     }
 }
 
@@ -97,9 +94,7 @@ impl Member {
         writer.u64(self.id.get());
         writer.text(self.name.as_str());
         encode_keys(&self.keys, writer);
-        writer.option(self.credential.as_ref(), |writer, credential| {
-            writer.fixed(credential)
-        });
+        writer.option(self.credential.as_ref(), |writer, credential| writer.fixed(credential));
         writer.u8(self.role.number());
         writer.bool(self.wanted_voter);
         writer.bool(self.leaving);
@@ -148,9 +143,7 @@ impl Token {
             uses_left: reader.u32()?,
             used_by: {
                 let count = reader.count(TOKEN_USES_MAX as usize)?;
-                (0..count)
-                    .map(|_| reader.node())
-                    .collect::<Result<_, _>>()?
+                (0..count).map(|_| reader.node()).collect::<Result<_, _>>()?
             },
         })
     }

@@ -17,26 +17,17 @@ pub(super) fn check_root(node: &Node, desired: &Object) -> Result<(), Violation>
 }
 
 fn violation<T>(path: &str, reason: impl Into<String>) -> Result<T, Violation> {
-    Err(Violation {
-        path: path.to_owned(),
-        reason: reason.into(),
-    })
+    Err(Violation { path: path.to_owned(), reason: reason.into() })
 }
 
 fn check(node: &Node, value: &Value, path: &mut String) -> Result<(), Violation> {
     if let Some(kind) = node.kind.filter(|kind| !is_kind(*kind, value)) {
-        return violation(
-            path,
-            format!("must be of type {}, found {}", kind.name(), value.kind()),
-        );
+        return violation(path, format!("must be of type {}, found {}", kind.name(), value.kind()));
     }
     if let Some(allowed) = &node.allowed
         && !allowed.iter().any(|allowed| same(allowed, value))
     {
-        return violation(
-            path,
-            format!("must be one of {}", shown(&Value::List(allowed.clone()))),
-        );
+        return violation(path, format!("must be one of {}", shown(&Value::List(allowed.clone()))));
     }
     match value {
         Value::I64(_) | Value::U64(_) | Value::F64(_) => check_range(node, value, path),
@@ -47,17 +38,13 @@ fn check(node: &Node, value: &Value, path: &mut String) -> Result<(), Violation>
 }
 
 fn check_range(node: &Node, value: &Value, path: &str) -> Result<(), Violation> {
-    if let Some(minimum) = node
-        .minimum
-        .as_ref()
-        .filter(|minimum| compare(value, minimum) == Ordering::Less)
+    if let Some(minimum) =
+        node.minimum.as_ref().filter(|minimum| compare(value, minimum) == Ordering::Less)
     {
         return violation(path, format!("must be at least {minimum}, found {value}"));
     }
-    if let Some(maximum) = node
-        .maximum
-        .as_ref()
-        .filter(|maximum| compare(value, maximum) == Ordering::Greater)
+    if let Some(maximum) =
+        node.maximum.as_ref().filter(|maximum| compare(value, maximum) == Ordering::Greater)
     {
         return violation(path, format!("must be at most {maximum}, found {value}"));
     }
@@ -70,16 +57,10 @@ fn check_length(node: &Node, text: &str, path: &str) -> Result<(), Violation> {
     }
     let length = text.chars().count() as u64;
     if let Some(limit) = node.length_min.filter(|limit| length < *limit) {
-        return violation(
-            path,
-            format!("must have at least {limit} characters, found {length}"),
-        );
+        return violation(path, format!("must have at least {limit} characters, found {length}"));
     }
     if let Some(limit) = node.length_max.filter(|limit| length > *limit) {
-        return violation(
-            path,
-            format!("must have at most {limit} characters, found {length}"),
-        );
+        return violation(path, format!("must have at most {limit} characters, found {length}"));
     }
     Ok(())
 }
@@ -93,9 +74,7 @@ fn check_object(node: &Node, object: &Object, path: &mut String) -> Result<(), V
             Some(property) => at(path, name, |path| check(property, value, path))?,
             None if node.additional => {}
             None => {
-                return at(path, name, |path| {
-                    violation(path, "is not in the device's model")
-                });
+                return at(path, name, |path| violation(path, "is not in the device's model"));
             }
         }
     }
@@ -117,7 +96,8 @@ fn is_kind(kind: Kind, value: &Value) -> bool {
         Kind::Boolean => matches!(value, Value::Bool(_)),
         Kind::Integer => match value {
             Value::F64(number) => number.get().trunc() == number.get(),
-            _ => matches!(value, Value::I64(_) | Value::U64(_)),
+            Value::I64(_) | Value::U64(_) => true,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => false,
         },
         Kind::Number => matches!(value, Value::I64(_) | Value::U64(_) | Value::F64(_)),
         Kind::String => matches!(value, Value::Text(_)),
@@ -129,11 +109,7 @@ fn is_kind(kind: Kind, value: &Value) -> bool {
 /// Equal as JSON Schema means it: numbers by what they are worth.
 fn same(one: &Value, other: &Value) -> bool {
     let numbers = is_kind(Kind::Number, one) && is_kind(Kind::Number, other);
-    if numbers {
-        compare(one, other) == Ordering::Equal
-    } else {
-        one == other
-    }
+    if numbers { compare(one, other) == Ordering::Equal } else { one == other }
 }
 
 enum Number {
@@ -172,7 +148,5 @@ fn compare_floats(one: f64, other: f64) -> Ordering {
 /// saturates beyond, where every 64-bit integer is nearer to zero anyway.
 fn compare_mixed(whole: i128, float: f64) -> Ordering {
     let towards_zero = float.trunc();
-    whole
-        .cmp(&(towards_zero as i128))
-        .then_with(|| compare_floats(towards_zero, float))
+    whole.cmp(&(towards_zero as i128)).then_with(|| compare_floats(towards_zero, float))
 }

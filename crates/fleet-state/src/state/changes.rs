@@ -34,14 +34,7 @@ impl FleetState {
         }
         Ok(self.index.since(since).map(|(revision, entity, lives)| {
             let record = if lives { self.record(entity) } else { None };
-            (
-                revision,
-                Change {
-                    entity: entity.clone(),
-                    previous: None,
-                    record,
-                },
-            )
+            (revision, Change { entity: entity.clone(), previous: None, record })
         }))
     }
 

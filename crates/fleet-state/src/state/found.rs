@@ -68,11 +68,8 @@ impl FleetState {
             feature_level: FEATURE_LEVEL,
             next_node: NodeId::FOUNDER,
         };
-        let identity = Identity {
-            site: params.site,
-            uid: params.uid,
-            public_key: params.site_public_key,
-        };
+        let identity =
+            Identity { site: params.site, uid: params.uid, public_key: params.site_public_key };
         let mut state = Self::empty(identity, counters);
         state.install_founder(params.member, params.token);
         state
@@ -89,11 +86,8 @@ impl FleetState {
         self.counters.last_applied = revision;
         self.counters.wall_time_ms = params.wall_time_ms;
         self.counters.voters_wanted = params.voters;
-        self.identity = Identity {
-            site: params.site,
-            uid: params.uid,
-            public_key: params.site_public_key,
-        };
+        self.identity =
+            Identity { site: params.site, uid: params.uid, public_key: params.site_public_key };
         self.dedup = Dedup::default();
         let mut effects = Effects::new(revision, params.wall_time_ms);
         let members: Vec<NodeId> = self.members.iter().map(|member| member.id).collect();

@@ -55,9 +55,7 @@ impl FleetState {
         writer.u16(self.counters.feature_level);
         writer.u64(self.counters.next_node.get());
         writer.revision(self.index.floor());
-        writer.option(self.dedup.horizon().as_ref(), |writer, horizon| {
-            writer.fixed(horizon)
-        });
+        writer.option(self.dedup.horizon().as_ref(), |writer, horizon| writer.fixed(horizon));
     }
 
     /// A state without any record, from [`Self::encode_meta`].

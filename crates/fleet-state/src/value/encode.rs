@@ -73,18 +73,13 @@ impl Value {
                 items.collect::<Result<Vec<_>, _>>().map(Value::List)
             }
             MAP => Object::decode_within(reader, descend(depth_left)?).map(Value::Map),
-            found => Err(DecodeError::UnknownKind {
-                what: "a value",
-                found: u64::from(found),
-            }),
+            found => Err(DecodeError::UnknownKind { what: "a value", found: u64::from(found) }),
         }
     }
 }
 
 fn descend(depth_left: usize) -> Result<usize, DecodeError> {
-    depth_left.checked_sub(1).ok_or(DecodeError::Invalid {
-        what: "the depth of a value",
-    })
+    depth_left.checked_sub(1).ok_or(DecodeError::Invalid { what: "the depth of a value" })
 }
 
 fn decode_float(reader: &mut Reader<'_>) -> Result<Finite, DecodeError> {
@@ -111,13 +106,8 @@ impl Object {
         let mut members: Vec<(Arc<str>, Value)> = Vec::new();
         for _ in 0..count {
             let key = reader.text(ENTRY_BYTES_MAX)?;
-            if members
-                .last()
-                .is_some_and(|(before, _)| before.as_ref() >= key)
-            {
-                return Err(DecodeError::Invalid {
-                    what: "the order of an object's keys",
-                });
+            if members.last().is_some_and(|(before, _)| before.as_ref() >= key) {
+                return Err(DecodeError::Invalid { what: "the order of an object's keys" });
             }
             members.push((Arc::from(key), Value::decode_within(reader, depth_left)?));
         }

@@ -18,10 +18,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            size_bytes_max: VALUE_BYTES_MAX,
-            depth_max: VALUE_DEPTH_MAX,
-        }
+        Self { size_bytes_max: VALUE_BYTES_MAX, depth_max: VALUE_DEPTH_MAX }
     }
 }
 
@@ -97,14 +94,8 @@ impl Value {
     /// # Errors
     /// With the place and the reason.
     pub fn parse(text: &[u8], limits: Limits) -> Result<Value, ParseError> {
-        let mut parser = Parser {
-            text,
-            at: 0,
-            limits,
-        };
-        parser
-            .document()
-            .map_err(|(offset, kind)| locate(text, offset, kind))
+        let mut parser = Parser { text, at: 0, limits };
+        parser.document().map_err(|(offset, kind)| locate(text, offset, kind))
     }
 }
 
@@ -113,18 +104,8 @@ type Fail = (usize, ParseErrorKind);
 fn locate(text: &[u8], offset: usize, kind: ParseErrorKind) -> ParseError {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before
-        .iter()
-        .rev()
-        .take_while(|byte| **byte != b'\n')
-        .count()
-        + 1;
-    ParseError {
-        offset,
-        line,
-        column,
-        kind,
-    }
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    ParseError { offset, line, column, kind }
 }
 
 struct Parser<'a> {
@@ -137,13 +118,7 @@ impl Parser<'_> {
     fn document(&mut self) -> Result<Value, Fail> {
         let found = self.text.len();
         if found > self.limits.size_bytes_max {
-            return Err((
-                0,
-                ParseErrorKind::TooLarge {
-                    found,
-                    limit: self.limits.size_bytes_max,
-                },
-            ));
+            return Err((0, ParseErrorKind::TooLarge { found, limit: self.limits.size_bytes_max }));
         }
         if self.text.starts_with(b"\xef\xbb\xbf") {
             return Err((0, ParseErrorKind::ByteOrderMark));
@@ -154,11 +129,7 @@ impl Parser<'_> {
         self.skip_space();
         let value = self.value(self.limits.depth_max)?;
         self.skip_space();
-        if self.at < self.text.len() {
-            self.fail(ParseErrorKind::Trailing)
-        } else {
-            Ok(value)
-        }
+        if self.at < self.text.len() { self.fail(ParseErrorKind::Trailing) } else { Ok(value) }
     }
 
     fn fail<T>(&self, kind: ParseErrorKind) -> Result<T, Fail> {
@@ -199,20 +170,13 @@ impl Parser<'_> {
     }
 
     fn descend(&self, depth_left: usize) -> Result<usize, Fail> {
-        depth_left.checked_sub(1).ok_or((
-            self.at,
-            ParseErrorKind::TooDeep {
-                limit: self.limits.depth_max,
-            },
-        ))
+        depth_left
+            .checked_sub(1)
+            .ok_or((self.at, ParseErrorKind::TooDeep { limit: self.limits.depth_max }))
     }
 
     fn word(&mut self, word: &'static str, value: Value) -> Result<Value, Fail> {
-        if self
-            .text
-            .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
-        {
+        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
             self.at += word.len();
             Ok(value)
         } else {
@@ -262,12 +226,7 @@ impl Parser<'_> {
             let value = self.value(depth_left)?;
             if object.get(&key).is_some() {
                 let shown: String = key.chars().take(KEY_SHOWN_CHARS).collect();
-                return Err((
-                    key_at,
-                    ParseErrorKind::DuplicateKey {
-                        key: format!("{shown:?}"),
-                    },
-                ));
+                return Err((key_at, ParseErrorKind::DuplicateKey { key: format!("{shown:?}") }));
             }
             object.insert(key, value);
             self.skip_space();
@@ -285,11 +244,7 @@ impl Parser<'_> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from {
-            self.expected("a digit")
-        } else {
-            Ok(())
-        }
+        if self.at == from { self.expected("a digit") } else { Ok(()) }
     }
 
     fn number(&mut self) -> Result<Value, Fail> {
@@ -313,17 +268,10 @@ impl Parser<'_> {
             }
             self.digits()?;
         }
-        let digits = self
-            .text
-            .get(from..self.at)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| {
-            if integer {
-                parse_integer(digits)
-            } else {
-                parse_float(digits)
-            }
-        });
+        let digits =
+            self.text.get(from..self.at).and_then(|digits| std::str::from_utf8(digits).ok());
+        let value = digits
+            .and_then(|digits| if integer { parse_integer(digits) } else { parse_float(digits) });
         value.ok_or((from, ParseErrorKind::NumberRange))
     }
 
@@ -332,10 +280,7 @@ impl Parser<'_> {
         self.at += 1;
         loop {
             let plain_from = self.at;
-            while self
-                .peek()
-                .is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-            {
+            while self.peek().is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
                 self.at += 1;
             }
             // The slice ends before an ASCII byte or at the end, so it is whole characters.
@@ -377,11 +322,8 @@ impl Parser<'_> {
     fn escape_unicode(&mut self, from: usize) -> Result<char, Fail> {
         let mut code = self.hex4()?;
         if (0xd800..0xdc00).contains(&code) {
-            let low = if self.accept(b'\\') && self.peek() == Some(b'u') {
-                self.hex4()?
-            } else {
-                0
-            };
+            let low =
+                if self.accept(b'\\') && self.peek() == Some(b'u') { self.hex4()? } else { 0 };
             if !(0xdc00..0xe000).contains(&low) {
                 return Err((from, ParseErrorKind::Surrogate));
             }
@@ -408,11 +350,7 @@ impl Parser<'_> {
 const KEY_SHOWN_CHARS: usize = 40;
 
 fn parse_integer(digits: &str) -> Option<Value> {
-    digits
-        .parse()
-        .map(Value::I64)
-        .or_else(|_| digits.parse().map(Value::U64))
-        .ok()
+    digits.parse().map(Value::I64).or_else(|_| digits.parse().map(Value::U64)).ok()
 }
 
 fn parse_float(digits: &str) -> Option<Value> {
