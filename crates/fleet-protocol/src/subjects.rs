@@ -286,6 +286,9 @@ fn parse_query(rest: &str) -> Result<QueryTarget, SubjectError> {
         (noun, QueryVerb::Get, id) => {
             target::entity(noun, id.unwrap_or("")).map(QueryTarget::Get).map_err(SubjectError::Id)
         }
+        (Noun::Member | Noun::Token, QueryVerb::List, Some(_)) => {
+            Err(SubjectError::Id(format!("{noun}s have no areas; list them all")))
+        }
         (noun, QueryVerb::List, area) => {
             Ok(QueryTarget::List { noun, area: area.map(parse_area).transpose()? })
         }

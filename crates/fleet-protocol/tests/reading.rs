@@ -65,7 +65,10 @@ impl Site {
 
     fn with_devices() -> Self {
         let mut site = Self::new();
-        site.send("commands.link.register.plc", r#"{"connector":"sim","address":"x","placement":{"on":"gw-1"}}"#);
+        site.send(
+            "commands.link.register.plc",
+            r#"{"connector":"sim","address":"x","placement":{"on":"gw-1"}}"#,
+        );
         for device in ["hall2", "hall2-b", "hall2.a", "hall2.b", "hall2.b.c", "hall3.a"] {
             let body = format!(r#"{{"link":"plc","labels":{{"name":"{device}"}}}}"#);
             site.send(&format!("commands.device.register.{device}"), &body);
@@ -91,12 +94,19 @@ impl Site {
     }
 
     fn get<T: for<'de> serde::Deserialize<'de>>(&self, target: QueryTarget) -> Item<T> {
-        let query = Query { target, consistency: Consistency::Linearizable, page: PageRequest::default() };
+        let query =
+            Query { target, consistency: Consistency::Linearizable, page: PageRequest::default() };
         reply::read::<Item<T>>(&self.answer(&query, 10_000).unwrap()).unwrap().unwrap()
     }
 
-    fn list_devices(&self, area: Option<&str>, page: PageRequest, bytes: usize) -> Page<DeviceBody> {
-        let target = QueryTarget::List { noun: Noun::Device, area: area.map(|area| area.parse().unwrap()) };
+    fn list_devices(
+        &self,
+        area: Option<&str>,
+        page: PageRequest,
+        bytes: usize,
+    ) -> Page<DeviceBody> {
+        let target =
+            QueryTarget::List { noun: Noun::Device, area: area.map(|area| area.parse().unwrap()) };
         let query = Query { target, consistency: Consistency::Stale, page };
         reply::read(&self.answer(&query, bytes).unwrap()).unwrap().unwrap()
     }
@@ -109,18 +119,24 @@ fn ids(devices: &[DeviceBody]) -> Vec<&str> {
 #[test]
 fn single_things_are_read_back() {
     let site = Site::with_devices();
-    let device: Item<DeviceBody> = site.get(QueryTarget::Get(changes::parse_after("device.hall2.a").unwrap()));
+    let device: Item<DeviceBody> =
+        site.get(QueryTarget::Get(changes::parse_after("device.hall2.a").unwrap()));
     assert_eq!(device.item.desired.0.to_json(), r#"{"on":true,"speed":18446744073709551615}"#);
     assert_eq!(device.item.link.as_deref(), Some("plc"));
     assert_eq!(device.revision, site.revision);
     assert_eq!(device.consistency, "linearizable");
-    let link: Item<LinkBody> = site.get(QueryTarget::Get(changes::parse_after("link.plc").unwrap()));
+    let link: Item<LinkBody> =
+        site.get(QueryTarget::Get(changes::parse_after("link.plc").unwrap()));
     assert_eq!(serde_json::to_string(&link.item.placement).unwrap(), r#"{"on":"gw-1"}"#);
-    let member: Item<MemberBody> = site.get(QueryTarget::Get(changes::parse_after("member.1").unwrap()));
+    let member: Item<MemberBody> =
+        site.get(QueryTarget::Get(changes::parse_after("member.1").unwrap()));
     assert_eq!((member.item.name.as_str(), member.item.role.as_str()), ("gw-1", "voter"));
     assert_eq!(member.item.credential, Some("03".repeat(64)));
     let body: Item<SiteBody> = site.get(QueryTarget::Site);
-    assert_eq!((body.item.devices, body.item.links, body.item.voters, body.item.leader), (6, 1, 1, Some(1)));
+    assert_eq!(
+        (body.item.devices, body.item.links, body.item.voters, body.item.leader),
+        (6, 1, 1, Some(1))
+    );
     assert_eq!(body.item.digests["combined"], site.state.digests().combined().to_string());
 }
 
@@ -130,14 +146,20 @@ fn what_is_not_there_is_said() {
     let target = QueryTarget::Get(changes::parse_after("param.a.b").unwrap());
     let query = Query { target, consistency: Consistency::Stale, page: PageRequest::default() };
     let failure = site.answer(&query, 100).unwrap_err();
-    assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::NotFound, "param a.b does not exist"));
+    assert_eq!(
+        (failure.code, failure.message.as_str()),
+        (ErrorCode::NotFound, "param a.b does not exist")
+    );
 }
 
 #[test]
 fn lists_keep_to_their_area() {
     let site = Site::with_devices();
     let all = |area| site.list_devices(area, PageRequest::default(), 1 << 20);
-    assert_eq!(ids(&all(None).items), ["hall2", "hall2-b", "hall2.a", "hall2.b", "hall2.b.c", "hall3.a"]);
+    assert_eq!(
+        ids(&all(None).items),
+        ["hall2", "hall2-b", "hall2.a", "hall2.b", "hall2.b.c", "hall3.a"]
+    );
     assert_eq!(ids(&all(Some("hall2")).items), ["hall2", "hall2.a", "hall2.b", "hall2.b.c"]);
     assert_eq!(ids(&all(Some("hall2.b")).items), ["hall2.b", "hall2.b.c"]);
     assert!(all(Some("hall")).items.is_empty());
@@ -152,7 +174,11 @@ fn pages_join_to_the_whole_list() {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = site.list_devices(Some("hall2"), PageRequest { limit, after, ..PageRequest::default() }, bytes);
+            let page = site.list_devices(
+                Some("hall2"),
+                PageRequest { limit, after, ..PageRequest::default() },
+                bytes,
+            );
             assert!(!page.items.is_empty() && page.items.len() <= limit as usize);
             found.extend(page.items);
             after = page.next;
@@ -213,11 +239,16 @@ fn changes_join_to_the_whole_however_the_pages_are_cut() {
     let gone = whole.last().unwrap();
     assert_eq!((gone.id.as_str(), gone.deleted, &gone.record), ("p.3", true, &None));
     for (limit, bytes) in [(1, 1 << 20), (3, 1 << 20), (1_000, 1)] {
-        assert_eq!(follow(&site, target(0, None, None), limit, bytes), whole, "limit {limit}, {bytes} bytes");
+        assert_eq!(
+            follow(&site, target(0, None, None), limit, bytes),
+            whole,
+            "limit {limit}, {bytes} bytes"
+        );
     }
     let params = follow(&site, target(0, Some(Noun::Param), None), 7, 1 << 20);
     assert_eq!(params.len(), 20);
-    let param: ParamBody = serde_json::from_str(&params[0].record.as_ref().unwrap().0.to_json()).unwrap();
+    let param: ParamBody =
+        serde_json::from_str(&params[0].record.as_ref().unwrap().0.to_json()).unwrap();
     assert_eq!(param.key, params[0].id);
     let hall = follow(&site, target(2, Some(Noun::Device), Some("hall2")), 7, 1 << 20);
     assert_eq!(hall.len(), 4);
@@ -249,7 +280,10 @@ fn replies_are_read_back() {
     let message = reply::answered(&id("x"), &answer, Stage::Committed);
     assert!(message.headers.is_empty());
     let committed: Committed = reply::read(&message.payload).unwrap().unwrap();
-    assert_eq!((committed.request_id.as_str(), committed.revision, committed.changed), ("x", 2, true));
+    assert_eq!(
+        (committed.request_id.as_str(), committed.revision, committed.changed),
+        ("x", 2, true)
+    );
 
     let (answer, _) = site.send("commands.param.set.a", "1");
     let message = reply::answered(&id("x"), &answer, Stage::Committed);

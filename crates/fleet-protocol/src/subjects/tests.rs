@@ -132,6 +132,8 @@ fn hostile_subjects_are_refused() {
         "control.query.device.list.",
         "control.query.device.list.*",
         "control.query.site.get.a",
+        "control.query.member.list.a",
+        "control.query.token.list.a",
         "control.query.site.list",
         "control.query.member.get.0",
         "control.query.member.get.01",

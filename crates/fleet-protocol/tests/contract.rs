@@ -1,0 +1,119 @@
+//! Compares the tables of `docs/protocol.md` with the code.
+
+use std::collections::BTreeSet;
+
+use fleet_protocol::{
+    AdminOp, CommandOp, ErrorCode, HeaderName, NodeVerb, Noun,
+    duration::format_ms,
+    limits::{
+        PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN,
+    },
+};
+
+const CONTRACT: &str = include_str!("../../../docs/protocol.md");
+
+/// The rows of a section's first table, without its head.
+fn rows(section: &str) -> Vec<Vec<String>> {
+    let start = CONTRACT.find(&format!("## {section}\n")).expect(section);
+    let mut lines = CONTRACT[start..].lines().skip_while(|line| !line.starts_with('|'));
+    lines.by_ref().nth(1);
+    lines
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+fn first_cells(section: &str) -> BTreeSet<String> {
+    rows(section).into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn errors() {
+    let written: Vec<String> = rows("Errors").iter().map(|row| row.join(" | ")).collect();
+    let coded: Vec<String> = ErrorCode::ALL
+        .iter()
+        .map(|code| {
+            let facts = code.facts();
+            let retry = if facts.retryable { "yes" } else { "no" };
+            let (number, exit) = (facts.service_code, facts.exit_code);
+            format!("`{code}` | {number} | {retry} | {exit} | {}", facts.meaning)
+        })
+        .collect();
+    assert_eq!(written, coded, "\n| {} |", coded.join(" |\n| "));
+}
+
+#[test]
+fn headers() {
+    let coded: BTreeSet<String> = HeaderName::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(first_cells("Headers"), coded);
+    let row = rows("Headers")
+        .into_iter()
+        .find(|row| row[0].contains("Timeout"))
+        .expect("a row for the timeout");
+    assert!(
+        row[1].contains(&format_ms(TIMEOUT_MS_MIN)) && row[1].contains(&format_ms(TIMEOUT_MS_MAX)),
+        "{row:?}"
+    );
+    assert!(row[2].contains(&format_ms(TIMEOUT_MS_DEFAULT)), "{row:?}");
+}
+
+#[test]
+fn subjects() {
+    let mut coded = BTreeSet::new();
+    for op in CommandOp::ALL {
+        coded.insert(match op {
+            CommandOp::Batch => format!("control.commands.{op}"),
+            CommandOp::ParamSet | CommandOp::ParamDelete => format!("control.commands.{op}.<key>"),
+            _ => format!("control.commands.{op}.<id>"),
+        });
+    }
+    for noun in Noun::ALL {
+        let id = match noun {
+            Noun::Site => {
+                coded.insert(format!("control.query.{noun}.get"));
+                continue;
+            }
+            Noun::Link | Noun::Device => "id",
+            Noun::Param => "key",
+            Noun::Member => "node",
+            Noun::Token => "token",
+        };
+        coded.insert(format!("control.query.{noun}.get.<{id}>"));
+        coded.insert(format!("control.query.{noun}.list"));
+        if matches!(noun, Noun::Link | Noun::Device | Noun::Param) {
+            coded.insert(format!("control.query.{noun}.list.<area>"));
+        }
+    }
+    for rest in ["", ".<noun>", ".<noun>.<area>"] {
+        coded.insert(format!("control.changes.since.<revision>{rest}"));
+    }
+    for op in AdminOp::ALL {
+        coded.insert(format!("control.admin.{op}"));
+    }
+    for verb in NodeVerb::ALL {
+        coded.insert(format!("control.node.<name>.{verb}"));
+        coded.insert(format!("control.all.{verb}"));
+    }
+    for rest in [
+        "control.events.<noun>.<id>",
+        "control.events.outcome.<command>",
+        "control.events.tick",
+        "raft.<node>",
+    ] {
+        coded.insert(rest.to_owned());
+    }
+    assert_eq!(first_cells("Subjects"), coded);
+}
+
+#[test]
+fn limits() {
+    let pages = rows("Limits")
+        .into_iter()
+        .find(|row| row[0] == "items on a page")
+        .expect("a row for pages");
+    assert_eq!(pages[1], PAGE_ITEMS_MAX.to_string());
+    let queries = format!("(1 to {PAGE_ITEMS_MAX}, {PAGE_ITEMS_DEFAULT} when absent)");
+    assert!(CONTRACT.contains(&queries), "{queries}");
+}
