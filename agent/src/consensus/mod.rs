@@ -13,6 +13,7 @@ mod errands;
 mod handle;
 mod reply;
 mod run;
+mod tally;
 
 pub use clock::MonotonicClock;
 pub use handle::{

@@ -24,6 +24,7 @@ use super::clock::MonotonicClock;
 use super::errands::Errands;
 use super::handle::{AppliedBatch, AppliedItem, Handle, Request};
 use super::reply::ReplyTo;
+use super::tally::Tally;
 use crate::metrics::Metrics;
 use crate::transport::{Inbound, Inbox};
 
@@ -119,7 +120,8 @@ where
         view: view_out,
         applied,
         built_out,
-        seen: Seen::default(),
+        seen_applied: 0,
+        tally: Tally::default(),
         parts,
     };
     let thread = std::thread::Builder::new()
@@ -130,13 +132,6 @@ where
 
 type Built = io::Result<BuiltSnapshot>;
 
-/// What was last published, to publish only what changed.
-#[derive(Default)]
-struct Seen {
-    applied: u64,
-    syncs: u64,
-}
-
 struct Loop<D: Disk, W> {
     replica: Replica<D, ReplyTo>,
     requests: mpsc::Receiver<Request>,
@@ -144,7 +139,9 @@ struct Loop<D: Disk, W> {
     applied: broadcast::Sender<Arc<AppliedBatch>>,
     built_out: mpsc::Sender<Built>,
     errands: Errands,
-    seen: Seen,
+    /// Applied index of the view published last.
+    seen_applied: u64,
+    tally: Tally,
     parts: LoopParts<W>,
 }
 
@@ -267,8 +264,8 @@ where
 
     fn carry_out(&mut self, outputs: Outputs<D, ReplyTo>, ticked: bool) -> Result<(), Fault> {
         let applied = self.replica.applied().get();
-        let changed = applied != self.seen.applied || !outputs.notices.is_empty();
-        self.seen.applied = applied;
+        let changed = applied != self.seen_applied || !outputs.notices.is_empty();
+        self.seen_applied = applied;
         if changed || ticked {
             self.view.send_replace(Arc::new(self.replica.view()));
         }
@@ -326,10 +323,8 @@ where
 
     /// Carries the replica's counts over into the metrics.
     fn count(&mut self) {
-        let counters = self.replica.counters();
-        let metrics = &self.parts.metrics;
-        metrics.note_replica(counters);
-        self.seen.syncs = counters.syncs;
+        self.tally
+            .carry_over(self.replica.counters(), &self.parts.metrics);
     }
 }
 

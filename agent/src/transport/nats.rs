@@ -107,12 +107,12 @@ impl Wire for NatsWay {
         })
     }
 
-    fn send(&mut self, route: Route, frame: Vec<u8>) -> bool {
+    fn send(&mut self, route: Route, frame: Bytes) -> bool {
         let subject = self.subject(route.to);
         // Polled once: either there is room in the client's queue now, or the frame is dropped.
         let queued = self
             .client
-            .publish(subject, Bytes::from(frame))
+            .publish(subject, frame)
             .now_or_never();
         let sent = matches!(queued, Some(Ok(())));
         if sent {

@@ -32,7 +32,7 @@ use fleet_log::{Disk, Position};
 use fleet_state::{Answer, Change, FleetState, NodeId, Proposal, RequestId, Revision};
 use raft::{RawNode, StateRole};
 
-pub use open::{Founding, Opened, Parts, found};
+pub use open::{FOUNDING, Founding, Opened, Parts, found, join};
 pub use outputs::{AppliedEntry, BuildSnapshot, BuiltSnapshot, Notice, Outputs};
 pub use wire::Wire;
 
