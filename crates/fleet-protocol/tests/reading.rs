@@ -1,5 +1,14 @@
 //! Queries, changes, events and replies, made from a real state and read back as a client does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use fleet_protocol::{
     AdminOp, ChangesPage, ChangesRequest, ChangesTarget, CommandTarget, Consistency, ErrorCode,
     Failure, Noun, Query, QueryTarget, Stage, Subjects,
