@@ -33,7 +33,7 @@ impl Checkpoints {
     }
 
     pub(crate) fn theirs(&mut self, from: NodeId, index: u64, digest: [u8; 32]) {
-        if index % CHECKPOINT_EVERY != 0 {
+        if !index.is_multiple_of(CHECKPOINT_EVERY) {
             return;
         }
         let checkpoint = self.entry(index);

@@ -163,7 +163,6 @@ impl ReplicaConfig {
     /// Entries between snapshots on this node: nodes differ, so that they don't all write at once.
     pub(crate) fn snapshot_entries_here(&self) -> u64 {
         let eighth = self.snapshot_every_entries / 8;
-        self.snapshot_every_entries
-            .saturating_add(eighth.saturating_mul(self.node.get() % 4))
+        self.snapshot_every_entries.saturating_add(eighth.saturating_mul(self.node.get() % 4))
     }
 }

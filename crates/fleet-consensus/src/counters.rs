@@ -25,8 +25,6 @@ impl Counters {
 
     /// Refusals so far as (surface, reason, count).
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        self.refused
-            .iter()
-            .map(|((surface, reason), count)| (*surface, *reason, *count))
+        self.refused.iter().map(|((surface, reason), count)| (*surface, *reason, *count))
     }
 }

@@ -27,21 +27,13 @@ pub(crate) struct LogTime {
 impl LogTime {
     /// From what was read from disk.
     pub(crate) fn from_disk(stamp_ms: u64, wall_ms: u64) -> Self {
-        Self {
-            stamp_ms,
-            wall_ms,
-            heard_mono_ms: None,
-        }
+        Self { stamp_ms, wall_ms, heard_mono_ms: None }
     }
 
     /// An entry with this stamp was applied now.
     pub(crate) fn heard(&mut self, stamp_ms: u64, wall_ms: u64, now: Now) {
         if stamp_ms >= self.stamp_ms {
-            *self = Self {
-                stamp_ms,
-                wall_ms,
-                heard_mono_ms: Some(now.mono_ms),
-            };
+            *self = Self { stamp_ms, wall_ms, heard_mono_ms: Some(now.mono_ms) };
         }
     }
 

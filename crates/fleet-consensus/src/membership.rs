@@ -70,16 +70,13 @@ pub fn next_step(
 #[must_use]
 pub fn can_spare(members: &[MemberFacts], leaving: NodeId) -> bool {
     let staying = members.iter().filter(|m| m.is_voter && m.node != leaving);
-    let (count, live) = staying.fold((0, 0), |(count, live), member| {
-        (count + 1, live + usize::from(member.active))
-    });
+    let (count, live) = staying
+        .fold((0, 0), |(count, live), member| (count + 1, live + usize::from(member.active)));
     count > 0 && live >= raft::majority(count)
 }
 
 fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
-    let going = members
-        .iter()
-        .find(|m| m.leaving && (m.is_voter || m.is_learner))?;
+    let going = members.iter().find(|m| m.leaving && (m.is_voter || m.is_learner))?;
     if going.is_voter && !can_spare(members, going.node) {
         return None;
     }
@@ -154,12 +151,7 @@ mod tests {
     }
 
     fn learner(id: u64) -> MemberFacts {
-        MemberFacts {
-            role: Role::Learner,
-            is_voter: false,
-            is_learner: true,
-            ..voter(id)
-        }
+        MemberFacts { role: Role::Learner, is_voter: false, is_learner: true, ..voter(id) }
     }
 
     fn joiner(id: u64) -> MemberFacts {

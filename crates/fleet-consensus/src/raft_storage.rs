@@ -33,10 +33,7 @@ impl<D: Disk> RaftStorage<D> {
     pub(crate) fn new(log: Log<D>, snapshot: Option<SnapshotPointer>) -> Self {
         Self {
             log,
-            conf: snapshot
-                .as_ref()
-                .map(|pointer| pointer.conf.clone())
-                .unwrap_or_default(),
+            conf: snapshot.as_ref().map(|pointer| pointer.conf.clone()).unwrap_or_default(),
             snapshot,
             snapshot_wanted: Cell::new(false),
         }
@@ -52,11 +49,7 @@ pub(crate) fn hard_state_to_raft(hard: HardState) -> raft::eraftpb::HardState {
 }
 
 pub(crate) fn hard_state_from_raft(hard: &raft::eraftpb::HardState) -> HardState {
-    HardState {
-        term: hard.get_term(),
-        vote: hard.get_vote(),
-        commit: hard.get_commit(),
-    }
+    HardState { term: hard.get_term(), vote: hard.get_vote(), commit: hard.get_commit() }
 }
 
 fn storage_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -65,10 +58,7 @@ fn storage_error(error: impl std::error::Error + Send + Sync + 'static) -> Error
 
 impl<D: Disk> Storage for RaftStorage<D> {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(
-            hard_state_to_raft(self.log.hard_state()),
-            self.conf.clone(),
-        ))
+        Ok(RaftState::new(hard_state_to_raft(self.log.hard_state()), self.conf.clone()))
     }
 
     fn entries(
@@ -104,9 +94,7 @@ impl<D: Disk> Storage for RaftStorage<D> {
         if index < start.index {
             return Err(Error::Store(StorageError::Compacted));
         }
-        self.log
-            .term(index)
-            .ok_or(Error::Store(StorageError::Unavailable))
+        self.log.term(index).ok_or(Error::Store(StorageError::Unavailable))
     }
 
     fn first_index(&self) -> raft::Result<u64> {
@@ -127,10 +115,8 @@ impl<D: Disk> Storage for RaftStorage<D> {
             self.snapshot_wanted.set(true);
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         };
-        let reference = SnapshotRef {
-            size_bytes: pointer.file.size_bytes,
-            checksum: pointer.file.checksum,
-        };
+        let reference =
+            SnapshotRef { size_bytes: pointer.file.size_bytes, checksum: pointer.file.checksum };
         let mut snapshot = Snapshot::default();
         snapshot.set_data(reference.encode().into());
         let metadata = snapshot.mut_metadata();

@@ -119,11 +119,7 @@ impl<T> Reads<T> {
             return Vec::new();
         };
         self.confirmed.entry(index).or_default().extend(round.own);
-        round
-            .remote
-            .into_iter()
-            .map(|(to, ids)| Grant { to, ids, index })
-            .collect()
+        round.remote.into_iter().map(|(to, ids)| Grant { to, ids, index }).collect()
     }
 
     /// As follower: the numbers to ask `leader` for now.
@@ -131,11 +127,7 @@ impl<T> Reads<T> {
         let mut ids = Vec::new();
         for read in std::mem::take(&mut self.fresh) {
             let id = self.take_id();
-            let asked = Asked {
-                read,
-                leader,
-                asked_ms: now_ms,
-            };
+            let asked = Asked { read, leader, asked_ms: now_ms };
             self.asked.insert(id, asked);
             ids.push(id);
         }
@@ -191,16 +183,11 @@ impl<T> Reads<T> {
 
     /// Ends those whose deadline has passed.
     pub(crate) fn expire(&mut self, leader_known: bool, now_ms: u64) -> Vec<(T, ReadEnd)> {
-        let end = if leader_known {
-            ReadEnd::Deadline
-        } else {
-            ReadEnd::NoLeader
-        };
+        let end = if leader_known { ReadEnd::Deadline } else { ReadEnd::NoLeader };
         let mut ended = Vec::new();
         let mut sift = |reads: &mut Vec<Read<T>>| {
-            let (over, kept) = std::mem::take(reads)
-                .into_iter()
-                .partition(|read| read.deadline_ms <= now_ms);
+            let (over, kept) =
+                std::mem::take(reads).into_iter().partition(|read| read.deadline_ms <= now_ms);
             *reads = kept;
             let over: Vec<Read<T>> = over;
             ended.extend(over.into_iter().map(|read| (read.token, end)));

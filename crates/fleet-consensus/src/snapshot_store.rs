@@ -147,7 +147,13 @@ impl<D: Disk> SnapshotStore<D> {
     ///
     /// # Errors
     /// When the file is gone or can't be read.
-    pub fn read_chunk(&self, index: u64, term: u64, offset: u64, len: usize) -> io::Result<(Vec<u8>, u64)> {
+    pub fn read_chunk(
+        &self,
+        index: u64,
+        term: u64,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<(Vec<u8>, u64)> {
         let file = self.disk.open(&file_name(index, term))?;
         let mut bytes = vec![0; len];
         let read = read_full(&file, offset, &mut bytes)?;
@@ -160,9 +166,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// # Errors
     /// Any error of the disk.
     pub fn begin_incoming(&self) -> io::Result<IncomingFile<D>> {
-        Ok(IncomingFile {
-            writer: SlicedWriter::create(&self.disk, INCOMING)?,
-        })
+        Ok(IncomingFile { writer: SlicedWriter::create(&self.disk, INCOMING)? })
     }
 
     /// Completes a received snapshot: verifies its checksum, decodes it, and gives it its name.
@@ -179,7 +183,8 @@ impl<D: Disk> SnapshotStore<D> {
             return Err(invalid("the received snapshot has another checksum than promised"));
         }
         let bytes = self.read_all(INCOMING)?;
-        let (meta, state) = decode_snapshot(&mut bytes.as_slice(), SNAPSHOT_STATE_BYTES_MAX).map_err(invalid)?;
+        let (meta, state) =
+            decode_snapshot(&mut bytes.as_slice(), SNAPSHOT_STATE_BYTES_MAX).map_err(invalid)?;
         if (meta.index, meta.term) != (expected.index, expected.term) {
             return Err(invalid("the received snapshot is of another index than promised"));
         }
@@ -198,13 +203,7 @@ impl<D: Disk> SnapshotStore<D> {
         let name = file_name(index, term);
         self.disk.rename(from, &name)?;
         self.disk.sync_dir()?;
-        Ok(SnapshotFile {
-            index,
-            term,
-            name,
-            size_bytes,
-            checksum,
-        })
+        Ok(SnapshotFile { index, term, name, size_bytes, checksum })
     }
 
     fn read_all(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -247,9 +246,7 @@ struct SlicedWriter<D: Disk> {
 
 impl<D: Disk> std::fmt::Debug for SlicedWriter<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SlicedWriter")
-            .field("written", &self.written)
-            .finish_non_exhaustive()
+        f.debug_struct("SlicedWriter").field("written", &self.written).finish_non_exhaustive()
     }
 }
 
@@ -327,10 +324,7 @@ fn file_name(index: u64, term: u64) -> String {
 }
 
 fn parse_name(name: &str) -> Option<(u64, u64)> {
-    let (index, term) = name
-        .strip_prefix("snap-")?
-        .strip_suffix(SUFFIX)?
-        .split_once('-')?;
+    let (index, term) = name.strip_prefix("snap-")?.strip_suffix(SUFFIX)?.split_once('-')?;
     if index.len() != 16 || term.len() != 16 {
         return None;
     }

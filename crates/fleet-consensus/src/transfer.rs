@@ -69,11 +69,7 @@ pub(crate) struct Transfer<D: Disk> {
 
 impl<D: Disk> Transfer<D> {
     pub(crate) fn new(store: SnapshotStore<D>) -> Self {
-        Self {
-            store,
-            incoming: None,
-            sending: BTreeMap::new(),
-        }
+        Self { store, incoming: None, sending: BTreeMap::new() }
     }
 
     /// A snapshot message to `to` leaves.
@@ -100,12 +96,7 @@ impl<D: Disk> Transfer<D> {
                 break;
             }
             let read = bytes.len() as u64;
-            chunks.push(Payload::SnapshotChunk {
-                id,
-                offset,
-                total,
-                bytes: bytes.into(),
-            });
+            chunks.push(Payload::SnapshotChunk { id, offset, total, bytes: bytes.into() });
             offset += read;
         }
         chunks

@@ -63,12 +63,7 @@ pub(crate) struct Waiters<T> {
 
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
-        Self {
-            by_id: BTreeMap::new(),
-            len: 0,
-            due: false,
-            earliest_deadline_ms: u64::MAX,
-        }
+        Self { by_id: BTreeMap::new(), len: 0, due: false, earliest_deadline_ms: u64::MAX }
     }
 }
 
@@ -94,13 +89,7 @@ impl<T> Waiters<T> {
             let why = "too many attempts with this request id are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
-        same.push(Waiter {
-            token,
-            encoded,
-            deadline_ms,
-            sent: Sent::Due,
-            attempts: 0,
-        });
+        same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0 });
         self.len += 1;
         self.due = true;
         self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
@@ -126,10 +115,7 @@ impl<T> Waiters<T> {
                 waiter.sent = if leader == me {
                     Sent::Proposed { term }
                 } else {
-                    Sent::Relayed {
-                        leader,
-                        at_ms: now_ms,
-                    }
+                    Sent::Relayed { leader, at_ms: now_ms }
                 };
                 waiter.attempts += 1;
                 due.push((id.clone(), waiter.encoded.clone()));
@@ -205,10 +191,9 @@ impl<T> Waiters<T> {
             let lost = match waiter.sent {
                 Sent::Due => true,
                 Sent::Proposed { term: then } => leader != me || then != term,
-                Sent::Relayed {
-                    leader: then,
-                    at_ms,
-                } => then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS,
+                Sent::Relayed { leader: then, at_ms } => {
+                    then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS
+                }
             };
             if lost {
                 waiter.sent = Sent::Due;

@@ -35,7 +35,7 @@ impl<D: Disk, T> Replica<D, T> {
             }
             self.applied = Position { index, term };
             self.pace.applied_at_ms = now.mono_ms;
-            if index % CHECKPOINT_EVERY == 0 {
+            if index.is_multiple_of(CHECKPOINT_EVERY) {
                 self.tell_digest(index)?;
             }
         }
@@ -74,18 +74,15 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn apply_entry(&mut self, index: u64, data: &[u8], now: Now) -> Result<(), Fault> {
-        let entry =
-            Entry::decode(data).map_err(|source| Fault::Undecodable { index, source })?;
+        let entry = Entry::decode(data).map_err(|source| Fault::Undecodable { index, source })?;
         self.pace.bytes_since_snapshot += data.len() as u64;
-        self.log_time
-            .heard(entry.log_time_ms, entry.wall_time_ms, now);
+        self.log_time.heard(entry.log_time_ms, entry.wall_time_ms, now);
         let revision = Revision::new(index);
         let applied = self.state.apply(revision, &entry);
         if let (Some(id), Some(answer)) = (&applied.request_id, &applied.answer) {
             let waited = self.waiters.decide(id, data);
-            let ended = waited
-                .into_iter()
-                .map(|token| (token, CommandEnd::Decided(answer.clone())));
+            let ended =
+                waited.into_iter().map(|token| (token, CommandEnd::Decided(answer.clone())));
             self.outputs.commands.extend(ended);
         }
         self.outputs.applied.push(AppliedEntry {
@@ -162,7 +159,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.frames.set_credential(Credential {
                 node: member.id,
                 name: member.name.clone(),
-                keys: member.keys.clone(),
+                keys: member.keys,
                 signature,
             });
         }
@@ -213,14 +210,10 @@ impl<D: Disk, T> Replica<D, T> {
         state.commit = state.commit.max(position.index);
         store.log.set_hard_state(state)?;
         store.log.sync()?;
-        store.snapshot = Some(SnapshotPointer {
-            file: loaded.file,
-            conf: conf.clone(),
-        });
+        store.snapshot = Some(SnapshotPointer { file: loaded.file, conf: conf.clone() });
         self.state = loaded.state;
         self.applied = position;
-        self.log_time
-            .heard(self.state.log_time_ms(), self.state.wall_time_ms(), now);
+        self.log_time.heard(self.state.log_time_ms(), self.state.wall_time_ms(), now);
         self.pace.entries_since_snapshot = 0;
         self.pace.bytes_since_snapshot = 0;
         self.pace.applied_at_ms = now.mono_ms;
@@ -230,14 +223,9 @@ impl<D: Disk, T> Replica<D, T> {
         // Entries that the waiters wait for may lie inside the snapshot: ask again, the
         // dedup table knows the answers.
         self.waiters.mark_all_due();
-        self.outputs.notices.push(Notice::SnapshotInstalled {
-            index: position.index,
-        });
+        self.outputs.notices.push(Notice::SnapshotInstalled { index: position.index });
         if let Some(leader) = self.leader() {
-            let done = Payload::SnapshotDone {
-                index: position.index,
-                ok: true,
-            };
+            let done = Payload::SnapshotDone { index: position.index, ok: true };
             self.outbox.push((leader, Class::Normal, done));
         }
         Ok(())
@@ -297,10 +285,7 @@ impl<D: Disk, T> Replica<D, T> {
         transfer.prune().map_err(Fault::SnapshotIo)?;
         let kept = transfer.names().map_err(Fault::SnapshotIo)?;
         let store = self.raw.mut_store();
-        store.snapshot = Some(SnapshotPointer {
-            file: built.file,
-            conf,
-        });
+        store.snapshot = Some(SnapshotPointer { file: built.file, conf });
         // The log reaches back to the older of the kept snapshots: a damaged newest one
         // costs a replay, not the node.
         if let Some((older, _, _)) = kept.last()

@@ -10,9 +10,7 @@ use fleet_state::{NodeId, Proposal};
 use super::outputs::Notice;
 use super::{Queued, Replica};
 use crate::fault::Fault;
-use crate::frame::{
-    Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, SnapshotOffer,
-};
+use crate::frame::{Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, SnapshotOffer};
 use crate::guard::{GuardView, Objection};
 use crate::log_time::Now;
 use crate::snapshot_store::SnapshotFile;
@@ -49,11 +47,9 @@ impl<D: Disk, T> Replica<D, T> {
                     self.handle_relayed(from, encoded);
                 }
             }
-            Payload::ProposeRefused {
-                request_ids,
-                reason,
-                leader: _,
-            } => self.handle_refused(&request_ids, reason),
+            Payload::ProposeRefused { request_ids, reason, leader: _ } => {
+                self.handle_refused(&request_ids, reason)
+            }
             Payload::ReadWant { ids } => {
                 if self.is_leader() {
                     self.reads.add_remote(from, ids);
@@ -69,9 +65,9 @@ impl<D: Disk, T> Replica<D, T> {
                     self.outbox.push((from, Class::Bulk, chunk));
                 }
             }
-            Payload::SnapshotChunk {
-                id, offset, bytes, ..
-            } => self.handle_chunk(from, &Chunk { id, offset, bytes }, now)?,
+            Payload::SnapshotChunk { id, offset, bytes, .. } => {
+                self.handle_chunk(from, &Chunk { id, offset, bytes }, now)?
+            }
             Payload::SnapshotDone { ok, .. } => {
                 if self.transfer.done(from) {
                     self.report_snapshot(from, ok);
@@ -114,12 +110,7 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
-    fn check(
-        &mut self,
-        from: NodeId,
-        message: &RaftMessage,
-        now: Now,
-    ) -> Result<(), Objection> {
+    fn check(&mut self, from: NodeId, message: &RaftMessage, now: Now) -> Result<(), Objection> {
         let role = self.role();
         let raft = &self.raw.raft;
         let matched = raft.prs().get(message.from.get()).map(|p| p.matched);
@@ -155,15 +146,10 @@ impl<D: Disk, T> Replica<D, T> {
             beat.from = from.get();
             beat.to = self.config.node.get();
             beat.term = term;
-            self.raw
-                .step(beat)
-                .map_err(|e| Fault::Raft(e.to_string()))?;
+            self.raw.step(beat).map_err(|e| Fault::Raft(e.to_string()))?;
         }
         if offer.index <= self.raw.raft.raft_log.committed {
-            let done = Payload::SnapshotDone {
-                index: offer.index,
-                ok: true,
-            };
+            let done = Payload::SnapshotDone { index: offer.index, ok: true };
             self.outbox.push((from, Class::Normal, done));
             return Ok(());
         }
@@ -179,9 +165,7 @@ impl<D: Disk, T> Replica<D, T> {
             size_bytes: offer.file.size_bytes,
             from,
         });
-        self.transfer
-            .accept(from, target, now.mono_ms)
-            .map_err(Fault::SnapshotIo)?;
+        self.transfer.accept(from, target, now.mono_ms).map_err(Fault::SnapshotIo)?;
         self.ask_for_snapshot(now);
         Ok(())
     }
@@ -193,19 +177,14 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn handle_chunk(&mut self, from: NodeId, chunk: &Chunk, now: Now) -> Result<(), Fault> {
-        let received = self
-            .transfer
-            .receive(from, chunk, now.mono_ms)
-            .map_err(Fault::SnapshotIo)?;
+        let received =
+            self.transfer.receive(from, chunk, now.mono_ms).map_err(Fault::SnapshotIo)?;
         match received {
             Received::Ignored => self.counters.refuse("snapshot", "chunk_out_of_place"),
             Received::Partly => self.ask_for_snapshot(now),
             Received::Refused => {
                 self.counters.refuse("snapshot", "not_as_promised");
-                let done = Payload::SnapshotDone {
-                    index: chunk.id.index,
-                    ok: false,
-                };
+                let done = Payload::SnapshotDone { index: chunk.id.index, ok: false };
                 self.outbox.push((from, Class::Normal, done));
             }
             Received::Complete(loaded) => self.offer_to_raft(*loaded)?,
@@ -214,11 +193,7 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     pub(super) fn report_snapshot(&mut self, node: NodeId, ok: bool) {
-        let status = if ok {
-            raft::SnapshotStatus::Finish
-        } else {
-            raft::SnapshotStatus::Failure
-        };
+        let status = if ok { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
         self.raw.report_snapshot(node.get(), status);
     }
 
@@ -244,11 +219,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.outbox.push((from, Class::Normal, refused));
             return;
         }
-        self.proposals.push(Queued {
-            id: proposal.request_id,
-            encoded,
-            from: Some(from),
-        });
+        self.proposals.push(Queued { id: proposal.request_id, encoded, from: Some(from) });
     }
 
     fn handle_refused(&mut self, ids: &[fleet_state::RequestId], reason: RefuseReason) {

@@ -65,10 +65,7 @@ struct Conf {
 
 impl Conf {
     fn from_raft(conf: &raft::eraftpb::ConfState) -> Self {
-        Self {
-            voters: nodes(conf.get_voters()),
-            learners: nodes(conf.get_learners()),
-        }
+        Self { voters: nodes(conf.get_voters()), learners: nodes(conf.get_learners()) }
     }
 
     fn contains(&self, node: NodeId) -> bool {

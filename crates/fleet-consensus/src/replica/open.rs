@@ -76,10 +76,7 @@ impl Founding {
     /// A site from nothing.
     #[must_use]
     pub fn new(params: FoundingParams) -> Self {
-        Self {
-            state: FleetState::found(params),
-            at: FOUNDING,
-        }
+        Self { state: FleetState::found(params), at: FOUNDING }
     }
 }
 
@@ -97,15 +94,9 @@ pub fn found<D: Disk>(parts: &Parts<D>, founding: &Founding) -> Result<(), Start
         learners: Vec::new(),
         wall_time_ms: founding.state.wall_time_ms(),
     };
-    let hard = HardState {
-        term: founding.at.term,
-        vote: 0,
-        commit: founding.at.index,
-    };
+    let hard = HardState { term: founding.at.term, vote: 0, commit: founding.at.index };
     let store = SnapshotStore::new(parts.snapshot_disk.clone());
-    store
-        .write(&meta, &founding.state)
-        .map_err(StartError::SnapshotIo)?;
+    store.write(&meta, &founding.state).map_err(StartError::SnapshotIo)?;
     create_log(parts, founding.at, hard)
 }
 
@@ -128,10 +119,7 @@ fn create_log<D: Disk>(
 }
 
 fn identity(config: &ReplicaConfig) -> LogIdentity {
-    LogIdentity {
-        site_uid: *config.site_uid.as_bytes(),
-        node: config.node.get(),
-    }
+    LogIdentity { site_uid: *config.site_uid.as_bytes(), node: config.node.get() }
 }
 
 impl<D: Disk, T> Replica<D, T> {
@@ -143,13 +131,10 @@ impl<D: Disk, T> Replica<D, T> {
         parts.config.validate()?;
         let config = parts.config.clone();
         let snapshots = SnapshotStore::new(parts.snapshot_disk.clone());
-        snapshots
-            .remove_unfinished()
-            .map_err(StartError::SnapshotIo)?;
+        snapshots.remove_unfinished().map_err(StartError::SnapshotIo)?;
         let (loaded, damaged_snapshots) =
             snapshots.load_newest().map_err(StartError::SnapshotIo)?;
-        let (mut log, recovery) =
-            Log::open(parts.log_disk.clone(), identity(&config), config.log)?;
+        let (mut log, recovery) = Log::open(parts.log_disk.clone(), identity(&config), config.log)?;
         fit_log(&mut log, loaded.as_ref().map(|l| position(&l.meta)))?;
         let (state, pointer) = match loaded {
             Some(loaded) => {
@@ -196,20 +181,13 @@ impl<D: Disk, T> Replica<D, T> {
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),
             outbox: Vec::new(),
-            pace: Pace {
-                last_tick_ms: now.mono_ms,
-                ..Pace::default()
-            },
+            pace: Pace { last_tick_ms: now.mono_ms, ..Pace::default() },
             outputs: Outputs::default(),
             counters: Counters::default(),
             config,
         };
         replica.replay(now)?;
-        Ok(Opened {
-            replica,
-            recovery,
-            damaged_snapshots,
-        })
+        Ok(Opened { replica, recovery, damaged_snapshots })
     }
 
     /// Applies the log up to the commit index, without effects: what it did to the outside
@@ -224,27 +202,18 @@ impl<D: Disk, T> Replica<D, T> {
         self.log_time = LogTime::from_disk(self.state.log_time_ms(), self.state.wall_time_ms());
         if self.conf.voters == [self.config.node] {
             // The only voter has nobody to wait for.
-            self.raw
-                .campaign()
-                .map_err(|e| Fault::Raft(e.to_string()))?;
+            self.raw.campaign().map_err(|e| Fault::Raft(e.to_string()))?;
         }
         Ok(())
     }
-
 }
 
 fn position(meta: &SnapshotMeta) -> Position {
-    Position {
-        index: meta.index,
-        term: meta.term,
-    }
+    Position { index: meta.index, term: meta.term }
 }
 
 fn pointer(loaded: &LoadedSnapshot) -> SnapshotPointer {
-    SnapshotPointer {
-        file: loaded.file.clone(),
-        conf: conf_state(&loaded.meta),
-    }
+    SnapshotPointer { file: loaded.file.clone(), conf: conf_state(&loaded.meta) }
 }
 
 /// Makes log and snapshot fit where a crash in the middle of an install left them apart, and
@@ -253,17 +222,12 @@ fn fit_log<D: Disk>(log: &mut Log<D>, snapshot: Option<Position>) -> Result<(), 
     let start = log.start();
     let Some(snapshot) = snapshot else {
         if start.index > 0 {
-            return Err(StartError::NoSnapshot {
-                log_start: start.index,
-            });
+            return Err(StartError::NoSnapshot { log_start: start.index });
         }
         return check_commit(log);
     };
     if start.index > snapshot.index {
-        return Err(StartError::Gap {
-            log_start: start.index,
-            snapshot: snapshot.index,
-        });
+        return Err(StartError::Gap { log_start: start.index, snapshot: snapshot.index });
     }
     check_commit(log)?;
     let mut hard = log.hard_state();

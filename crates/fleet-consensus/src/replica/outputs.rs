@@ -53,11 +53,7 @@ impl<D: Disk> BuildSnapshot<D> {
     /// Any error of the disk. Give the result to [`super::Replica::handle_snapshot_built`].
     pub fn run(self) -> std::io::Result<BuiltSnapshot> {
         let file = self.store.write(&self.meta, &self.state)?;
-        Ok(BuiltSnapshot {
-            file,
-            voters: self.meta.voters,
-            learners: self.meta.learners,
-        })
+        Ok(BuiltSnapshot { file, voters: self.meta.voters, learners: self.meta.learners })
     }
 }
 

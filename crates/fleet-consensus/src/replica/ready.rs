@@ -73,10 +73,7 @@ impl<D: Disk, T> Replica<D, T> {
         // 2.
         if !ready.snapshot().is_empty() {
             let metadata = ready.snapshot().get_metadata();
-            let position = Position {
-                index: metadata.index,
-                term: metadata.term,
-            };
+            let position = Position { index: metadata.index, term: metadata.term };
             self.install_snapshot(position, ready.hs(), now)?;
         }
         // 3. and 4.
@@ -119,12 +116,7 @@ impl<D: Disk, T> Replica<D, T> {
             let entry = LogEntry::from_raft(entry).map_err(|e| Fault::Raft(e.to_string()))?;
             let (index, term) = (entry.index, entry.term);
             let (kind, data) = entry.into_disk();
-            batch.push(DiskEntry {
-                index,
-                term,
-                kind,
-                data,
-            });
+            batch.push(DiskEntry { index, term, kind, data });
         }
         let log = &mut self.raw.mut_store().log;
         if !batch.is_empty() {
@@ -168,9 +160,7 @@ impl<D: Disk, T> Replica<D, T> {
         }
         for (to, (messages, urgent)) in by_node {
             let class = if urgent { Class::Urgent } else { Class::Normal };
-            let has_snapshot = messages
-                .iter()
-                .any(|m| matches!(m.kind, MessageKind::Snapshot(_)));
+            let has_snapshot = messages.iter().any(|m| matches!(m.kind, MessageKind::Snapshot(_)));
             let sent = pack_messages(messages)
                 .iter()
                 .all(|payload| self.send(to, class, payload, now, wire));
@@ -217,10 +207,7 @@ impl<D: Disk, T> Replica<D, T> {
 
     pub(super) fn flush_outbox(&mut self, now: Now, wire: &mut impl Wire) {
         for node in self.frames.take_greetings(now.mono_ms) {
-            let hello = Payload::Hello {
-                boot: self.boot,
-                applied: self.applied.index,
-            };
+            let hello = Payload::Hello { boot: self.boot, applied: self.applied.index };
             self.outbox.push((node, Class::Urgent, hello));
         }
         for (to, class, payload) in std::mem::take(&mut self.outbox) {
@@ -234,15 +221,9 @@ impl<D: Disk, T> Replica<D, T> {
             return;
         };
         let me = self.config.node;
-        let due = self
-            .waiters
-            .take_due(me, leader, self.raw.raft.term, now.mono_ms);
+        let due = self.waiters.take_due(me, leader, self.raw.raft.term, now.mono_ms);
         if leader == me {
-            let own = due.into_iter().map(|(id, encoded)| Queued {
-                id,
-                encoded,
-                from: None,
-            });
+            let own = due.into_iter().map(|(id, encoded)| Queued { id, encoded, from: None });
             self.proposals.extend(own);
             return;
         }
@@ -254,9 +235,7 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn propose_queued(&mut self, now: Now) -> Result<(), Fault> {
         while !self.proposals.is_empty() {
-            let rest = self
-                .proposals
-                .split_off(PROPOSALS_PER_STEP_MAX.min(self.proposals.len()));
+            let rest = self.proposals.split_off(PROPOSALS_PER_STEP_MAX.min(self.proposals.len()));
             let batch = std::mem::replace(&mut self.proposals, rest);
             self.propose(batch, now)?;
         }
@@ -271,10 +250,9 @@ impl<D: Disk, T> Replica<D, T> {
         let stamp_ms = self.log_time.stamp(now);
         let entries: Vec<raft::eraftpb::Entry> = batch
             .iter()
-            .map(|queued| {
-                let mut entry = raft::eraftpb::Entry::default();
-                entry.data = Entry::encode_with(stamp_ms, now.wall_ms, &queued.encoded).into();
-                entry
+            .map(|queued| raft::eraftpb::Entry {
+                data: Entry::encode_with(stamp_ms, now.wall_ms, &queued.encoded).into(),
+                ..Default::default()
             })
             .collect();
         match self.step_proposal(entries) {
@@ -308,19 +286,13 @@ impl<D: Disk, T> Replica<D, T> {
                 (None, RefuseReason::NotLeader) => self.waiters.not_taken(&queued.id),
                 (None, RefuseReason::Busy | RefuseReason::Malformed) => {
                     let why = "the leader has too much uncommitted; retry shortly";
-                    self.outputs
-                        .commands
-                        .extend(self.waiters.refuse(&queued.id, why));
+                    self.outputs.commands.extend(self.waiters.refuse(&queued.id, why));
                 }
             }
         }
         let leader = self.leader();
         for (to, ids) in relayed {
-            let refused = Payload::ProposeRefused {
-                request_ids: ids,
-                reason: refusal,
-                leader,
-            };
+            let refused = Payload::ProposeRefused { request_ids: ids, reason: refusal, leader };
             self.outbox.push((to, Class::Normal, refused));
         }
     }
@@ -350,10 +322,7 @@ impl<D: Disk, T> Replica<D, T> {
         };
         let id = u64::from_be_bytes(context);
         for grant in self.reads.round_confirmed(id, state.index) {
-            let payload = Payload::ReadGrant {
-                ids: grant.ids,
-                index: grant.index,
-            };
+            let payload = Payload::ReadGrant { ids: grant.ids, index: grant.index };
             self.outbox.push((grant.to, Class::Urgent, payload));
         }
     }

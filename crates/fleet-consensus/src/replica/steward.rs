@@ -2,10 +2,8 @@
 //! membership and of log time.
 
 use fleet_log::Disk;
-use fleet_state::{
-    Body, Command, Entry, NodeId, Proposal, RequestId, Role,
-};
 use fleet_state::credential::credential_message;
+use fleet_state::{Body, Command, Entry, NodeId, Proposal, RequestId, Role};
 
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -50,7 +48,7 @@ impl<D: Disk, T> Replica<D, T> {
         self.ask_for_site_key(now);
         if self.is_leader() && self.raw.raft.commit_to_current_term() {
             self.tend_time(now)?;
-            if self.pace.ticks % MEMBERSHIP_EVERY_TICKS == 0 {
+            if self.pace.ticks.is_multiple_of(MEMBERSHIP_EVERY_TICKS) {
                 self.tend_membership(now)?;
             }
         }
@@ -61,12 +59,8 @@ impl<D: Disk, T> Replica<D, T> {
         let (me, leader, term) = (self.config.node, self.leader(), self.raw.raft.term);
         self.waiters.mark_due(me, leader, term, now.mono_ms);
         self.reads.retry(self.is_leader(), leader, now.mono_ms);
-        self.outputs
-            .commands
-            .extend(self.waiters.expire(now.mono_ms));
-        self.outputs
-            .reads
-            .extend(self.reads.expire(leader.is_some(), now.mono_ms));
+        self.outputs.commands.extend(self.waiters.expire(now.mono_ms));
+        self.outputs.reads.extend(self.reads.expire(leader.is_some(), now.mono_ms));
     }
 
     fn tend_transfers(&mut self, now: Now) {
@@ -87,13 +81,10 @@ impl<D: Disk, T> Replica<D, T> {
         let Some(leader) = self.leader().filter(|l| lacks && *l != self.config.node) else {
             return;
         };
-        let asked = now
-            .mono_ms
-            .saturating_sub(self.pace.last_site_key_ask_ms);
+        let asked = now.mono_ms.saturating_sub(self.pace.last_site_key_ask_ms);
         if asked >= SITE_KEY_ASK_EVERY_MS {
             self.pace.last_site_key_ask_ms = now.mono_ms;
-            self.outbox
-                .push((leader, Class::Normal, Payload::SiteKeyWant));
+            self.outbox.push((leader, Class::Normal, Payload::SiteKeyWant));
         }
     }
 
@@ -103,9 +94,7 @@ impl<D: Disk, T> Replica<D, T> {
             return;
         }
         if let Some(key) = &self.site_key {
-            let grant = Payload::SiteKeyGrant {
-                key: key.to_bytes(),
-            };
+            let grant = Payload::SiteKeyGrant { key: key.to_bytes() };
             self.outbox.push((from, Class::Normal, grant));
         }
     }
@@ -185,22 +174,13 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
-        let entry = Entry {
-            log_time_ms: self.log_time.stamp(now),
-            wall_time_ms: now.wall_ms,
-            body,
-        };
-        let mut raft_entry = raft::eraftpb::Entry::default();
-        raft_entry.data = entry.encode().into();
-        self.step_own(raft_entry)
+        let entry =
+            Entry { log_time_ms: self.log_time.stamp(now), wall_time_ms: now.wall_ms, body };
+        self.step_own(raft::eraftpb::Entry { data: entry.encode().into(), ..Default::default() })
     }
 
     fn propose_change(&mut self, change: ConfChange) -> Result<(), Fault> {
-        let entry = LogEntry {
-            index: 0,
-            term: 0,
-            payload: EntryPayload::ConfChange(change),
-        };
+        let entry = LogEntry { index: 0, term: 0, payload: EntryPayload::ConfChange(change) };
         self.step_own(entry.into_raft())
     }
 
@@ -258,8 +238,6 @@ impl<D: Disk, T> Replica<D, T> {
             self.waiters.mark_due(me, leader, term, now.mono_ms);
             self.reads.retry(self.is_leader(), leader, now.mono_ms);
         }
-        self.outputs
-            .notices
-            .push(Notice::Role { role, term, leader });
+        self.outputs.notices.push(Notice::Role { role, term, leader });
     }
 }
