@@ -56,8 +56,8 @@ struct Waiter<T> {
 pub(crate) struct Waiters<T> {
     by_id: BTreeMap<RequestId, Vec<Waiter<T>>>,
     len: usize,
-    /// Whether anything may be `Due`: spares a scan on each turn.
-    due: bool,
+    /// Ids with a waiter that is `Due`; an id may stand here twice, or in vain.
+    due: Vec<RequestId>,
     earliest_deadline_ms: u64,
 }
 
@@ -84,14 +84,14 @@ impl<T> Waiters<T> {
             let why = "too many commands are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
-        let same = self.by_id.entry(id).or_default();
+        let same = self.by_id.entry(id.clone()).or_default();
         if same.len() >= SAME_ID_MAX {
             let why = "too many attempts with this request id are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
         same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0 });
         self.len += 1;
-        self.due = true;
+        self.due.push(id);
         self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
         Ok(())
     }
@@ -105,13 +105,10 @@ impl<T> Waiters<T> {
         term: u64,
         now_ms: u64,
     ) -> Vec<(RequestId, Bytes)> {
-        if !self.due {
-            return Vec::new();
-        }
-        self.due = false;
         let mut due = Vec::new();
-        for (id, same) in &mut self.by_id {
-            for waiter in same.iter_mut().filter(|w| w.sent == Sent::Due) {
+        for id in std::mem::take(&mut self.due) {
+            let same = self.by_id.get_mut(&id).into_iter().flatten();
+            for waiter in same.filter(|w| w.sent == Sent::Due) {
                 waiter.sent = if leader == me {
                     Sent::Proposed { term }
                 } else {
@@ -177,8 +174,8 @@ impl<T> Waiters<T> {
         for waiter in self.by_id.get_mut(id).into_iter().flatten() {
             waiter.sent = Sent::Due;
             waiter.attempts = waiter.attempts.saturating_sub(1);
-            self.due = true;
         }
+        self.due.push(id.clone());
     }
 
     /// Marks what must be handed on again: the leader or the term is another one, or a relay
@@ -187,26 +184,30 @@ impl<T> Waiters<T> {
         let Some(leader) = leader else {
             return;
         };
-        for waiter in self.by_id.values_mut().flatten() {
-            let lost = match waiter.sent {
-                Sent::Due => true,
-                Sent::Proposed { term: then } => leader != me || then != term,
-                Sent::Relayed { leader: then, at_ms } => {
-                    then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS
-                }
-            };
-            if lost {
-                waiter.sent = Sent::Due;
-                self.due = true;
+        self.mark_where(|sent| match sent {
+            Sent::Due => false,
+            Sent::Proposed { term: then } => leader != me || then != term,
+            Sent::Relayed { leader: then, at_ms } => {
+                then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS
             }
-        }
+        });
     }
 
     /// Forgets where everything was handed to, as after a snapshot install.
     pub(crate) fn mark_all_due(&mut self) {
-        for waiter in self.by_id.values_mut().flatten() {
-            waiter.sent = Sent::Due;
-            self.due = true;
+        self.mark_where(|sent| sent != Sent::Due);
+    }
+
+    fn mark_where(&mut self, lost: impl Fn(Sent) -> bool) {
+        for (id, same) in &mut self.by_id {
+            let mut any = false;
+            for waiter in same.iter_mut().filter(|waiter| lost(waiter.sent)) {
+                waiter.sent = Sent::Due;
+                any = true;
+            }
+            if any {
+                self.due.push(id.clone());
+            }
         }
     }
 

@@ -40,6 +40,7 @@ impl<D: Disk, T> Replica<D, T> {
     /// A [`Fault`]; the replica must not be used again.
     pub fn poll(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
         for _ in 0..READY_ROUNDS_MAX {
+            self.note_role(now);
             self.hand_on_waiters(now);
             self.propose_queued(now)?;
             self.begin_reads(now);
