@@ -63,7 +63,7 @@ pub(crate) struct Waiters<T> {
 
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
-        Self { by_id: BTreeMap::new(), len: 0, due: false, earliest_deadline_ms: u64::MAX }
+        Self { by_id: BTreeMap::new(), len: 0, due: Vec::new(), earliest_deadline_ms: u64::MAX }
     }
 }
 
