@@ -33,18 +33,14 @@ pub fn start(config: &LogConfig) -> Result<(), TryInitError> {
     // A level that doesn't parse was refused when the configuration was built.
     let filter =
         parse_level(&config.level).unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
-    let lines = fmt::layer().with_ansi(false).with_writer(|| OneLine {
-        inner: io::stderr(),
-    });
+    let lines = fmt::layer().with_ansi(false).with_writer(|| OneLine { inner: io::stderr() });
     match config.format {
-        LogFormat::Text => tracing_subscriber::registry()
-            .with(lines.with_filter(filter))
-            .try_init(),
+        LogFormat::Text => {
+            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
+        }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
-            tracing_subscriber::registry()
-                .with(lines.with_filter(filter))
-                .try_init()
+            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
         }
     }
 }
@@ -60,10 +56,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
 fn parse_level(level: &str) -> Result<Targets, String> {
     let directives: Vec<&str> = level.split(',').map(str::trim).collect();
     if directives.len() > DIRECTIVES_MAX {
-        return Err(format!(
-            "{} directives are more than {DIRECTIVES_MAX}",
-            directives.len()
-        ));
+        return Err(format!("{} directives are more than {DIRECTIVES_MAX}", directives.len()));
     }
     let mut targets = Targets::new().with_target(LIBRARY_LOG_TARGET, Level::WARN);
     for directive in directives {
@@ -77,10 +70,7 @@ fn parse_level(level: &str) -> Result<Targets, String> {
             None => targets.with_default(filter),
             Some(name) if is_module(name) => targets.with_target(name, filter),
             Some(name) => {
-                return Err(format!(
-                    "\"{}\" is not the name of a module",
-                    name.escape_debug()
-                ));
+                return Err(format!("\"{}\" is not the name of a module", name.escape_debug()));
             }
         };
     }
@@ -94,10 +84,7 @@ fn level_of(word: &str) -> Option<LevelFilter> {
 }
 
 fn is_module(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
 /// A writer that keeps each formatted event on one line.
@@ -155,9 +142,7 @@ mod tests {
 
     fn written(line: &str) -> String {
         let mut out = Vec::new();
-        OneLine { inner: &mut out }
-            .write_all(line.as_bytes())
-            .unwrap();
+        OneLine { inner: &mut out }.write_all(line.as_bytes()).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -165,10 +150,7 @@ mod tests {
     fn a_line_stays_one_line() {
         for (given, want) in [
             ("plain\n", "plain\n"),
-            (
-                "forged\nINFO all is well\n",
-                "forged\\u000aINFO all is well\n",
-            ),
+            ("forged\nINFO all is well\n", "forged\\u000aINFO all is well\n"),
             ("\u{1b}[2Jgone\n", "\\u001b[2Jgone\n"),
             ("a\u{202e}b\u{9b}c\n", "a\\u202eb\\u009bc\n"),
             ("größe ✓\n", "größe ✓\n"),
@@ -180,25 +162,11 @@ mod tests {
 
     #[test]
     fn levels_are_words_and_directives() {
-        for good in [
-            "info",
-            "off",
-            "warn,flotilla_agent::control=debug",
-            "async_nats=trace,info",
-        ] {
+        for good in ["info", "off", "warn,flotilla_agent::control=debug", "async_nats=trace,info"] {
             assert!(check_level(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "inof",
-            "3",
-            "INFO ",
-            "info,",
-            "a b=info",
-            "=info",
-            "x=loud",
-            "info;debug",
-        ] {
+        for bad in ["", "inof", "3", "INFO ", "info,", "a b=info", "=info", "x=loud", "info;debug"]
+        {
             // "INFO " is trimmed and then not one of the lower-case words.
             assert!(check_level(bad).is_err(), "{bad}");
         }

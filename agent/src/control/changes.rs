@@ -13,6 +13,7 @@ use fleet_protocol::limits::STREAM_HEARTBEAT_MS;
 use fleet_protocol::{ErrorCode, Failure};
 use tokio::time::Instant;
 
+use super::IntakeState;
 use super::desk::{Desk, Job, read_failure};
 use super::queries::page_bytes_max;
 
@@ -35,56 +36,76 @@ pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
         desk.metrics.watchers.inc();
         stream(&desk, &request, cursor, &job).await;
         desk.metrics.watchers.dec();
-    } else if let Err(failure) =
-        send_page(&desk, &request, &cursor, (&job, PageKind::Page, 1)).await
-    {
-        desk.fail(&job, &failure).await;
+    } else {
+        let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
+        if let Err(failure) = feed.tell(&desk, &request, &job, PageKind::Page).await {
+            desk.fail(&job, &failure).await;
+        }
     }
 }
 
-async fn stream(desk: &Desk, request: &ChangesRequest, mut cursor: Cursor, job: &Job) {
+/// Feeds one watcher until its deadline, or until the agent stops.
+async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job) {
     let mut views = desk.handle.watch_view();
     let mut intake = desk.intake.subscribe();
-    let mut sequence: u64 = 1;
+    let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
     loop {
-        let stopping = *intake.borrow_and_update() == super::IntakeState::Stopped;
+        let stopping = *intake.borrow_and_update() == IntakeState::Stopped;
         let over = stopping || Instant::now() >= job.deadline;
         let kind = if over { PageKind::End } else { PageKind::Page };
-        views.mark_unchanged();
-        let page = send_page(desk, request, &cursor, (job, kind, sequence)).await;
-        let more = match page {
-            Ok((next, more)) => {
-                cursor = next;
-                more
-            }
+        let applied = views.borrow_and_update().applied;
+        let more = match feed.tell(desk, request, job, kind).await {
+            Ok(more) => more,
             // The watcher fell behind what is kept: it has to read everything again.
             Err(failure) => return desk.fail(job, &failure).await,
         };
         if over {
             return;
         }
-        sequence = sequence.saturating_add(1);
         if !more {
             tokio::time::sleep_until((Instant::now() + PAGE_INTERVAL).min(job.deadline)).await;
-            let heartbeat = Instant::now() + Duration::from_millis(STREAM_HEARTBEAT_MS);
+            let next_sign = feed.told_at + Duration::from_millis(STREAM_HEARTBEAT_MS);
             tokio::select! {
-                changed = views.changed() => if changed.is_err() { return },
+                // The view is also renewed when nothing was applied.
+                changed = views.wait_for(|view| view.applied > applied) => {
+                    if changed.is_err() { return }
+                }
                 _ = intake.changed() => {}
-                () = tokio::time::sleep_until(heartbeat.min(job.deadline)) => {}
+                () = tokio::time::sleep_until(next_sign.min(job.deadline)) => {}
             }
         }
     }
 }
 
-/// Sends one page; gives where the next begins, and whether there is more already.
-async fn send_page(
-    desk: &Desk,
-    request: &ChangesRequest,
-    cursor: &Cursor,
-    (job, kind, sequence): (&Job, PageKind, u64),
-) -> Result<(Cursor, bool), Failure> {
-    let view = desk.handle.view();
-    let page = changes::page(request, cursor, &view.state, page_bytes_max(desk))?;
-    desk.answer(job, changes::page_message(&job.request_id, kind, sequence, &page)).await;
-    Ok((page.next, page.more))
+/// How far a watcher was told.
+struct Feed {
+    cursor: Cursor,
+    /// Number of the next page.
+    sequence: u64,
+    /// When the last page was sent.
+    told_at: Instant,
+}
+
+impl Feed {
+    /// Sends the next page, unless there is nothing on it and the watcher heard of us lately.
+    /// Gives whether there is more already.
+    async fn tell(
+        &mut self,
+        desk: &Desk,
+        request: &ChangesRequest,
+        job: &Job,
+        kind: PageKind,
+    ) -> Result<bool, Failure> {
+        let view = desk.handle.view();
+        let page = changes::page(request, &self.cursor, &view.state, page_bytes_max(desk))?;
+        let silence = self.told_at.elapsed() >= Duration::from_millis(STREAM_HEARTBEAT_MS);
+        if !page.is_empty() || silence || kind == PageKind::End || self.sequence == 1 {
+            let message = changes::page_message(&job.request_id, kind, self.sequence, &page);
+            desk.answer(job, message).await;
+            self.sequence = self.sequence.saturating_add(1);
+            self.told_at = Instant::now();
+        }
+        self.cursor = page.next;
+        Ok(page.more)
+    }
 }

@@ -15,6 +15,7 @@ use fleet_protocol::subjects::QUEUE_GROUP;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::IntakeState;
 use super::desk::Desk;
@@ -22,6 +23,8 @@ use super::lanes::Lane;
 
 /// Without a leader for so long, an agent leaves the queue group.
 const LEADERLESS_MS_MAX: u64 = 2_000;
+/// How often it is looked at.
+const LEADER_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long leaving may take; without a server there is nothing more to come.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
 /// Pause before subscribing again after a subscription ended by itself.
@@ -68,7 +71,7 @@ async fn may_serve(desk: &Desk, mut stopped: watch::Receiver<bool>) -> bool {
             (false, None) => IntakeState::NoLeader,
             (false, Some(_)) => return true,
         };
-        desk.intake.send_replace(state);
+        desk.intake.send_if_modified(|held| std::mem::replace(held, state) != state);
         tokio::select! {
             () = told(&mut stopped) => return false,
             _ = foreign.changed() => {}
@@ -125,25 +128,17 @@ async fn reason_to_leave(desk: &Desk, mut stopped: watch::Receiver<bool>) -> &'s
 }
 
 /// Returns once no leader has been known for [`LEADERLESS_MS_MAX`].
+///
+/// It looks at the view now and then instead of following it: the view is renewed with each tick,
+/// and an idle agent should sleep.
 async fn leaderless(desk: &Desk) {
-    let mut views = desk.handle.watch_view();
+    let mut looks = tokio::time::interval(LEADER_LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let since = views.borrow_and_update().leaderless_since_ms;
-        let changed = match since {
-            None => views.changed().await,
-            Some(since) => {
-                let passed = desk.handle.clock().now_ms().saturating_sub(since);
-                let left = LEADERLESS_MS_MAX.saturating_sub(passed);
-                if left == 0 {
-                    return;
-                }
-                match tokio::time::timeout(Duration::from_millis(left), views.changed()).await {
-                    Ok(changed) => changed,
-                    Err(_) => continue,
-                }
-            }
-        };
-        if changed.is_err() {
+        looks.tick().await;
+        let since = desk.handle.view().leaderless_since_ms;
+        let now_ms = desk.handle.clock().now_ms();
+        if since.is_some_and(|since| now_ms.saturating_sub(since) >= LEADERLESS_MS_MAX) {
             return;
         }
     }

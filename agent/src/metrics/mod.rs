@@ -9,6 +9,9 @@
 
 mod process;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -160,11 +160,7 @@ struct Follower {
 
 impl Follower {
     fn new(purpose: &'static str, state: watch::Sender<LinkState>) -> Arc<Self> {
-        Arc::new(Self {
-            purpose,
-            state,
-            last: Mutex::new(None),
-        })
+        Arc::new(Self { purpose, state, last: Mutex::new(None) })
     }
 
     fn on_event(&self, event: &Event) {
@@ -200,11 +196,7 @@ impl Follower {
         let known =
             matches!(&*last, Some((said, at)) if said == text && at.elapsed() < COMPLAINT_INTERVAL);
         if !known {
-            tracing::warn!(
-                connection = self.purpose,
-                reason = text,
-                "NATS reports a problem"
-            );
+            tracing::warn!(connection = self.purpose, reason = text, "NATS reports a problem");
             *last = Some((text.to_owned(), Instant::now()));
         }
     }

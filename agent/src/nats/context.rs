@@ -45,20 +45,13 @@ pub(super) fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathB
     let absolute = |path: &PathBuf| path.is_absolute();
     variable("XDG_CONFIG_HOME")
         .filter(absolute)
-        .or_else(|| {
-            variable("HOME")
-                .filter(absolute)
-                .map(|home| home.join(".config"))
-        })
+        .or_else(|| variable("HOME").filter(absolute).map(|home| home.join(".config")))
         .map(|config| config.join("nats").join("context"))
 }
 
 /// Reads the context of that name.
 pub(super) fn read(folder: Option<&Path>, name: &str) -> Result<Context, NatsError> {
-    let refuse = |what: String| NatsError::Context {
-        name: name.to_owned(),
-        what,
-    };
+    let refuse = |what: String| NatsError::Context { name: name.to_owned(), what };
     let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     if name.len() > CONTEXT_NAME_BYTES_MAX || name.starts_with('.') || !name.chars().all(ok) {
         return Err(refuse("that can't be the name of a context".to_owned()));
@@ -72,9 +65,7 @@ pub(super) fn read(folder: Option<&Path>, name: &str) -> Result<Context, NatsErr
         .and_then(|file| file.take(CONTEXT_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|error| refuse(format!("{shown} can't be read: {error}")))?;
     if text.len() as u64 > CONTEXT_BYTES_MAX {
-        return Err(refuse(format!(
-            "{shown} has more than {CONTEXT_BYTES_MAX} bytes"
-        )));
+        return Err(refuse(format!("{shown} has more than {CONTEXT_BYTES_MAX} bytes")));
     }
     let context: Context = serde_json::from_str(&text)
         .map_err(|error| refuse(format!("{shown} is not a valid context: {error}")))?;
@@ -86,9 +77,7 @@ pub(super) fn read(folder: Option<&Path>, name: &str) -> Result<Context, NatsErr
         ("windows_cert_store", &context.windows_cert_store),
     ] {
         if !value.is_empty() {
-            return Err(refuse(format!(
-                "it uses {member}, which agents don't support"
-            )));
+            return Err(refuse(format!("it uses {member}, which agents don't support")));
         }
     }
     Ok(context)

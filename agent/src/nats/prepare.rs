@@ -100,10 +100,7 @@ impl Prepared {
     /// The servers without credentials, for logs and for join tokens.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.servers
-            .iter()
-            .map(|server| redacted(server.as_url_str()))
-            .collect()
+        self.servers.iter().map(|server| redacted(server.as_url_str())).collect()
     }
 }
 
@@ -113,11 +110,7 @@ impl Prepared {
 /// The first thing that is wrong, with its key and what to do.
 pub fn prepare(config: &NatsConfig) -> Result<Prepared, NatsError> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    prepare_with(
-        config,
-        context::folder(variable).as_deref(),
-        variable("HOME"),
-    )
+    prepare_with(config, context::folder(variable).as_deref(), variable("HOME"))
 }
 
 /// As [`prepare`], with the folder of contexts and the home folder given.
@@ -172,18 +165,11 @@ fn with_context(
     context: &Context,
     home: Option<PathBuf>,
 ) -> Result<WithContext, NatsError> {
-    let refuse = |what: &str| NatsError::Context {
-        name: name.to_owned(),
-        what: what.to_owned(),
-    };
+    let refuse = |what: &str| NatsError::Context { name: name.to_owned(), what: what.to_owned() };
     let set = |text: &String| (!text.is_empty()).then(|| text.clone());
     let path = |text: &String| set(text).map(|text| context::expand(&text, home.clone()));
     if config.urls_are_default && !context.url.is_empty() {
-        config.urls = context
-            .url
-            .split(',')
-            .map(|url| url.trim().to_owned())
-            .collect();
+        config.urls = context.url.split(',').map(|url| url.trim().to_owned()).collect();
     }
     let mut token = None;
     if config.auth == NatsAuth::None {
@@ -207,9 +193,7 @@ fn with_context(
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             _ => {
-                return Err(refuse(
-                    "cert and key belong together, and one of them is missing",
-                ));
+                return Err(refuse("cert and key belong together, and one of them is missing"));
             }
         };
     }
@@ -220,10 +204,7 @@ fn with_context(
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, NatsError> {
     let mut servers = Vec::with_capacity(urls.len());
     for url in urls {
-        let refuse = |what: &str| NatsError::Url {
-            url: redacted(url),
-            what: what.to_owned(),
-        };
+        let refuse = |what: &str| NatsError::Url { url: redacted(url), what: what.to_owned() };
         let server: ServerAddr = url.parse().map_err(|_| refuse("is not a URL"))?;
         match server.scheme() {
             "nats" | "tls" => {}
@@ -249,10 +230,8 @@ fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, NatsError> {
 
 fn proof(auth: &NatsAuth) -> Result<Proof, NatsError> {
     let read = |key: &'static str, path: &Path| {
-        crate::config::read_secret_file(path).map_err(|error| NatsError::SecretFile {
-            key,
-            what: error.to_string(),
-        })
+        crate::config::read_secret_file(path)
+            .map_err(|error| NatsError::SecretFile { key, what: error.to_string() })
     };
     let content = |key, path: &Path, wanted| NatsError::Content {
         key,
@@ -261,23 +240,17 @@ fn proof(auth: &NatsAuth) -> Result<Proof, NatsError> {
     };
     Ok(match auth {
         NatsAuth::None => Proof::None,
-        NatsAuth::Password { user, password } => Proof::Password {
-            user: user.clone(),
-            password: password.clone(),
-        },
-        NatsAuth::PasswordFile { user, path } => Proof::Password {
-            user: user.clone(),
-            password: read("nats.password_file", path)?,
-        },
+        NatsAuth::Password { user, password } => {
+            Proof::Password { user: user.clone(), password: password.clone() }
+        }
+        NatsAuth::PasswordFile { user, path } => {
+            Proof::Password { user: user.clone(), password: read("nats.password_file", path)? }
+        }
         NatsAuth::TokenFile(path) => Proof::Token(read("nats.token_file", path)?),
         NatsAuth::NkeyFile(path) => {
             let text = read("nats.nkey_file", path)?;
             // The file may carry remarks; the seed is the line that begins like one of a user.
-            let seed = text
-                .reveal()
-                .lines()
-                .map(str::trim)
-                .find(|line| line.starts_with("SU"));
+            let seed = text.reveal().lines().map(str::trim).find(|line| line.starts_with("SU"));
             match seed {
                 Some(seed) => Proof::Nkey(Secret::new(seed)),
                 None => {
@@ -301,10 +274,9 @@ fn with_url_credentials(servers: &[ServerAddr], proof: Proof) -> Result<Proof, N
     let of = |server: &ServerAddr| match (server.username(), server.password()) {
         (None, _) => Proof::None,
         (Some(token), None) => Proof::Token(Secret::new(decoded(token))),
-        (Some(user), Some(password)) => Proof::Password {
-            user: decoded(user),
-            password: Secret::new(decoded(password)),
-        },
+        (Some(user), Some(password)) => {
+            Proof::Password { user: decoded(user), password: Secret::new(decoded(password)) }
+        }
     };
     let mut found = servers.iter().map(of).filter(|proof| *proof != Proof::None);
     let Some(first) = found.next() else {
@@ -316,15 +288,9 @@ fn with_url_credentials(servers: &[ServerAddr], proof: Proof) -> Result<Proof, N
     match proof {
         Proof::None => Ok(first),
         Proof::Password { .. } => Err(NatsError::TwiceCredentials { key: "nats.user" }),
-        Proof::Token(_) => Err(NatsError::TwiceCredentials {
-            key: "nats.token_file",
-        }),
-        Proof::Nkey(_) => Err(NatsError::TwiceCredentials {
-            key: "nats.nkey_file",
-        }),
-        Proof::Credentials(_) => Err(NatsError::TwiceCredentials {
-            key: "nats.creds_file",
-        }),
+        Proof::Token(_) => Err(NatsError::TwiceCredentials { key: "nats.token_file" }),
+        Proof::Nkey(_) => Err(NatsError::TwiceCredentials { key: "nats.nkey_file" }),
+        Proof::Credentials(_) => Err(NatsError::TwiceCredentials { key: "nats.creds_file" }),
     }
 }
 
@@ -333,9 +299,7 @@ fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let hex = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
         match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             Some(byte) if *first == b'%' => {
                 out.push(byte);
@@ -353,9 +317,7 @@ fn decoded(text: &str) -> String {
 /// Only literal addresses and `localhost`: what another name means is up to somebody's DNS.
 fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A URL without its credentials.

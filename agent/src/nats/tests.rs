@@ -24,10 +24,7 @@ fn prepared(config: &NatsConfig) -> Result<Prepared, NatsError> {
 }
 
 fn password() -> NatsAuth {
-    NatsAuth::Password {
-        user: "u".to_owned(),
-        password: Secret::new("p"),
-    }
+    NatsAuth::Password { user: "u".to_owned(), password: Secret::new("p") }
 }
 
 #[test]
@@ -92,11 +89,7 @@ fn one_bad_server_among_good_ones_is_refused() {
 
 #[test]
 fn servers_told_by_a_plaintext_server_are_ignored() {
-    assert!(
-        prepared(&config(&["nats://127.0.0.1"]))
-            .unwrap()
-            .ignore_discovered
-    );
+    assert!(prepared(&config(&["nats://127.0.0.1"])).unwrap().ignore_discovered);
     let mut insecure = config(&["nats://127.0.0.1"]);
     insecure.allow_insecure = true;
     assert!(!prepared(&insecure).unwrap().ignore_discovered);
@@ -115,18 +108,9 @@ fn urls_that_can_not_be_used_are_refused() {
         ("nats://a\u{1b}[2J", "not a URL"),
         ("://", "not a URL"),
     ] {
-        let message = prepared(&config(&[url]))
-            .map(|_| ())
-            .expect_err(url)
-            .to_string();
-        assert!(
-            message.contains(wanted) || message.contains("not a URL"),
-            "{url:?}: {message}"
-        );
-        assert!(
-            message.starts_with("nats.urls: ") && !message.contains('\u{1b}'),
-            "{message}"
-        );
+        let message = prepared(&config(&[url])).map(|_| ()).expect_err(url).to_string();
+        assert!(message.contains(wanted) || message.contains("not a URL"), "{url:?}: {message}");
+        assert!(message.starts_with("nats.urls: ") && !message.contains('\u{1b}'), "{message}");
     }
 }
 
@@ -134,26 +118,14 @@ fn urls_that_can_not_be_used_are_refused() {
 fn credentials_stand_in_one_place() {
     let urls = ["nats://a%40b:p%3aw@127.0.0.1:1", "nats://127.0.0.1:2"];
     let proof = prepared(&config(&urls)).unwrap().proof;
-    assert_eq!(
-        proof,
-        Proof::Password {
-            user: "a@b".to_owned(),
-            password: Secret::new("p:w")
-        }
-    );
+    assert_eq!(proof, Proof::Password { user: "a@b".to_owned(), password: Secret::new("p:w") });
 
     let mixed = ["nats://a:b@127.0.0.1:1", "nats://c:d@127.0.0.1:2"];
-    assert_eq!(
-        prepared(&config(&mixed)).map(|_| ()),
-        Err(NatsError::MixedCredentials)
-    );
+    assert_eq!(prepared(&config(&mixed)).map(|_| ()), Err(NatsError::MixedCredentials));
 
     let mut twice = config(&["nats://a:b@127.0.0.1"]);
     twice.auth = password();
-    assert!(matches!(
-        prepared(&twice),
-        Err(NatsError::TwiceCredentials { key: "nats.user" })
-    ));
+    assert!(matches!(prepared(&twice), Err(NatsError::TwiceCredentials { key: "nats.user" })));
 
     for (url, shown) in [
         ("nats://a:secret@h:1", "nats://h:1"),
@@ -179,25 +151,16 @@ fn secret_files_must_hold_what_they_are_for() {
     let prose = write(folder.path(), "prose", "nothing to see here\n");
     let mut config = config(&["nats://127.0.0.1"]);
     config.auth = NatsAuth::NkeyFile(nkey);
-    assert_eq!(
-        prepared(&config).unwrap().proof,
-        Proof::Nkey(Secret::new("SUAM"))
-    );
+    assert_eq!(prepared(&config).unwrap().proof, Proof::Nkey(Secret::new("SUAM")));
     for (auth, wanted) in [
         (NatsAuth::NkeyFile(prose.clone()), "the seed of a user"),
         (NatsAuth::CredsFile(prose), "a user's JWT and seed"),
         (NatsAuth::TokenFile(empty), "is empty"),
-        (
-            NatsAuth::TokenFile(PathBuf::from("/nowhere")),
-            "can't be read",
-        ),
+        (NatsAuth::TokenFile(PathBuf::from("/nowhere")), "can't be read"),
     ] {
         config.auth = auth;
         let message = prepared(&config).map(|_| ()).unwrap_err().to_string();
-        assert!(
-            message.contains(wanted) && message.starts_with("nats."),
-            "{message}"
-        );
+        assert!(message.contains(wanted) && message.starts_with("nats."), "{message}");
     }
 }
 
@@ -229,18 +192,10 @@ fn a_context_fills_in_what_is_open() {
 #[test]
 fn a_context_that_can_not_be_honoured_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    write(
-        folder.path(),
-        "proxy.json",
-        r#"{"url":"nats://127.0.0.1","socks_proxy":"socks5://x"}"#,
-    );
+    write(folder.path(), "proxy.json", r#"{"url":"nats://127.0.0.1","socks_proxy":"socks5://x"}"#);
     write(folder.path(), "broken.json", "{");
     write(folder.path(), "half.json", r#"{"cert":"/c.pem"}"#);
-    write(
-        folder.path(),
-        "remote.json",
-        r#"{"url":"nats://broker","user":"u","password":"p"}"#,
-    );
+    write(folder.path(), "remote.json", r#"{"url":"nats://broker","user":"u","password":"p"}"#);
     for (name, wanted) in [
         ("proxy", "socks_proxy"),
         ("broken", "not a valid context"),
@@ -261,9 +216,6 @@ fn a_context_that_can_not_be_honoured_is_refused() {
     }
     let mut config = config(&["nats://127.0.0.1"]);
     config.context = Some("x".to_owned());
-    let message = prepare_with(&config, None, None)
-        .map(|_| ())
-        .unwrap_err()
-        .to_string();
+    let message = prepare_with(&config, None, None).map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("XDG_CONFIG_HOME"), "{message}");
 }
