@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::config::LogIdentity;
 use crate::disk::Disk;
+use crate::end_mark::{END_MARK_BYTES, EndMark};
 use crate::error::OpenError;
 use crate::record::{ALIGN, Flaw, Kind, Record, Seed};
 use crate::recovery::{list, open_segment, read_whole, to_u64};
@@ -155,6 +156,10 @@ impl Current {
     fn skip_damage(&mut self, flaw: Flaw) -> Option<DumpItem> {
         let begin = self.offset;
         let rest = self.bytes.get(begin..)?;
+        if EndMark::parse(self.seed, self.number, begin, rest).is_some() {
+            self.offset += END_MARK_BYTES;
+            return self.next();
+        }
         let last = rest.iter().rposition(|byte| *byte != 0)?;
         let end = begin + last + 1;
         let next = (begin..end).step_by(ALIGN).find(|offset| self.record_at(*offset).is_ok());

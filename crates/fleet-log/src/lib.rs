@@ -26,6 +26,7 @@ mod compact;
 mod config;
 mod disk;
 mod dump;
+mod end_mark;
 mod entry;
 mod error;
 mod index;

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use crate::compact::{remove, sync_dir};
 use crate::config::{LogConfig, LogIdentity};
 use crate::disk::{Disk, DiskFile};
+use crate::end_mark::EndMark;
 use crate::error::{LogError, OpenError};
 use crate::index::Index;
 use crate::log::Log;
 use crate::record::Seed;
-use crate::recovery::{Access, Found, Recovered, Recovery, recover};
+use crate::recovery::{Access, Found, Recovered, Recovery, recover, to_u64};
 use crate::scan::End;
 use crate::segment::{Segment, file_name};
 
@@ -39,9 +40,12 @@ impl<D: Disk> Log<D> {
         recovered: Recovered<D::File>,
     ) -> Result<(Self, Recovery), LogError> {
         let Recovered { replay, mut found, cut, leftovers, unborn: _ } = recovered;
+        let seed = Seed::new(&identity);
         // 1. Bytes of a torn batch must never come alive behind what is written next.
         if let Some(newest) = found.last_mut() {
-            clear_tail(newest)?;
+            let Segment { number, end, .. } = newest.segment;
+            let mark = EndMark::behind(&replay.point).encode(seed, number, end);
+            clear_tail(newest, &mark)?;
         }
         // 2. Leftovers go after that: an empty next segment excuses a torn seal.
         for name in &leftovers {
@@ -53,7 +57,7 @@ impl<D: Disk> Log<D> {
         let mut log = Self {
             disk,
             identity,
-            seed: Seed::new(&identity),
+            seed,
             config,
             segments: found.into_iter().map(|found| found.segment).collect(),
             index: Index::new(replay.point.start, replay.slots, config.cache_bytes),
@@ -77,26 +81,32 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Overwrites a torn batch with zeros, durably.
-fn clear_tail<F: DiskFile>(found: &mut Found<F>) -> Result<(), LogError> {
+/// Overwrites a torn batch with the end mark and zeros, durably.
+fn clear_tail<F: DiskFile>(found: &mut Found<F>, mark: &[u8]) -> Result<(), LogError> {
     let End::Torn { size_bytes, .. } = found.scan.end else {
         return Ok(());
     };
     let Found { segment, .. } = found;
-    zero(segment, size_bytes).map_err(|source| LogError::Storage {
+    zero(segment, mark, size_bytes).map_err(|source| LogError::Storage {
         action: "clear the torn end of",
         file: file_name(segment.number),
         source,
     })
 }
 
-fn zero<F: DiskFile>(segment: &mut Segment<F>, size_bytes: usize) -> std::io::Result<()> {
+fn zero<F: DiskFile>(
+    segment: &mut Segment<F>,
+    mark: &[u8],
+    size_bytes: usize,
+) -> std::io::Result<()> {
     let mut offset = u64::from(segment.end);
-    let mut left = size_bytes;
+    segment.file.write_at(offset, mark)?;
+    offset += to_u64(mark.len());
+    let mut left = size_bytes.saturating_sub(mark.len());
     while left > 0 {
         let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
         segment.file.write_at(offset, zeros)?;
-        offset += crate::recovery::to_u64(zeros.len());
+        offset += to_u64(zeros.len());
         left -= zeros.len();
     }
     segment.file.sync_data()

@@ -201,7 +201,7 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    fn checksum(self, segment: u32, offset: u32, covered: &[u8]) -> u32 {
+    pub(crate) fn checksum(self, segment: u32, offset: u32, covered: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(&segment.to_le_bytes());
         hasher.update(&offset.to_le_bytes());

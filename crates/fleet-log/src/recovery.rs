@@ -11,7 +11,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::record::Seed;
 use crate::replay::Replay;
-use crate::scan::{End, Scan, scan};
+use crate::scan::{End, Scan, is_fresh, scan};
 use crate::segment::{FileName, HEADER_BYTES, Header, Segment, file_name};
 
 /// What [`Log::open`](crate::Log::open) found.
@@ -233,8 +233,8 @@ fn replay_run<F: DiskFile>(
                 before
             }
             (Some(before), Some(previous)) => {
-                let empty = bytes.iter().skip(HEADER_BYTES).all(|byte| *byte == 0);
-                if header.number != newest || !empty || !is_unborn(&header, &before) {
+                let fresh = header.number == newest && is_fresh(seed, &header, &bytes);
+                if !fresh || !is_unborn(&header, &before) {
                     return Err(unsealed(&previous.segment, &previous.scan));
                 }
                 leftovers.push(name);
@@ -275,7 +275,7 @@ fn is_unborn(header: &Header, before: &Replay) -> bool {
 fn unsealed<F>(segment: &Segment<F>, scan: &Scan) -> OpenError {
     let (offset, what) = match scan.end {
         End::Torn { offset, flaw, .. } => (offset, flaw.to_string()),
-        End::Zeros | End::Sealed => (scan.end_offset, "its end is missing".to_owned()),
+        End::Marked | End::Sealed => (scan.end_offset, "its end is missing".to_owned()),
     };
     OpenError::Damaged {
         file: file_name(segment.number),
@@ -290,7 +290,7 @@ fn judge_end<F>(recovered: &Recovered<F>) -> Result<Option<Cut>, OpenError> {
         return Ok(None);
     };
     match scan.end {
-        End::Zeros => Ok(None),
+        End::Marked => Ok(None),
         // Only the seal can be torn here, and a seal holds nothing.
         End::Torn { .. } if recovered.unborn => Ok(None),
         End::Sealed => Err(OpenError::MissingSegment { number: segment.number.saturating_add(1) }),

@@ -3,23 +3,26 @@
 //! A batch is written only after the one before it was synced. So what follows the last whole
 //! batch is one of three things:
 //!
-//! - zeros: the log ends here;
+//! - its end mark and then zeros: the log ends here;
 //! - a *torn* batch: bytes of the very next batch, in whatever part. It was not synced, or else
 //!   it rotted later; which of the two nobody can tell, so it is cut and said;
 //! - *rot*: anything after which a whole record of a later batch stands. That record proves that
-//!   everything before it had been synced, so what is missing was lost since.
+//!   everything before it had been synced, so what is missing was lost since. Nothing but zeros
+//!   is rot too: no write, torn or not, leaves zeros where the end mark was.
 
+use crate::end_mark::{END_MARK_BYTES, EndMark};
 use crate::record::{ALIGN, Flaw, Record, Seed};
+use crate::recovery::to_u64;
 use crate::replay::Replay;
-use crate::segment::HEADER_BYTES;
+use crate::segment::{Checkpoint, HEADER_BYTES, Header};
 
 /// How the records of a segment end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// With the seal: the log goes on in the next segment.
     Sealed,
-    /// With zeros.
-    Zeros,
+    /// With the end mark.
+    Marked,
     /// With a batch that is not whole.
     Torn {
         /// From the end of the last whole batch to the last byte that is not zero.
@@ -54,10 +57,11 @@ pub(crate) fn scan(
     bytes: &[u8],
     replay: &mut Replay,
 ) -> Result<Scan, Damage> {
-    let mut result = Scan { end_offset: HEADER_BYTES, end: End::Zeros, batches: 0, records: 0 };
+    let mut result = Scan { end_offset: HEADER_BYTES, end: End::Marked, batches: 0, records: 0 };
     let mut offset = HEADER_BYTES;
     let mut chain = replay.point.chain;
     let mut staged = 0;
+    // Ends with the first bytes that are no record; all of them may be an end mark.
     let flaw = loop {
         let rest = bytes.get(offset..).unwrap_or_default();
         let record = match Record::parse(seed, segment, offset, rest) {
@@ -89,50 +93,66 @@ pub(crate) fn scan(
         offset += record.size_bytes;
     };
     replay.discard();
-    let tail = bytes.get(result.end_offset..).unwrap_or_default();
-    if let Some(last) = tail.iter().rposition(|byte| *byte != 0) {
-        let torn =
-            Torn { seed, segment, begin: result.end_offset, sequence: replay.point.sequence };
-        torn.judge(bytes, offset, flaw)?;
-        result.end = End::Torn { size_bytes: last + 1, offset, flaw };
-    }
+    let tail = Tail { seed, segment, begin: result.end_offset, point: &replay.point };
+    result.end = tail.judge(bytes, offset, flaw)?;
     Ok(result)
 }
 
-/// A batch that is not whole.
-struct Torn {
+/// Whether nothing was ever written into a segment, whose whole file is `bytes`.
+pub(crate) fn is_fresh(seed: Seed, header: &Header, bytes: &[u8]) -> bool {
+    let tail =
+        Tail { seed, segment: header.number, begin: HEADER_BYTES, point: &header.checkpoint };
+    tail.judge(bytes, HEADER_BYTES, Flaw::Length) == Ok(End::Marked)
+}
+
+/// What follows the last whole batch.
+struct Tail<'a> {
     seed: Seed,
     segment: u32,
     begin: usize,
-    sequence: u64,
+    /// The state after the last whole batch.
+    point: &'a Checkpoint,
 }
 
-impl Torn {
-    /// Fails when a record of another batch stands behind the batch.
-    fn judge(&self, bytes: &[u8], flaw_at: usize, flaw: Flaw) -> Result<(), Damage> {
+impl Tail<'_> {
+    fn judge(&self, bytes: &[u8], flaw_at: usize, flaw: Flaw) -> Result<End, Damage> {
+        let tail = bytes.get(self.begin..).unwrap_or_default();
+        let damage = |what: String| Damage { offset: flaw_at, what };
+        let Some(last) = tail.iter().rposition(|byte| *byte != 0) else {
+            return Err(damage(
+                "the end mark of the log is missing: what was written here is gone".to_owned(),
+            ));
+        };
+        let mark = EndMark::parse(self.seed, self.segment, self.begin, tail);
+        if mark == Some(EndMark::behind(self.point)) && last < END_MARK_BYTES {
+            return Ok(End::Marked);
+        }
+        if let Some(offset) = self.find_other(bytes) {
+            return Err(damage(format!(
+                "{flaw}, but what another batch left follows whole at byte {offset}"
+            )));
+        }
+        Ok(End::Torn { size_bytes: last + 1, offset: flaw_at, flaw })
+    }
+
+    /// Searches for a whole record that is not of the batch that was to come.
+    fn find_other(&self, bytes: &[u8]) -> Option<usize> {
         let mut offset = self.begin;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             offset += match self.record_at(offset, rest) {
-                Some(record) if record.sequence == self.sequence => record.size_bytes,
-                Some(_) => {
-                    return Err(Damage {
-                        offset: flaw_at,
-                        what: format!(
-                            "{flaw}, but a whole record of another batch follows at byte {offset}"
-                        ),
-                    });
-                }
+                Some(record) if record.sequence == self.point.sequence => record.size_bytes,
+                Some(_) => return Some(offset),
                 None => ALIGN,
             };
         }
-        Ok(())
+        None
     }
 
     fn record_at<'a>(&self, offset: usize, rest: &'a [u8]) -> Option<Record<'a>> {
-        // No more batches than records fit behind the torn one, and stale ones are older than
-        // it: other numbers are not worth a checksum over a length that may be wrong.
+        // No more batches than bytes fit behind the torn one: other numbers are not worth a
+        // checksum over a length that may be wrong.
         let claimed = Record::claimed_sequence(rest)?;
-        let newest = self.sequence.saturating_add(u64::try_from(rest.len()).ok()?);
+        let newest = self.point.sequence.saturating_add(to_u64(rest.len()));
         if claimed == 0 || claimed > newest {
             return None;
         }

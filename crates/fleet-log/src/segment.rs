@@ -10,9 +10,10 @@
 
 use crate::config::LogIdentity;
 use crate::disk::{Disk, DiskFile};
+use crate::end_mark::EndMark;
 use crate::entry::{HardState, Position};
 use crate::error::{LogError, OpenError};
-use crate::record::{u32_at, u64_at};
+use crate::record::{Seed, u32_at, u64_at};
 
 /// The bytes before the first record.
 pub(crate) const HEADER_BYTES: usize = 512;
@@ -198,12 +199,21 @@ impl<F: DiskFile> Segment<F> {
         };
         let mut file = disk.create(&temporary).map_err(fault("create"))?;
         file.preallocate(u64::from(header.size_bytes)).map_err(fault("reserve the space of"))?;
-        file.write_at(0, &header.encode()).map_err(fault("write the header of"))?;
+        file.write_at(0, &fresh_bytes(header)).map_err(fault("write the header of"))?;
         file.sync_data().map_err(fault("sync the new file of"))?;
         disk.rename(&temporary, &name).map_err(fault("rename"))?;
         disk.sync_dir().map_err(fault("sync the directory for"))?;
         Ok(Self { number: header.number, size_bytes: header.size_bytes, end: HEADER_END, file })
     }
+}
+
+/// How a segment begins before anything was appended to it.
+fn fresh_bytes(header: &Header) -> Vec<u8> {
+    let mut bytes = header.encode();
+    let mark = EndMark::behind(&header.checkpoint);
+    let seed = Seed::new(&header.identity);
+    bytes.extend_from_slice(&mark.encode(seed, header.number, HEADER_END));
+    bytes
 }
 
 /// [`HEADER_BYTES`] as an offset.

@@ -2,6 +2,7 @@
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
+use crate::end_mark::{END_MARK_BYTES, EndMark};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::record::{Content, Kind, Place, SEAL_BYTES, push, seal_batch};
@@ -40,22 +41,30 @@ impl<D: Disk> Log<D> {
             chain: self.durable.chain,
         };
         let chain = seal_batch(&mut self.batch, place);
-        write_synced(segment, &self.batch)?;
-        self.index.settle(place.segment, place.offset);
-        self.marked = false;
-        self.batch.clear();
-        self.batch.shrink_to(BUFFER_BYTES_KEPT);
-        self.durable = Checkpoint {
+        let durable = Checkpoint {
             start: self.index.start(),
             last: self.index.last(),
             hard_state: self.hard_state,
             sequence: place.sequence.saturating_add(1),
             chain,
         };
+        // Batches are bounded far below 4 GiB.
+        let batch_bytes = u32::try_from(self.batch.len()).unwrap_or(u32::MAX);
+        let end = segment.end.saturating_add(batch_bytes);
+        let mark = EndMark::behind(&durable).encode(self.seed, segment.number, end);
+        self.batch.extend_from_slice(&mark);
+        write_synced(segment, &self.batch)?;
+        segment.end = end;
+        self.durable = durable;
+        self.index.settle(place.segment, place.offset);
+        self.marked = false;
+        self.batch.clear();
+        self.batch.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
     }
 
-    /// Whether a batch and the seal after it have room in the newest segment.
+    /// Whether a batch and what stands behind it, be it the end mark or a seal, have room in the
+    /// newest segment.
     fn fits(&self, batch_bytes: usize) -> bool {
         self.segments.last().is_some_and(|segment| {
             let room = segment.size_bytes.saturating_sub(segment.end);
@@ -95,17 +104,16 @@ impl<D: Disk> Log<D> {
     }
 }
 
+const _: () = assert!(END_MARK_BYTES <= SEAL_BYTES);
+
+/// Writes at the end of a segment and syncs it.
 fn write_synced<F: DiskFile>(segment: &mut Segment<F>, bytes: &[u8]) -> Result<(), LogError> {
     let number = segment.number;
     let fault = |action: &'static str| {
         move |source| LogError::Storage { action, file: file_name(number), source }
     };
     segment.file.write_at(u64::from(segment.end), bytes).map_err(fault("write to"))?;
-    segment.file.sync_data().map_err(fault("sync"))?;
-    // A segment is smaller than 4 GiB.
-    let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    segment.end = segment.end.saturating_add(written);
-    Ok(())
+    segment.file.sync_data().map_err(fault("sync"))
 }
 
 /// The size of a new segment whose first batch has `batch_bytes`: a batch is never split, so a

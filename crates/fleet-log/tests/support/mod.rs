@@ -39,3 +39,54 @@ pub fn entry(index: u64, term: u64) -> LogEntry {
 pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<LogEntry> {
     range.map(|index| entry(index, term)).collect()
 }
+
+/// Everything a log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    pub start: Position,
+    pub hard_state: HardState,
+    pub entries: Vec<LogEntry>,
+}
+
+pub fn contents(log: &Log<MemoryDisk>) -> Contents {
+    Contents {
+        start: log.start(),
+        hard_state: log.hard_state(),
+        entries: log.entries(log.first_index(), log.last_index() + 1, u64::MAX).unwrap(),
+    }
+}
+
+/// A small log of several segments with every kind of record in it, and what it held before and
+/// after its last batch.
+pub struct Small {
+    pub disk: MemoryDisk,
+    pub before_last: Contents,
+    pub whole: Contents,
+}
+
+pub fn small_log() -> Small {
+    let disk = MemoryDisk::new();
+    let config = LogConfig { segment_bytes: 1024, ..CONFIG };
+    let start = Position { index: 100, term: 4 };
+    let mut log = Log::create(disk.clone(), IDENTITY, config, start, hard(4, 2, 100)).unwrap();
+    for index in 101..=112 {
+        log.append(&[entry(index, 5)]).unwrap();
+        log.set_hard_state(hard(5, 1, index - 1)).unwrap();
+        log.sync().unwrap();
+    }
+    log.compact(106).unwrap();
+    log.append(&entries(112..=115, 6)).unwrap();
+    log.set_hard_state(hard(6, 3, 111)).unwrap();
+    log.sync().unwrap();
+    log.mark().unwrap();
+    log.append(&entries(115..=115, 7)).unwrap();
+    log.sync().unwrap();
+    log.append(&entries(116..=118, 7)).unwrap();
+    log.set_hard_state(hard(8, 0, 115)).unwrap();
+    log.sync().unwrap();
+    let before_last = contents(&log);
+    log.append(&entries(118..=120, 9)).unwrap();
+    log.set_hard_state(hard(9, 2, 117)).unwrap();
+    log.sync().unwrap();
+    Small { disk, before_last, whole: contents(&log) }
+}
