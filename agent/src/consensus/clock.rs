@@ -12,9 +12,7 @@ impl MonotonicClock {
     /// A clock that reads 1 now.
     #[must_use]
     pub fn start() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 
     /// The reading now, in milliseconds; at least 1.

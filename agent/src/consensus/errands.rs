@@ -22,7 +22,10 @@ type SnapshotReply = oneshot::Sender<Result<SnapshotTaken, AdminError>>;
 
 #[derive(Debug)]
 struct Transfer {
-    to: NodeId,
+    /// The heir, where it is known here.
+    to: Option<NodeId>,
+    /// Who led when it was asked for.
+    from: Option<NodeId>,
     deadline_ms: u64,
     reply: TransferReply,
 }
@@ -67,23 +70,14 @@ impl Errands {
         deadline_ms: u64,
         reply: TransferReply,
     ) {
-        use fleet_consensus::replica::TransferRefused;
         if self.transfers.len() >= TRANSFERS_MAX {
             let why = "too many transfers are waited for; retry shortly".to_owned();
             return tell(reply, Err(AdminError::Refused(why)));
         }
+        let from = replica.leader();
         match replica.handle_transfer(to) {
-            Ok(to) => self.transfers.push(Transfer {
-                to,
-                deadline_ms,
-                reply,
-            }),
-            Err(TransferRefused::NotLeader(leader)) => {
-                tell(reply, Err(AdminError::NotLeader(leader)));
-            }
-            Err(refused @ TransferRefused::NoHeir) => {
-                tell(reply, Err(AdminError::Refused(refused.to_string())));
-            }
+            Ok(to) => self.transfers.push(Transfer { to, from, deadline_ms, reply }),
+            Err(refused) => tell(reply, Err(AdminError::Refused(refused.to_string()))),
         }
     }
 
@@ -103,11 +97,7 @@ impl Errands {
     ) {
         replica.begin_drain();
         let handing_over = replica.is_leader() && replica.handle_transfer(None).is_ok();
-        self.drain = Some(Drain {
-            deadline_ms,
-            reply,
-            handing_over,
-        });
+        self.drain = Some(Drain { deadline_ms, reply, handing_over });
     }
 
     /// A snapshot was written, or could not be.
@@ -137,8 +127,9 @@ impl Errands {
     ) -> bool {
         let leader = replica.leader();
         for open in std::mem::take(&mut self.transfers) {
-            if leader == Some(open.to) {
-                tell(open.reply, Ok(open.to));
+            let done = leader.filter(|now| open.to.map_or(leader != open.from, |to| to == *now));
+            if let Some(leader) = done {
+                tell(open.reply, Ok(leader));
             } else if now_ms >= open.deadline_ms {
                 tell(open.reply, Err(AdminError::Deadline));
             } else {

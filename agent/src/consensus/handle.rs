@@ -159,16 +159,12 @@ impl Handle {
     /// does not take the command back.
     pub async fn submit(&self, proposal: Proposal, deadline: Instant) -> Submitted {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Submit {
-            proposal,
-            deadline_ms: self.clock.at_ms(deadline),
-            reply,
-        };
+        let request = Request::Submit { proposal, deadline_ms: self.clock.at_ms(deadline), reply };
         match self.requests.try_send(request) {
             Ok(()) => answer.await.unwrap_or(Submitted::Unknown),
-            Err(mpsc::error::TrySendError::Full(_)) => Submitted::Busy {
-                why: "the queue of commands on this agent is full",
-            },
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Submitted::Busy { why: "the queue of commands on this agent is full" }
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => Submitted::Stopping,
         }
     }
@@ -180,16 +176,11 @@ impl Handle {
     /// See [`ReadError`]; the view may still be read with [`Handle::view`], as stale.
     pub async fn linearizable(&self, deadline: Instant) -> Result<Arc<View>, ReadError> {
         let (reply, done) = oneshot::channel();
-        let request = Request::Read {
-            deadline_ms: self.clock.at_ms(deadline),
-            reply,
-        };
-        self.requests
-            .try_send(request)
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => ReadError::Busy,
-                mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
-            })?;
+        let request = Request::Read { deadline_ms: self.clock.at_ms(deadline), reply };
+        self.requests.try_send(request).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => ReadError::Busy,
+            mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
+        })?;
         done.await.unwrap_or(Err(ReadError::Stopping))?;
         Ok(self.view())
     }
@@ -224,11 +215,7 @@ impl Handle {
     ) -> Result<NodeId, AdminError> {
         let (reply, done) = oneshot::channel();
         let deadline_ms = self.clock.at_ms(deadline);
-        let request = Request::Transfer {
-            to,
-            deadline_ms,
-            reply,
-        };
+        let request = Request::Transfer { to, deadline_ms, reply };
         self.ask(request, done, deadline).await
     }
 

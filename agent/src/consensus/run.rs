@@ -69,10 +69,8 @@ impl<D: Disk> AgentReplica<D> {
         clock: MonotonicClock,
     ) -> Result<(Self, OpenNotes), fleet_consensus::StartError> {
         let opened = Replica::open(parts, now(clock))?;
-        let notes = OpenNotes {
-            recovery: opened.recovery,
-            damaged_snapshots: opened.damaged_snapshots,
-        };
+        let notes =
+            OpenNotes { recovery: opened.recovery, damaged_snapshots: opened.damaged_snapshots };
         Ok((Self(opened.replica), notes))
     }
 }
@@ -102,12 +100,7 @@ where
     let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
     let (view_out, view) = watch::channel(Arc::new(replica.0.view()));
     let (applied, _) = broadcast::channel(APPLIED_BATCHES_MAX);
-    let handle = Handle {
-        requests,
-        view,
-        applied: applied.clone(),
-        clock: parts.clock,
-    };
+    let handle = Handle { requests, view, applied: applied.clone(), clock: parts.clock };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .max_blocking_threads(2)
@@ -146,13 +139,8 @@ struct Loop<D: Disk, W> {
 }
 
 fn now(clock: MonotonicClock) -> Now {
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    Now {
-        mono_ms: clock.now_ms(),
-        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
-    }
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Now { mono_ms: clock.now_ms(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
 }
 
 fn ticker(tick_ms: u64) -> Interval {
@@ -218,29 +206,20 @@ where
 
     fn take_frame(&mut self, inbound: &Inbound) -> Result<(), Fault> {
         let now = now(self.parts.clock);
-        self.replica
-            .handle_frame(&inbound.frame, inbound.path, now)
+        self.replica.handle_frame(&inbound.frame, inbound.path, now)
     }
 
     fn take_request(&mut self, request: Request) {
         match request {
-            Request::Submit {
-                proposal,
-                deadline_ms,
-                reply,
-            } => self
-                .replica
-                .handle_submit(&proposal, deadline_ms, ReplyTo::Command(reply)),
+            Request::Submit { proposal, deadline_ms, reply } => {
+                self.replica.handle_submit(&proposal, deadline_ms, ReplyTo::Command(reply))
+            }
             Request::Read { deadline_ms, reply } => {
                 self.replica.handle_read(deadline_ms, ReplyTo::Read(reply));
             }
-            Request::Transfer {
-                to,
-                deadline_ms,
-                reply,
-            } => self
-                .errands
-                .transfer(&mut self.replica, to, deadline_ms, reply),
+            Request::Transfer { to, deadline_ms, reply } => {
+                self.errands.transfer(&mut self.replica, to, deadline_ms, reply)
+            }
             Request::Snapshot { reply } => self.errands.snapshot(reply),
             Request::Drain { deadline_ms, reply } => {
                 self.errands.drain(&mut self.replica, deadline_ms, reply);
@@ -313,18 +292,14 @@ where
                 wall_time_ms: entry.wall_time_ms,
             })
             .collect();
-        let batch = AppliedBatch {
-            items,
-            is_leader: self.replica.is_leader(),
-        };
+        let batch = AppliedBatch { items, is_leader: self.replica.is_leader() };
         // An error says that nobody listens any more.
         let _nobody = self.applied.send(Arc::new(batch));
     }
 
     /// Carries the replica's counts over into the metrics.
     fn count(&mut self) {
-        self.tally
-            .carry_over(self.replica.counters(), &self.parts.metrics);
+        self.tally.carry_over(self.replica.counters(), &self.parts.metrics);
     }
 }
 
@@ -336,21 +311,12 @@ fn log_notice(notice: &Notice) {
             leader = leader.map(|node| node.get()),
             "role, leader or term changed"
         ),
-        Notice::Membership {
-            voters,
-            learners,
-            index,
-        } => tracing::info!(?voters, ?learners, index, "membership changed"),
-        Notice::SnapshotOffered {
-            index,
-            size_bytes,
-            from,
-        } => tracing::info!(
-            index,
-            size_bytes,
-            from = from.get(),
-            "a snapshot is being received"
-        ),
+        Notice::Membership { voters, learners, index } => {
+            tracing::info!(?voters, ?learners, index, "membership changed")
+        }
+        Notice::SnapshotOffered { index, size_bytes, from } => {
+            tracing::info!(index, size_bytes, from = from.get(), "a snapshot is being received")
+        }
         Notice::SnapshotInstalled { index } => tracing::info!(index, "a snapshot was installed"),
         Notice::SnapshotTaken { index, size_bytes } => {
             tracing::info!(index, size_bytes, "a snapshot was taken");

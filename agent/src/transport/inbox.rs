@@ -65,11 +65,9 @@ impl InboxSender {
         if frame.len() > FRAME_BYTES_MAX {
             return Err(Dropped::TooLarge);
         }
-        self.0
-            .try_send(Inbound { path, frame })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Dropped::Full,
-                mpsc::error::TrySendError::Closed(_) => Dropped::Stopped,
-            })
+        self.0.try_send(Inbound { path, frame }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Dropped::Full,
+            mpsc::error::TrySendError::Closed(_) => Dropped::Stopped,
+        })
     }
 }

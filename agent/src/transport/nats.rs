@@ -74,23 +74,14 @@ impl NatsWay {
             inbox,
             metrics.clone(),
         ));
-        let way = Self {
-            client,
-            state,
-            subjects,
-            by_node: HashMap::new(),
-            frame_bytes_max,
-            metrics,
-        };
+        let way =
+            Self { client, state, subjects, by_node: HashMap::new(), frame_bytes_max, metrics };
         Ok((way, task))
     }
 
     fn subject(&mut self, node: NodeId) -> Subject {
         let subjects = &self.subjects;
-        self.by_node
-            .entry(node)
-            .or_insert_with(|| Subject::from(subjects.raft(node)))
-            .clone()
+        self.by_node.entry(node).or_insert_with(|| Subject::from(subjects.raft(node))).clone()
     }
 }
 
@@ -110,10 +101,7 @@ impl Wire for NatsWay {
     fn send(&mut self, route: Route, frame: Bytes) -> bool {
         let subject = self.subject(route.to);
         // Polled once: either there is room in the client's queue now, or the frame is dropped.
-        let queued = self
-            .client
-            .publish(subject, frame)
-            .now_or_never();
+        let queued = self.client.publish(subject, frame).now_or_never();
         let sent = matches!(queued, Some(Ok(())));
         if sent {
             self.metrics.frames_sent.get_or_create(&WAY).inc();

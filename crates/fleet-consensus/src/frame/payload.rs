@@ -87,6 +87,11 @@ pub enum Payload {
         /// Digest.
         digest: [u8; 32],
     },
+    /// The receiver, if it leads, should hand leadership over.
+    TransferWant {
+        /// To whom; `None` leaves the choice to the leader.
+        to: Option<NodeId>,
+    },
     /// The sender is there. The only payload that is taken from a node which doesn't know our present start.
     Hello {
         /// Its boot counter; the header's, repeated for logs.
@@ -148,6 +153,7 @@ impl Payload {
             Self::SiteKeyGrant { .. } => "site_key_grant",
             Self::Digest { .. } => "digest",
             Self::Hello { .. } => "hello",
+            Self::TransferWant { .. } => "transfer_want",
         }
     }
 
@@ -157,11 +163,7 @@ impl Payload {
         const SMALL: usize = 256;
         match self {
             Self::Raft(messages) => {
-                SMALL
-                    + messages
-                        .iter()
-                        .map(RaftMessage::size_bytes_bound)
-                        .sum::<usize>()
+                SMALL + messages.iter().map(RaftMessage::size_bytes_bound).sum::<usize>()
             }
             Self::Propose(proposals) => {
                 SMALL + proposals.iter().map(|bytes| bytes.len() + 5).sum::<usize>()
@@ -178,6 +180,7 @@ impl Payload {
             | Self::SiteKeyWant
             | Self::SiteKeyGrant { .. }
             | Self::Digest { .. }
+            | Self::TransferWant { .. }
             | Self::Hello { .. } => SMALL,
         }
     }

@@ -28,6 +28,7 @@ const SITE_KEY_WANT: u8 = 10;
 const SITE_KEY_GRANT: u8 = 11;
 const DIGEST: u8 = 12;
 const HELLO: u8 = 13;
+const TRANSFER_WANT: u8 = 14;
 
 impl Payload {
     const fn code(&self) -> u8 {
@@ -45,6 +46,7 @@ impl Payload {
             Self::SiteKeyGrant { .. } => SITE_KEY_GRANT,
             Self::Digest { .. } => DIGEST,
             Self::Hello { .. } => HELLO,
+            Self::TransferWant { .. } => TRANSFER_WANT,
         }
     }
 
@@ -54,23 +56,15 @@ impl Payload {
         match self {
             Self::Raft(messages) => {
                 writer.count(messages.len());
-                messages
-                    .iter()
-                    .for_each(|message| write_message(message, writer));
+                messages.iter().for_each(|message| write_message(message, writer));
             }
             Self::Propose(proposals) => {
                 writer.count(proposals.len());
                 proposals.iter().for_each(|proposal| writer.bytes(proposal));
             }
-            Self::ProposeRefused {
-                request_ids,
-                reason,
-                leader,
-            } => {
+            Self::ProposeRefused { request_ids, reason, leader } => {
                 writer.count(request_ids.len());
-                request_ids
-                    .iter()
-                    .for_each(|id| writer.text(&id.to_string()));
+                request_ids.iter().for_each(|id| writer.text(&id.to_string()));
                 writer.u8(reason_code(*reason));
                 writer.u64(leader.map_or(0, NodeId::get));
             }
@@ -84,12 +78,7 @@ impl Payload {
                 writer.u64(*offset);
                 writer.u32(*len);
             }
-            Self::SnapshotChunk {
-                id,
-                offset,
-                total,
-                bytes,
-            } => {
+            Self::SnapshotChunk { id, offset, total, bytes } => {
                 write_snapshot_id(id, writer);
                 writer.u64(*offset);
                 writer.u64(*total);
@@ -109,6 +98,7 @@ impl Payload {
                 writer.u64(*boot);
                 writer.u64(*applied);
             }
+            Self::TransferWant { to } => writer.u64(to.map_or(0, NodeId::get)),
         }
     }
 
@@ -129,34 +119,21 @@ impl Payload {
             }
             PROPOSE => read_proposals(&mut reader, bytes)?,
             PROPOSE_REFUSED => read_refused(&mut reader)?,
-            READ_WANT => Self::ReadWant {
-                ids: read_ids(&mut reader)?,
-            },
-            READ_GRANT => Self::ReadGrant {
-                ids: read_ids(&mut reader)?,
-                index: read_index(&mut reader)?,
-            },
-            READ_REFUSED => Self::ReadRefused {
-                ids: read_ids(&mut reader)?,
-            },
+            READ_WANT => Self::ReadWant { ids: read_ids(&mut reader)? },
+            READ_GRANT => {
+                Self::ReadGrant { ids: read_ids(&mut reader)?, index: read_index(&mut reader)? }
+            }
+            READ_REFUSED => Self::ReadRefused { ids: read_ids(&mut reader)? },
             SNAPSHOT_WANT => read_want(&mut reader)?,
             SNAPSHOT_CHUNK => read_chunk(&mut reader, bytes)?,
-            SNAPSHOT_DONE => Self::SnapshotDone {
-                index: read_index(&mut reader)?,
-                ok: reader.bool()?,
-            },
+            SNAPSHOT_DONE => {
+                Self::SnapshotDone { index: read_index(&mut reader)?, ok: reader.bool()? }
+            }
             SITE_KEY_WANT => Self::SiteKeyWant,
-            SITE_KEY_GRANT => Self::SiteKeyGrant {
-                key: reader.fixed()?,
-            },
-            DIGEST => Self::Digest {
-                index: read_index(&mut reader)?,
-                digest: reader.fixed()?,
-            },
-            HELLO => Self::Hello {
-                boot: reader.u64()?,
-                applied: read_index(&mut reader)?,
-            },
+            SITE_KEY_GRANT => Self::SiteKeyGrant { key: reader.fixed()? },
+            DIGEST => Self::Digest { index: read_index(&mut reader)?, digest: reader.fixed()? },
+            HELLO => Self::Hello { boot: reader.u64()?, applied: read_index(&mut reader)? },
+            TRANSFER_WANT => Self::TransferWant { to: NodeId::new(reader.u64()?) },
             found => {
                 return Err(DecodeError::UnknownKind {
                     what: "a payload",
@@ -190,11 +167,7 @@ fn write_snapshot_id(id: &SnapshotId, writer: &mut Writer) {
 
 fn read_index(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     let index = reader.u64()?;
-    if index > INDEX_MAX {
-        Err(DecodeError::Invalid { what: "an index" })
-    } else {
-        Ok(index)
-    }
+    if index > INDEX_MAX { Err(DecodeError::Invalid { what: "an index" }) } else { Ok(index) }
 }
 
 fn read_ids(reader: &mut Reader<'_>) -> Result<Vec<u64>, DecodeError> {
@@ -216,9 +189,8 @@ fn read_refused(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
     let mut request_ids = Vec::with_capacity(count);
     for _ in 0..count {
         let text = reader.text(REQUEST_ID_BYTES_MAX)?;
-        let id: RequestId = text.parse().map_err(|_| DecodeError::Invalid {
-            what: "a request id",
-        })?;
+        let id: RequestId =
+            text.parse().map_err(|_| DecodeError::Invalid { what: "a request id" })?;
         request_ids.push(id);
     }
     let reason = match reader.u8()? {
@@ -226,17 +198,10 @@ fn read_refused(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
         2 => RefuseReason::NotLeader,
         3 => RefuseReason::Malformed,
         found => {
-            return Err(DecodeError::UnknownKind {
-                what: "a refusal",
-                found: u64::from(found),
-            });
+            return Err(DecodeError::UnknownKind { what: "a refusal", found: u64::from(found) });
         }
     };
-    Ok(Payload::ProposeRefused {
-        request_ids,
-        reason,
-        leader: NodeId::new(reader.u64()?),
-    })
+    Ok(Payload::ProposeRefused { request_ids, reason, leader: NodeId::new(reader.u64()?) })
 }
 
 fn read_snapshot_id(reader: &mut Reader<'_>) -> Result<SnapshotId, DecodeError> {
@@ -245,11 +210,7 @@ fn read_snapshot_id(reader: &mut Reader<'_>) -> Result<SnapshotId, DecodeError> 
     if term > TERM_MAX {
         return Err(DecodeError::Invalid { what: "a term" });
     }
-    Ok(SnapshotId {
-        index,
-        term,
-        checksum: reader.fixed()?,
-    })
+    Ok(SnapshotId { index, term, checksum: reader.fixed()? })
 }
 
 fn read_want(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
@@ -257,9 +218,7 @@ fn read_want(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
     let offset = reader.u64()?;
     let len = reader.u32()?;
     if offset > SNAPSHOT_BYTES_MAX || len > CHUNK_WANT_BYTES_MAX {
-        return Err(DecodeError::Invalid {
-            what: "the part of a snapshot",
-        });
+        return Err(DecodeError::Invalid { what: "the part of a snapshot" });
     }
     Ok(Payload::SnapshotWant { id, offset, len })
 }
@@ -269,18 +228,9 @@ fn read_chunk(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Payload, DecodeE
     let offset = reader.u64()?;
     let total = reader.u64()?;
     let bytes = whole.slice_ref(reader.bytes(CHUNK_BYTES_MAX)?);
-    let inside = offset
-        .checked_add(bytes.len() as u64)
-        .is_some_and(|end| end <= total);
+    let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= total);
     if total > SNAPSHOT_BYTES_MAX || !inside {
-        return Err(DecodeError::Invalid {
-            what: "the part of a snapshot",
-        });
+        return Err(DecodeError::Invalid { what: "the part of a snapshot" });
     }
-    Ok(Payload::SnapshotChunk {
-        id,
-        offset,
-        total,
-        bytes,
-    })
+    Ok(Payload::SnapshotChunk { id, offset, total, bytes })
 }

@@ -76,6 +76,11 @@ impl<D: Disk, T> Replica<D, T> {
             Payload::SiteKeyWant => self.handle_site_key_want(from),
             Payload::SiteKeyGrant { key } => self.handle_site_key(&key),
             Payload::Digest { index, digest } => self.handle_digest(from, index, digest)?,
+            Payload::TransferWant { to } => {
+                if let Err(refused) = self.handle_transfer(to) {
+                    tracing::debug!(%refused, from = from.get(), "a handover was asked for");
+                }
+            }
             Payload::Hello { .. } => {}
         }
         Ok(())

@@ -140,26 +140,32 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
-    /// Hands leadership to `to`, or to the most caught-up live voter. Returns whom.
+    /// Hands leadership to `to`, or to the most caught-up live voter. Returns whom, if that is
+    /// known here: a node that does not lead asks the leader, which chooses.
     ///
     /// # Errors
     /// Says why not; the leader stays as it is.
-    pub fn handle_transfer(&mut self, to: Option<NodeId>) -> Result<NodeId, TransferRefused> {
+    pub fn handle_transfer(
+        &mut self,
+        to: Option<NodeId>,
+    ) -> Result<Option<NodeId>, TransferRefused> {
         if self.raw.raft.state != StateRole::Leader {
-            return Err(TransferRefused::NotLeader(self.leader()));
+            let leader = self.leader().ok_or(TransferRefused::NoLeader)?;
+            self.outbox.push((leader, Class::Normal, Payload::TransferWant { to }));
+            return Ok(to);
         }
         let facts = self.member_facts();
         let fit = |m: &&crate::membership::MemberFacts| {
             m.is_voter && m.active && m.node != self.config.node
         };
         let heir = match to {
-            Some(to) if to == self.config.node => return Ok(to),
+            Some(to) if to == self.config.node => return Ok(Some(to)),
             Some(to) => facts.iter().filter(fit).find(|m| m.node == to),
             None => facts.iter().filter(fit).max_by_key(|m| m.matched),
         };
         let heir = heir.map(|m| m.node).ok_or(TransferRefused::NoHeir)?;
         self.raw.transfer_leader(heir.get());
-        Ok(heir)
+        Ok(Some(heir))
     }
 
     /// Asks for a snapshot of the state as applied now; it comes as `Outputs::build`.
@@ -301,9 +307,9 @@ impl<D: Disk, T> Replica<D, T> {
 /// Why leadership was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferRefused {
-    /// This node does not lead.
-    #[error("this node does not lead the site")]
-    NotLeader(Option<NodeId>),
+    /// There is no leader that could hand over.
+    #[error("no leader is known; there is nothing to hand over")]
+    NoLeader,
     /// No live voter fits.
     #[error("there is no other live voter that could lead (or the named node is not one)")]
     NoHeir,
