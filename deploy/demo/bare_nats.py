@@ -52,6 +52,19 @@ class BareNats:
                 raise NoResponders(subject)
             return json.loads(payload)
 
+    def gather(self, subject, count, timeout_s=5.0):
+        """The first `count` replies to a question that many answer."""
+        self.sent += 1
+        reply = f"{self.inbox}.{self.sent}"
+        self._send(f"PUB {subject} {reply} 0\r\n\r\n".encode())
+        deadline = time.monotonic() + timeout_s
+        found = []
+        while len(found) < count:
+            to, _, payload = self._message(deadline)
+            if to == reply:
+                found.append(json.loads(payload))
+        return found
+
     def _message(self, deadline):
         """The next message for us: its subject, the status in its headers, its payload."""
         while True:

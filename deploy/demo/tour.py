@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+"""A tour of a local site of three agents: what it does, and what it does when things break.
+
+    deploy/demo/tour.py [--bin-dir target/release] [--keep]
+
+Everything is real: processes, a nats-server, files, kill -9. It prints what it measured
+and ends with a code other than 0, and a reason, if anything is not as it should be.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # It would litter the sources.
+from bare_nats import BareNats, NoResponders
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "deploy" / "examples"
+SITE = "plant"
+COPY = "annex"
+# Nobody should be unable to write for longer; the goal is below a second.
+GAP_S_MAX = 5.0
+STEP_S_MAX = 60.0
+LOST = (TimeoutError, NoResponders, ConnectionError, OSError)
+
+
+class Wrong(Exception):
+    """Something that is not as it should be."""
+
+
+def check(condition, text):
+    if not condition:
+        raise Wrong(text)
+
+
+class Tour:
+    """What the steps share."""
+
+    def __init__(self, bin_dir, folder):
+        self.flotilla = bin_dir / "flotilla"
+        self.agent_bin = bin_dir / "flotilla-agent"
+        for program in (self.flotilla, self.agent_bin):
+            check(program.is_file(), f"{program} is not built; run `cargo build --release --bins`")
+        self.folder = folder
+        self.data = folder / "site"
+        self.started = []
+        self.facts = []
+        self.nats = None
+
+    # --- saying ---
+
+    def step(self, title):
+        print(f"\n== {title}", flush=True)
+
+    def measured(self, what, value):
+        self.facts.append((what, value))
+        print(f"   {what}: {value}", flush=True)
+
+    # --- the command line ---
+
+    def cli(self, *words, site=SITE, shown=True):
+        """Runs `flotilla` and gives its standard output; it must succeed."""
+        if shown:
+            print(f"   $ flotilla {' '.join(str(word) for word in words)}", flush=True)
+        environment = dict(os.environ, FLOTILLA_SITE=site, NO_COLOR="1")
+        if self.nats is not None:
+            environment["FLOTILLA_SERVER"] = self.url
+        done = subprocess.run([str(self.flotilla), *map(str, words)], env=environment, check=False,
+                              capture_output=True, text=True, timeout=180)
+        check(done.returncode == 0,
+              f"flotilla {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    # --- bare NATS ---
+
+    def request(self, rest, body=None, headers=None, site=SITE, nats=None, timeout_s=5.0):
+        """One request, as any NATS client makes it."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        return (nats or self.nats).request(f"flotilla.{site}.{rest}", payload, headers, timeout_s)
+
+    def accepted(self, rest, body=None, headers=None, site=SITE):
+        reply = self.request(rest, body, headers, site)
+        check(reply.get("ok") is True, f"{rest} was not accepted: {reply}")
+        return reply
+
+    def until(self, what, look, limit_s=STEP_S_MAX):
+        """Looks again and again until `look` gives something; lost requests are no news."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            try:
+                found = look()
+            except LOST:
+                found = None
+            if found:
+                return found
+            time.sleep(0.02)
+        raise Wrong(f"after {limit_s:.0f} s still not so: {what}")
+
+    def site_facts(self, site=SITE):
+        def look():
+            reply = self.request("control.query.site.get", site=site, timeout_s=1.0)
+            return reply["item"] if reply.get("ok") else None
+        return self.until(f"site {site} answers", look)
+
+    def status(self, name):
+        reply = self.request(f"control.node.{name}.status", timeout_s=1.0)
+        return reply["item"] if reply.get("ok") else None
+
+    def leader(self):
+        """The agent that leads, as everybody running sees it."""
+        node = self.until("there is a leader", lambda: self.site_facts().get("leader"))
+        return next(agent for agent in self.agents if agent["node_id"] == node)
+
+    def served(self):
+        """How many requests each agent has answered, by node name."""
+        stats = self.nats.gather(f"$SRV.STATS.flotilla-{SITE}", len(self.agents))
+        count = lambda it: sum(point.get("num_requests", 0) for point in it["endpoints"])
+        return {it["id"]: count(it) for it in stats}
+
+    # --- the steps ---
+
+    def start(self):
+        self.step("A site of three agents and a nats-server, all of them processes on this machine")
+        begun = time.monotonic()
+        self.cli("dev", "--site", SITE, "--agents", 3, "--data", self.data, "--detach")
+        manifest = json.loads((self.data / "dev.json").read_text())
+        self.url, self.agents = manifest["nats_url"], manifest["agents"]
+        self.nats = BareNats(self.url)
+        self.measured("from nothing to three voters", f"{time.monotonic() - begun:.1f} s")
+        print(self.cli("status"))
+
+    def register(self):
+        self.step("Links by bare NATS requests, the devices of a plant from a file")
+        for link in json.loads((EXAMPLES / "links.json").read_text()):
+            self.accepted(f"control.commands.link.register.{link.pop('id')}", link)
+        self.cli("device", "register", "-f", EXAMPLES / "plant.yaml")
+        facts = self.site_facts()
+        self.measured("registered", f"{facts['links']} links, {facts['devices']} devices")
+        check(facts["links"] == 4 and facts["devices"] == 10, f"4 links and 10 devices expected: {facts}")
+
+    def command(self):
+        self.step("Desired states and parameters; whichever agent gets a command relays it to the leader")
+        before = self.served()
+        self.cli("device", "set", "hall1.conveyor-1", "on=true", "speed_mm_s=250")
+        self.cli("device", "set", "hall2.chiller-1", "on=true", "setpoint_c=-18.5")
+        self.cli("param", "set", "line1.shift", '"early"')
+        times = []
+        for number in range(60):
+            begun = time.monotonic()
+            self.accepted("control.commands.param.set.line1.target", 1000 + number)
+            times.append(time.monotonic() - begun)
+        after = self.served()
+        self.measured("60 writes, each durable on a majority, median",
+                      f"{sorted(times)[30] * 1000:.1f} ms")
+        taken = sorted(after[agent] - before.get(agent, 0) for agent in after)
+        self.measured("requests taken by each agent", ", ".join(map(str, taken)))
+        check(len(taken) == 3 and taken[0] > 0, "one agent took nothing; followers should relay")
+        read = self.accepted("control.query.param.get.line1.target")
+        check(read["item"]["value"] == 1059, f"the last write is not read: {read}")
+
+    def bare(self):
+        self.step("The same by a bare NATS request: the subject says what, the payload is the value")
+        subject = "control.commands.device.update.hall2.lamp-1"
+        print(f"   flotilla.{SITE}.{subject}  {{\"on\": true}}")
+        reply = self.accepted(subject, {"on": True})
+        print(f"   {json.dumps(reply)}")
+        refused = self.request("control.commands.device.update.hall1.conveyor-1", {"speed_mm_s": 9000})
+        check(refused["error"]["code"] == "schema", f"a model is enforced: {refused}")
+        print(f"   and one that its model forbids: {refused['error']['message']}")
+
+    def retry(self):
+        self.step("A request id makes a retry safe: it gets the first answer")
+        headers = {"Flotilla-Request-Id": str(uuid.uuid4())}
+        first = self.accepted("control.commands.device.update.hall2.lamp-2", {"on": True}, headers)
+        self.accepted("control.commands.device.update.hall2.lamp-2", {"on": False})
+        again = self.accepted("control.commands.device.update.hall2.lamp-2", {"on": True}, headers)
+        check(first["revision"] == again["revision"], f"{first} and then {again}")
+        read = self.accepted("control.query.device.get.hall2.lamp-2")
+        check(read["item"]["desired"] == {"on": False}, f"the retry must not act again: {read}")
+        self.measured("answered twice with revision", first["revision"])
+
+    def kill_leader(self):
+        self.step("kill -9 of the leader while somebody writes without pause")
+        leader = self.leader()
+        writer = Writer(self.url)
+        writer.start()
+        self.until("the writer writes", lambda: writer.count > 200)
+        os.kill(leader["pid"], signal.SIGKILL)
+        killed = time.monotonic()
+        self.until("another leads", lambda: self.site_facts()["leader"] not in (None, leader["node_id"]))
+        self.until("the writer goes on", lambda: writer.last > killed + 1.0)
+        writer.stop()
+        self.measured(f"killed {leader['name']}; longest time without a successful write",
+                      f"{writer.longest_gap * 1000:.0f} ms")
+        check(writer.longest_gap < GAP_S_MAX, f"that is more than {GAP_S_MAX} s")
+        read = self.accepted("control.query.param.get.tour.writer")
+        check(read["item"]["value"] == writer.count,
+              f"{writer.count} writes were acknowledged, {read['item']['value']} is there")
+        self.measured("acknowledged writes, all of them there", writer.count)
+        self.killed = leader
+
+    def restart(self):
+        self.step(f"Start {self.killed['name']} again: it comes back as a follower and catches up")
+        begun = time.monotonic()
+        log = open(self.data / "logs" / f"{self.killed['name']}.log", "ab")
+        process = subprocess.Popen(
+            [str(self.agent_bin), "run", "--data-dir", self.killed["data_dir"], "--nats", self.url],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self.started.append(process)
+        self.killed["pid"] = process.pid
+
+        def equal():
+            all_of_them = [self.status(agent["name"]) for agent in self.agents]
+            if any(it is None for it in all_of_them) or len({it["applied"] for it in all_of_them}) > 1:
+                return None
+            check(len({it["digest"] for it in all_of_them}) == 1,
+                  f"different digests at the same revision: {all_of_them}")
+            return all_of_them[0]
+        status = self.until("all three have applied the same", equal)
+        self.measured("from its start to equal digests on all three", f"{time.monotonic() - begun:.1f} s")
+        print(f"   revision {status['applied']}, digest {status['digest'][:16]}…")
+
+    def backup(self):
+        self.step("Save a snapshot, look into it, and make another site of it")
+        file = self.folder / "plant.snapshot"
+        self.cli("snapshot", "save", file)
+        inspected = json.loads(self.cli("snapshot", "inspect", file, "-o", "json"))
+        check(inspected["site"] == SITE, f"the snapshot says {inspected}")
+        self.measured("snapshot", f"{file.stat().st_size} bytes at revision {inspected['index']}")
+        data = self.folder / "annex"
+        done = subprocess.run(
+            [str(self.agent_bin), "restore", str(file), "--site", COPY, "--name", "a1",
+             "--data-dir", str(data)], capture_output=True, text=True, timeout=60, check=False)
+        check(done.returncode == 0, f"restore ended with {done.returncode}: {done.stderr.strip()}")
+        log = open(self.folder / "annex.log", "ab")
+        self.started.append(subprocess.Popen(
+            [str(self.agent_bin), "run", "--data-dir", str(data), "--nats", self.url],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
+        old, new = self.site_facts(), self.site_facts(COPY)
+        for section in ("links", "devices", "params"):
+            check(old["digests"][section] == new["digests"][section],
+                  f"{section} differ: {old['digests']} and {new['digests']}")
+            print(f"   {section}: {old['digests'][section][:16]}… on both")
+        check(old["uid"] != new["uid"], "a restored site must be another one")
+        written = self.accepted("control.commands.param.set.line1.shift", "late", site=COPY)
+        check(written["revision"] > inspected["index"], f"revisions go on: {written}")
+        self.measured("first revision of the restored site", written["revision"])
+
+    def run(self):
+        for step in (self.start, self.register, self.command, self.bare, self.retry,
+                     self.kill_leader, self.restart, self.backup):
+            step()
+
+    def stop(self):
+        """Ends everything, in whatever state it is."""
+        for process in self.started:
+            process.terminate()
+        for process in self.started:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if (self.data / "dev.json").exists():
+            self.cli("dev", "stop", "--data", self.data, shown=False)
+
+
+class Writer(threading.Thread):
+    """Counts one parameter upwards, retrying under the same request id until answered."""
+
+    def __init__(self, url):
+        super().__init__(daemon=True)
+        self.url = url
+        self.count = 0
+        self.last = time.monotonic()
+        self.longest_gap = 0.0
+        self.stopped = threading.Event()
+
+    def run(self):
+        nats = BareNats(self.url)
+        while not self.stopped.is_set():
+            headers = {"Flotilla-Request-Id": str(uuid.uuid4())}
+            body = json.dumps(self.count + 1).encode()
+            # Also when it is stopped: the last command gets its answer, so the count is exact.
+            give_up = time.monotonic() + STEP_S_MAX
+            while time.monotonic() < give_up:
+                try:
+                    reply = nats.request(f"flotilla.{SITE}.control.commands.param.set.tour.writer",
+                                         body, headers, timeout_s=0.25)
+                except LOST:
+                    time.sleep(0.005)
+                    continue
+                if reply.get("ok"):
+                    now = time.monotonic()
+                    if self.count:
+                        self.longest_gap = max(self.longest_gap, now - self.last)
+                    self.count, self.last = self.count + 1, now
+                    break
+
+    def stop(self):
+        self.stopped.set()
+        self.join()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="A tour of a local site of three agents.")
+    parser.add_argument("--bin-dir", type=Path, default=ROOT / "target" / "release",
+                        help="where flotilla and flotilla-agent are")
+    parser.add_argument("--keep", action="store_true", help="keep the files of the site")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="flotilla-tour-"))
+    begun, failed, tour = time.monotonic(), None, None
+    try:
+        tour = Tour(options.bin_dir.resolve(), folder)
+        tour.run()
+    except (Wrong, KeyError, *LOST, subprocess.TimeoutExpired) as reason:
+        failed = f"{type(reason).__name__}: {reason}"
+    except KeyboardInterrupt:
+        failed = "interrupted"
+    finally:
+        if tour is not None:
+            try:
+                tour.stop()
+            except (Wrong, subprocess.TimeoutExpired) as reason:
+                failed = failed or f"the site could not be stopped: {reason}"
+    if failed:
+        print(f"\nTHE TOUR FAILED: {failed}\nfiles and logs are kept in {folder}", file=sys.stderr)
+        return 1
+    print("\n== What was measured")
+    for what, value in tour.facts:
+        print(f"   {what}: {value}")
+    print(f"   the whole tour: {time.monotonic() - begun:.1f} s")
+    if options.keep:
+        print(f"   files are kept in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
