@@ -75,11 +75,14 @@ impl Agent {
         self.launch(command);
     }
 
-    /// Starts the agent on an empty directory with a join token; it stays running.
+    /// Joins a site on an empty directory with a token, and starts.
+    ///
+    /// # Panics
+    /// If the site does not let it in.
     pub fn join(&mut self, token: &str) {
         let name = self.name.clone();
-        let command = self.command(&["join", token, "--name", &name]);
-        self.launch(command);
+        self.run_once(&["join", token, "--name", &name]).expect_code(0);
+        self.start();
     }
 
     fn launch(&mut self, mut command: Command) {
