@@ -10,7 +10,7 @@
 //!
 //! It is written together with its batch, and the next batch overwrites it. Without it a disk
 //! that forgot the newest batches and shows zeros in their place would look like a log that is
-//! merely shorter.
+//! merely shorter, and nothing would be said.
 
 use crate::record::{Seed, u32_at, u64_at};
 use crate::segment::Checkpoint;

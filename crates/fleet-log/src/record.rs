@@ -225,7 +225,7 @@ pub(crate) struct Record<'a> {
 /// Why there is no valid record at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Flaw {
-    #[error("nothing was written here")]
+    #[error("zeros stand where a record or the end mark should be")]
     Zero,
     #[error("the length of the record is impossible")]
     Length,
@@ -243,7 +243,7 @@ impl<'a> Record<'a> {
         offset: usize,
         bytes: &'a [u8],
     ) -> Result<Self, Flaw> {
-        let length = u32_at(bytes, 8).ok_or(Flaw::Zero)?;
+        let length = u32_at(bytes, 8).ok_or(Flaw::Length)?;
         if length == 0 {
             return Err(Flaw::Zero);
         }

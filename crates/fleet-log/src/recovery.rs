@@ -36,7 +36,7 @@ pub struct Cut {
     pub file: String,
     /// The offset from which on it is taken for empty.
     pub offset: u64,
-    /// How many bytes, up to the last one that was not zero.
+    /// How many bytes, up to the last one that was not zero; 0 if only the end mark is missing.
     pub size_bytes: u64,
     /// The last entry that is left.
     pub last_index: u64,

@@ -4,11 +4,11 @@
 //! batch is one of three things:
 //!
 //! - its end mark and then zeros: the log ends here;
-//! - a *torn* batch: bytes of the very next batch, in whatever part. It was not synced, or else
-//!   it rotted later; which of the two nobody can tell, so it is cut and said;
-//! - *rot*: anything after which a whole record of a later batch stands. That record proves that
-//!   everything before it had been synced, so what is missing was lost since. Nothing but zeros
-//!   is rot too: no write, torn or not, leaves zeros where the end mark was.
+//! - a *torn* batch: bytes of the very next batch, in whatever part, or nothing where the end mark
+//!   of the last one should be. It was not synced, or else it rotted later; which of the two
+//!   nobody can tell, so it is cut and said;
+//! - *rot*: anything after which a whole record of another batch stands. That record proves that
+//!   everything before it had been synced, so what is missing was lost since.
 
 use crate::end_mark::{END_MARK_BYTES, EndMark};
 use crate::record::{ALIGN, Flaw, Record, Seed};
@@ -117,20 +117,18 @@ struct Tail<'a> {
 impl Tail<'_> {
     fn judge(&self, bytes: &[u8], flaw_at: usize, flaw: Flaw) -> Result<End, Damage> {
         let tail = bytes.get(self.begin..).unwrap_or_default();
-        let damage = |what: String| Damage { offset: flaw_at, what };
         let Some(last) = tail.iter().rposition(|byte| *byte != 0) else {
-            return Err(damage(
-                "the end mark of the log is missing: what was written here is gone".to_owned(),
-            ));
+            return Ok(End::Torn { size_bytes: 0, offset: flaw_at, flaw });
         };
         let mark = EndMark::parse(self.seed, self.segment, self.begin, tail);
         if mark == Some(EndMark::behind(self.point)) && last < END_MARK_BYTES {
             return Ok(End::Marked);
         }
         if let Some(offset) = self.find_other(bytes) {
-            return Err(damage(format!(
-                "{flaw}, but what another batch left follows whole at byte {offset}"
-            )));
+            return Err(Damage {
+                offset: flaw_at,
+                what: format!("{flaw}, but what another batch left follows whole at byte {offset}"),
+            });
         }
         Ok(End::Torn { size_bytes: last + 1, offset: flaw_at, flaw })
     }

@@ -220,3 +220,16 @@ fn a_dump_goes_on_behind_damage() {
     assert_eq!(items.len(), all, "one record became one piece of damage");
     assert_eq!(items.iter().filter(|item| matches!(item, DumpItem::Damage { .. })).count(), 1);
 }
+
+/// Logs in the field have this format: another one needs another version, and a reader for this.
+#[test]
+fn the_format_stays_as_it_is() {
+    let small = small_log();
+    let names = small.disk.list().unwrap();
+    let checksums = names.iter().map(|name| crc32fast::hash(&small.disk.contents(name).unwrap()));
+    assert_eq!(names.len(), 5);
+    assert_eq!(
+        checksums.collect::<Vec<_>>(),
+        [332_801_222, 1_744_816_401, 3_538_059_462, 487_539_477, 2_620_183_521]
+    );
+}

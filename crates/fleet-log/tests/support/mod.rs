@@ -3,8 +3,11 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "each test file uses a part of it"
 )]
+
+pub mod model;
 
 use std::ops::RangeInclusive;
 
