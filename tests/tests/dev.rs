@@ -1,0 +1,133 @@
+//! `flotilla dev`: a site that a script can start, use, stop and start again.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "this whole file is a test"
+)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use flotilla_tests::cli::{self, Cli, Finished};
+use flotilla_tests::process::Process;
+use flotilla_tests::workplace::Workplace;
+use flotilla_tests::{programs, wait};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A `flotilla dev` command with our nats-server.
+fn dev(arguments: &[&str], data: &Path) -> Command {
+    let mut command = Command::new(programs::cli());
+    command.arg("dev").args(arguments).arg("--data").arg(data).env_remove("FLOTILLA_SITE");
+    command.env("FLOTILLA_NATS_SERVER", programs::nats_server());
+    command
+}
+
+fn run(arguments: &[&str], data: &Path) -> Finished {
+    cli::run(dev(arguments, data), "")
+}
+
+fn manifest(data: &Path) -> Option<Value> {
+    serde_json::from_str(&std::fs::read_to_string(data.join("dev.json")).ok()?).ok()
+}
+
+fn pids(manifest: &Value) -> Vec<u64> {
+    let agents = manifest["agents"].as_array().unwrap().iter();
+    agents
+        .map(|agent| &agent["pid"])
+        .chain([&manifest["nats_pid"]])
+        .map(|it| it.as_u64().unwrap())
+        .collect()
+}
+
+fn is_running(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+/// Stops a detached site also when its test fails.
+struct Stop<'a>(&'a Path);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        if manifest(self.0).is_some() {
+            run(&["stop"], self.0);
+        }
+    }
+}
+
+#[test]
+fn a_detached_site_runs_until_it_is_stopped_and_goes_on_where_it_was() {
+    let workplace = Workplace::new();
+    let data = workplace.join("site");
+    let _stop = Stop(&data);
+    run(&["--detach"], &data).expect_code(0);
+    let first = manifest(&data).unwrap();
+    assert_eq!(first["site"], json!("home"));
+    assert_eq!(first["agents"].as_array().unwrap().len(), 3);
+    for agent in first["agents"].as_array().unwrap() {
+        assert!(agent["node_id"].as_u64().is_some() && agent["name"].is_string(), "{agent}");
+        assert!(Path::new(agent["data_dir"].as_str().unwrap()).join("node.json").exists());
+    }
+    assert!(pids(&first).into_iter().all(is_running));
+
+    let url = first["nats_url"].as_str().unwrap();
+    let client = Cli::new(url, "home");
+    client.run(&["param", "set", "kept", "1"]).expect_code(0);
+    let again = run(&["--detach"], &data);
+    assert_ne!(again.code, Some(0), "a second start on a running site");
+    assert!(again.stderr.contains("dev stop"), "{}", again.stderr);
+
+    run(&["stop"], &data).expect_code(0);
+    assert!(manifest(&data).is_none());
+    assert!(!pids(&first).into_iter().any(is_running), "something was left running");
+
+    run(&["--detach"], &data).expect_code(0);
+    let second = manifest(&data).unwrap();
+    assert_eq!(second["nats_url"], first["nats_url"], "a free port is taken again");
+    assert_eq!(client.json(&["param", "get", "kept"])["value"], json!(1));
+    run(&["stop"], &data).expect_code(0);
+    let stopped = run(&["stop"], &data);
+    assert_ne!(stopped.code, Some(0), "nothing runs there any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_foreground_it_tells_what_happens_and_stops_everything_at_a_signal() {
+    let workplace = Workplace::new();
+    let data = workplace.join("site");
+    let mut command = dev(&["--agents", "1", "--site", "ship"], &data);
+    let mut process = Process::start("dev", &mut command, &workplace.join("dev.log"));
+    let manifest = wait::until("dev.json is there", LIMIT, || async { manifest(&data) }).await;
+    let client = Cli::new(manifest["nats_url"].as_str().unwrap(), "ship");
+    client.run(&["param", "set", "seen", "1"]).expect_code(0);
+    wait::until_true("the change is told", LIMIT, || async {
+        process.output().contains("param seen")
+    })
+    .await;
+    let status = process.terminate(LIMIT).await;
+    assert!(status.success(), "{status}: {}", process.output());
+    assert!(!pids(&manifest).into_iter().any(is_running), "something was left running");
+    assert!(!data.join("dev.json").exists());
+}
+
+#[test]
+fn what_makes_no_site_is_refused_with_a_reason() {
+    let workplace = Workplace::new();
+    let data = workplace.join("site");
+    for (arguments, word) in [
+        (&["--agents", "0"][..], "--agents"),
+        (&["--agents", "3", "--voters", "2"], "--voters"),
+        (&["--nats-server", "/nowhere"], "/nowhere"),
+        (&["--agent-bin", "/nowhere"], "/nowhere"),
+        (&["--site", "Not.A.Site"], "site"),
+    ] {
+        let done = run(arguments, &data);
+        assert_ne!(done.code, Some(0), "{arguments:?}");
+        assert!(done.stderr.contains(word), "{arguments:?}: {}", done.stderr);
+        assert!(manifest(&data).is_none());
+    }
+}
