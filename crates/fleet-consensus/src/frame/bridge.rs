@@ -56,12 +56,7 @@ impl RaftMessage {
             | MessageType::MsgReadIndex
             | MessageType::MsgReadIndexResp) => return Err(MessageError::LocalType(other as i32)),
         };
-        Ok(Self {
-            to,
-            from,
-            term,
-            kind,
-        })
+        Ok(Self { to, from, term, kind })
     }
 
     /// What `raft` steps.
@@ -80,12 +75,7 @@ impl RaftMessage {
                 message.log_term = append.log_term;
                 message.commit = append.commit;
                 message.set_entries(
-                    append
-                        .entries
-                        .into_iter()
-                        .map(LogEntry::into_raft)
-                        .collect::<Vec<_>>()
-                        .into(),
+                    append.entries.into_iter().map(LogEntry::into_raft).collect::<Vec<_>>().into(),
                 );
             }
             MessageKind::AppendResponse(response) => append_response_into(response, &mut message),
@@ -133,12 +123,7 @@ fn append_from(message: &mut Message) -> Result<Append, MessageError> {
         }
         entries.push(LogEntry::from_raft(entry)?);
     }
-    Ok(Append {
-        index,
-        log_term: message.log_term,
-        commit: message.commit,
-        entries,
-    })
+    Ok(Append { index, log_term: message.log_term, commit: message.commit, entries })
 }
 
 fn append_response_from(message: &Message) -> AppendResponse {
@@ -147,11 +132,7 @@ fn append_response_from(message: &Message) -> AppendResponse {
         log_term: message.log_term,
         request_snapshot: message.request_snapshot,
     });
-    AppendResponse {
-        index: message.index,
-        commit: message.commit,
-        reject,
-    }
+    AppendResponse { index: message.index, commit: message.commit, reject }
 }
 
 fn append_response_into(response: AppendResponse, message: &mut Message) {
@@ -201,10 +182,7 @@ fn beat_from(message: &mut Message) -> Result<Beat, MessageError> {
     if message.context.len() > READ_CONTEXT_BYTES_MAX {
         return Err(MessageError::Context(message.context.len()));
     }
-    Ok(Beat {
-        commit: message.commit,
-        context: message.take_context(),
-    })
+    Ok(Beat { commit: message.commit, context: message.take_context() })
 }
 
 impl SnapshotOffer {
@@ -237,10 +215,7 @@ impl SnapshotOffer {
             learners: self.learners.iter().map(|node| node.get()).collect(),
             ..Default::default()
         };
-        let mut snapshot = Snapshot {
-            data: self.file.encode().into(),
-            ..Default::default()
-        };
+        let mut snapshot = Snapshot { data: self.file.encode().into(), ..Default::default() };
         let metadata = snapshot.mut_metadata();
         metadata.index = self.index;
         metadata.term = self.term;
@@ -250,9 +225,7 @@ impl SnapshotOffer {
 }
 
 fn nodes(ids: &[u64], index: u64) -> Result<Vec<NodeId>, MessageError> {
-    ids.iter()
-        .map(|id| NodeId::new(*id).ok_or(MessageError::ConfState(index)))
-        .collect()
+    ids.iter().map(|id| NodeId::new(*id).ok_or(MessageError::ConfState(index))).collect()
 }
 
 impl SnapshotRef {
@@ -281,9 +254,6 @@ impl SnapshotRef {
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            size_bytes: reader.u64()?,
-            checksum: reader.fixed()?,
-        })
+        Ok(Self { size_bytes: reader.u64()?, checksum: reader.fixed()? })
     }
 }

@@ -126,17 +126,13 @@ impl FrameCodec {
     /// When something genuine last came from the node.
     #[must_use]
     pub fn heard_ms(&self, node: NodeId) -> Option<u64> {
-        self.keyring
-            .get(node)
-            .and_then(|peer| peer.heard.as_ref().map(|_| peer.last_ms))
+        self.keyring.get(node).and_then(|peer| peer.heard.as_ref().map(|_| peer.last_ms))
     }
 
     /// The node's boot counter, as last heard.
     #[must_use]
     pub fn boot_of(&self, node: NodeId) -> Option<u64> {
-        self.keyring
-            .get(node)
-            .and_then(|peer| peer.heard.as_ref().map(|heard| heard.boot))
+        self.keyring.get(node).and_then(|peer| peer.heard.as_ref().map(|heard| heard.boot))
     }
 
     /// Nodes to which a [`Payload::Hello`] should be sent now: those new in the keyring, and those that still seal for
@@ -145,9 +141,8 @@ impl FrameCodec {
         let mut nodes: Vec<NodeId> = Vec::new();
         for (node, peer) in self.keyring.iter_mut() {
             let greeting = &mut peer.greeting;
-            let rested = greeting
-                .sent_ms
-                .is_none_or(|sent| now_ms.saturating_sub(sent) >= GREETING_GAP_MS);
+            let rested =
+                greeting.sent_ms.is_none_or(|sent| now_ms.saturating_sub(sent) >= GREETING_GAP_MS);
             if greeting.due && rested {
                 greeting.due = false;
                 greeting.sent_ms = Some(now_ms);

@@ -21,8 +21,6 @@ impl Credential {
     #[must_use]
     pub fn is_signed_by(&self, site_key: &VerifyingKey, site: SiteUid) -> bool {
         let message = credential_message(site, self.node, &self.name, &self.keys);
-        site_key
-            .verify_strict(&message, &Signature::from_bytes(&self.signature))
-            .is_ok()
+        site_key.verify_strict(&message, &Signature::from_bytes(&self.signature)).is_ok()
     }
 }

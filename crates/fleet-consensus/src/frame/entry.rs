@@ -184,27 +184,16 @@ impl LogEntry {
                 EntryPayload::ConfChange(change)
             }
             EntryType::EntryConfChangeV2 => {
-                return Err(EntryError::Kind {
-                    index,
-                    kind: EntryType::EntryConfChangeV2 as i32,
-                });
+                return Err(EntryError::Kind { index, kind: EntryType::EntryConfChangeV2 as i32 });
             }
         };
-        Ok(Self {
-            index,
-            term,
-            payload,
-        })
+        Ok(Self { index, term, payload })
     }
 
     /// What `raft` keeps.
     #[must_use]
     pub fn into_raft(self) -> Entry {
-        let mut entry = Entry {
-            index: self.index,
-            term: self.term,
-            ..Default::default()
-        };
+        let mut entry = Entry { index: self.index, term: self.term, ..Default::default() };
         match self.payload {
             EntryPayload::Empty => {}
             EntryPayload::Normal(data) => entry.data = data,
@@ -239,18 +228,12 @@ impl LogEntry {
                 ConfChange::decode(&data).map_err(|source| EntryError::Decode { index, source })?,
             ),
             found => {
-                let source = DecodeError::UnknownKind {
-                    what: "a log entry",
-                    found: u64::from(found),
-                };
+                let source =
+                    DecodeError::UnknownKind { what: "a log entry", found: u64::from(found) };
                 return Err(EntryError::Decode { index, source });
             }
         };
-        Ok(Self {
-            index,
-            term,
-            payload,
-        })
+        Ok(Self { index, term, payload })
     }
 
     /// About how many bytes it takes on the wire, never too few.
@@ -291,25 +274,16 @@ impl LogEntry {
             1 => {
                 let data = reader.bytes(ENTRY_DATA_BYTES_MAX)?;
                 if data.is_empty() {
-                    return Err(DecodeError::Invalid {
-                        what: "an entry without data",
-                    });
+                    return Err(DecodeError::Invalid { what: "an entry without data" });
                 }
                 EntryPayload::Normal(whole.slice_ref(data))
             }
             2 => EntryPayload::ConfChange(ConfChange::read(reader)?),
             found => {
-                return Err(DecodeError::UnknownKind {
-                    what: "an entry",
-                    found: u64::from(found),
-                });
+                return Err(DecodeError::UnknownKind { what: "an entry", found: u64::from(found) });
             }
         };
-        Ok(Self {
-            index,
-            term,
-            payload,
-        })
+        Ok(Self { index, term, payload })
     }
 }
 
@@ -318,18 +292,11 @@ impl LogEntry {
 /// # Errors
 /// A kind or a change that this version does not know; the caller stops the node.
 pub fn log_entry_to_raft(entry: fleet_log::LogEntry) -> Result<Entry, EntryError> {
-    let fleet_log::LogEntry {
-        index,
-        term,
-        kind,
-        data,
-    } = entry;
+    let fleet_log::LogEntry { index, term, kind, data } = entry;
     LogEntry::from_disk(index, term, kind, data).map(LogEntry::into_raft)
 }
 
 /// A node id; 0 is none.
 pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<NodeId, DecodeError> {
-    NodeId::new(reader.u64()?).ok_or(DecodeError::Invalid {
-        what: "a node id of 0",
-    })
+    NodeId::new(reader.u64()?).ok_or(DecodeError::Invalid { what: "a node id of 0" })
 }

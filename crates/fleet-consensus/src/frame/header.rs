@@ -92,11 +92,7 @@ impl Header {
             return Err(Refused::NotAFrame);
         }
         let header = Self::read(&mut reader).map_err(|error| {
-            if error == DecodeError::Truncated {
-                Refused::Truncated
-            } else {
-                Refused::BadHeader
-            }
+            if error == DecodeError::Truncated { Refused::Truncated } else { Refused::BadHeader }
         })?;
         let plausible = header.fragments > 0
             && header.fragment < header.fragments
@@ -115,9 +111,7 @@ impl Header {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        const INVALID: DecodeError = DecodeError::Invalid {
-            what: "a frame header",
-        };
+        const INVALID: DecodeError = DecodeError::Invalid { what: "a frame header" };
         let site = SiteUid::from_bytes(reader.fixed()?);
         let from = NodeId::new(read_u64(reader)?).ok_or(INVALID)?;
         let to = NodeId::new(read_u64(reader)?).ok_or(INVALID)?;
@@ -149,17 +143,7 @@ fn read_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
 
 fn read_credential(reader: &mut Reader<'_>, node: NodeId) -> Result<Credential, DecodeError> {
     let name = reader.text(NODE_NAME_BYTES_MAX)?;
-    let name = name.parse().map_err(|_| DecodeError::Invalid {
-        what: "a node name",
-    })?;
-    let keys = NodeKeys {
-        sign: reader.fixed()?,
-        exchange: reader.fixed()?,
-    };
-    Ok(Credential {
-        node,
-        name,
-        keys,
-        signature: reader.fixed()?,
-    })
+    let name = name.parse().map_err(|_| DecodeError::Invalid { what: "a node name" })?;
+    let keys = NodeKeys { sign: reader.fixed()?, exchange: reader.fixed()? };
+    Ok(Credential { node, name, keys, signature: reader.fixed()? })
 }

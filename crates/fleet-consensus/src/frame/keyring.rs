@@ -73,13 +73,7 @@ pub(super) struct Keyring {
 
 impl Keyring {
     pub(super) fn new(site: SiteUid, me: NodeId, secret: StaticSecret) -> Self {
-        Self {
-            site,
-            me,
-            secret,
-            peers: HashMap::new(),
-            removed: BTreeSet::new(),
-        }
+        Self { site, me, secret, peers: HashMap::new(), removed: BTreeSet::new() }
     }
 
     /// Takes in a member's record. The same keys again change nothing; a node known by its credential becomes a member.
@@ -137,11 +131,7 @@ impl Keyring {
 
     /// Keeps a stranger whose seal was verified too. False when the table is full of nodes that are being heard.
     pub(super) fn admit(&mut self, node: NodeId, peer: Peer, now_ms: u64) -> bool {
-        let count = self
-            .peers
-            .values()
-            .filter(|known| known.provisional)
-            .count();
+        let count = self.peers.values().filter(|known| known.provisional).count();
         if count >= PROVISIONAL_MAX {
             let idle = self
                 .peers

@@ -210,12 +210,7 @@ impl RaftMessage {
         const SMALL: usize = 128;
         match &self.kind {
             MessageKind::Append(append) => {
-                SMALL
-                    + append
-                        .entries
-                        .iter()
-                        .map(LogEntry::size_bytes_bound)
-                        .sum::<usize>()
+                SMALL + append.entries.iter().map(LogEntry::size_bytes_bound).sum::<usize>()
             }
             MessageKind::Snapshot(offer) => {
                 SMALL + 10 * (offer.voters.len() + offer.learners.len())

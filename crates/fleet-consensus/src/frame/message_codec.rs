@@ -129,12 +129,7 @@ pub(super) fn read_message(
             });
         }
     };
-    Ok(RaftMessage {
-        to,
-        from,
-        term,
-        kind,
-    })
+    Ok(RaftMessage { to, from, term, kind })
 }
 
 fn read_term(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
@@ -146,11 +141,7 @@ fn read_index(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
 }
 
 fn bounded(value: u64, max: u64, what: &'static str) -> Result<u64, DecodeError> {
-    if value > max {
-        Err(DecodeError::Invalid { what })
-    } else {
-        Ok(value)
-    }
+    if value > max { Err(DecodeError::Invalid { what }) } else { Ok(value) }
 }
 
 fn read_append(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Append, DecodeError> {
@@ -163,12 +154,7 @@ fn read_append(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Append, DecodeE
     for at in (index + 1..).take(count) {
         entries.push(LogEntry::read(reader, whole, at)?);
     }
-    Ok(Append {
-        index,
-        log_term,
-        commit,
-        entries,
-    })
+    Ok(Append { index, log_term, commit, entries })
 }
 
 fn read_append_response(reader: &mut Reader<'_>) -> Result<AppendResponse, DecodeError> {
@@ -177,19 +163,11 @@ fn read_append_response(reader: &mut Reader<'_>) -> Result<AppendResponse, Decod
     let reject = if reader.bool()? {
         let hint = read_index(reader)?;
         let log_term = read_term(reader)?;
-        Some(Reject {
-            hint,
-            log_term,
-            request_snapshot: read_index(reader)?,
-        })
+        Some(Reject { hint, log_term, request_snapshot: read_index(reader)? })
     } else {
         None
     };
-    Ok(AppendResponse {
-        index,
-        commit,
-        reject,
-    })
+    Ok(AppendResponse { index, commit, reject })
 }
 
 fn read_ballot(reader: &mut Reader<'_>) -> Result<Ballot, DecodeError> {
@@ -224,17 +202,9 @@ fn read_offer(reader: &mut Reader<'_>) -> Result<SnapshotOffer, DecodeError> {
     let learners = read_nodes(reader, LEARNERS_MAX)?;
     let file = SnapshotRef::read(reader)?;
     if file.size_bytes > SNAPSHOT_BYTES_MAX {
-        return Err(DecodeError::Invalid {
-            what: "the size of a snapshot",
-        });
+        return Err(DecodeError::Invalid { what: "the size of a snapshot" });
     }
-    Ok(SnapshotOffer {
-        index,
-        term,
-        voters,
-        learners,
-        file,
-    })
+    Ok(SnapshotOffer { index, term, voters, learners, file })
 }
 
 fn read_nodes(reader: &mut Reader<'_>, limit: usize) -> Result<Vec<NodeId>, DecodeError> {

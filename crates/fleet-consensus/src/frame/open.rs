@@ -33,21 +33,14 @@ impl FrameCodec {
         self.sweep(now_ms);
         // 1. What the clear header says, cheapest first.
         let (header, header_len) = Header::parse(bytes)?;
-        let (clear, sealed) = bytes
-            .split_at_checked(header_len)
-            .ok_or(Refused::Truncated)?;
-        let (sealed, tag) = sealed
-            .split_last_chunk::<TAG_BYTES>()
-            .ok_or(Refused::Truncated)?;
+        let (clear, sealed) = bytes.split_at_checked(header_len).ok_or(Refused::Truncated)?;
+        let (sealed, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Refused::Truncated)?;
         self.check_address(&header, path)?;
         // 2. The sender's keys, from the keyring or from the credential that it shows.
         let stranger = self.stranger(&header, now_ms)?;
         let peer = match &stranger {
             Some(peer) => peer,
-            None => self
-                .keyring
-                .get(header.from)
-                .ok_or(Refused::UnknownSender)?,
+            None => self.keyring.get(header.from).ok_or(Refused::UnknownSender)?,
         };
         if let Some(heard) = &peer.heard {
             heard.precheck(&header)?;
@@ -79,11 +72,7 @@ impl FrameCodec {
         if header.path != path {
             return Err(Refused::WrongPath);
         }
-        if self.keyring.is_removed(header.from) {
-            Err(Refused::Removed)
-        } else {
-            Ok(())
-        }
+        if self.keyring.is_removed(header.from) { Err(Refused::Removed) } else { Ok(()) }
     }
 
     /// The keys of a sender that is in no table, if it shows a credential that the site signed.
@@ -113,11 +102,7 @@ impl FrameCodec {
         let (from, fresh) = (header.from, header.to_boot == self.boot);
         let kept = self.kept_bytes(from);
         let peer = self.keyring.get_mut(from).ok_or(Refused::UnknownSender)?;
-        if peer
-            .heard
-            .as_ref()
-            .is_none_or(|heard| header.boot > heard.boot)
-        {
+        if peer.heard.as_ref().is_none_or(|heard| header.boot > heard.boot) {
             peer.heard = Some(Heard::new(header));
             peer.fresh_ms = None;
         }
@@ -142,21 +127,13 @@ impl FrameCodec {
         if !fresh && !matches!(payload, Payload::Hello { .. }) {
             return Err(Refused::NotFresh);
         }
-        Ok(Some(Opened {
-            from,
-            boot: header.boot,
-            class: header.class,
-            payload,
-        }))
+        Ok(Some(Opened { from, boot: header.boot, class: header.class, payload }))
     }
 
     /// Bytes of unfinished payloads of all others.
     fn kept_bytes(&self, except: NodeId) -> usize {
         let others = self.keyring.iter().filter(|(node, _)| *node != except);
-        others
-            .filter_map(|(_, peer)| peer.heard.as_ref())
-            .map(Heard::bytes)
-            .sum()
+        others.filter_map(|(_, peer)| peer.heard.as_ref()).map(Heard::bytes).sum()
     }
 
     fn sweep(&mut self, now_ms: u64) {

@@ -57,21 +57,11 @@ pub fn pack_proposals(proposals: Vec<Bytes>) -> Vec<Payload> {
 }
 
 fn cut(message: RaftMessage) -> Vec<RaftMessage> {
-    let RaftMessage {
-        to,
-        from,
-        term,
-        kind,
-    } = message;
+    let RaftMessage { to, from, term, kind } = message;
     match kind {
         MessageKind::Append(append) => cut_append(append)
             .into_iter()
-            .map(|part| RaftMessage {
-                to,
-                from,
-                term,
-                kind: MessageKind::Append(part),
-            })
+            .map(|part| RaftMessage { to, from, term, kind: MessageKind::Append(part) })
             .collect(),
         kind @ (MessageKind::AppendResponse(_)
         | MessageKind::Vote(_)
@@ -81,12 +71,7 @@ fn cut(message: RaftMessage) -> Vec<RaftMessage> {
         | MessageKind::Heartbeat(_)
         | MessageKind::HeartbeatResponse(_)
         | MessageKind::Snapshot(_)
-        | MessageKind::TimeoutNow) => vec![RaftMessage {
-            to,
-            from,
-            term,
-            kind,
-        }],
+        | MessageKind::TimeoutNow) => vec![RaftMessage { to, from, term, kind }],
     }
 }
 
@@ -95,12 +80,7 @@ fn cut_append(append: Append) -> Vec<Append> {
     if size <= PACK_BYTES_TARGET && append.entries.len() <= APPEND_ENTRIES_MAX {
         return vec![append];
     }
-    let Append {
-        mut index,
-        mut log_term,
-        commit,
-        entries,
-    } = append;
+    let Append { mut index, mut log_term, commit, entries } = append;
     let mut parts = Vec::new();
     let mut part: Vec<LogEntry> = Vec::new();
     let mut part_bytes = 0usize;
@@ -109,23 +89,13 @@ fn cut_append(append: Append) -> Vec<Append> {
         let full = part.len() >= APPEND_ENTRIES_MAX || part_bytes + size > PACK_BYTES_TARGET;
         if let (true, Some(last)) = (full, part.last()) {
             let next = (last.index, last.term);
-            parts.push(Append {
-                index,
-                log_term,
-                commit,
-                entries: std::mem::take(&mut part),
-            });
+            parts.push(Append { index, log_term, commit, entries: std::mem::take(&mut part) });
             (index, log_term) = next;
             part_bytes = 0;
         }
         part_bytes += size;
         part.push(entry);
     }
-    parts.push(Append {
-        index,
-        log_term,
-        commit,
-        entries: part,
-    });
+    parts.push(Append { index, log_term, commit, entries: part });
     parts
 }

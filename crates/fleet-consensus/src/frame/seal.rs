@@ -66,14 +66,8 @@ impl FrameCodec {
             return Err(SealError::WayTooNarrow(route.frame_bytes_max));
         }
         self.check_addresses(route.to, payload)?;
-        let peer = self
-            .keyring
-            .get(route.to)
-            .ok_or(SealError::UnknownReceiver(route.to))?;
-        let credential = self
-            .credential
-            .as_ref()
-            .filter(|_| shows_credential(peer, now_ms));
+        let peer = self.keyring.get(route.to).ok_or(SealError::UnknownReceiver(route.to))?;
+        let credential = self.credential.as_ref().filter(|_| shows_credential(peer, now_ms));
         let header_len = Header::len(credential);
         let plain = write_after(header_len, payload);
         let total = plain.len() - header_len;
@@ -98,14 +92,8 @@ impl FrameCodec {
         let Payload::Raft(messages) = payload else {
             return Ok(());
         };
-        let ours = messages
-            .iter()
-            .all(|message| message.to == to && message.from == self.me);
-        if ours {
-            Ok(())
-        } else {
-            Err(SealError::Misaddressed)
-        }
+        let ours = messages.iter().all(|message| message.to == to && message.from == self.me);
+        if ours { Ok(()) } else { Err(SealError::Misaddressed) }
     }
 
     fn header(
@@ -135,8 +123,7 @@ impl FrameCodec {
 
 /// The receiver may not know this node as long as nothing came back that was sealed for this start.
 fn shows_credential(peer: &Peer, now_ms: u64) -> bool {
-    peer.fresh_ms
-        .is_none_or(|fresh| now_ms.saturating_sub(fresh) > CREDENTIAL_QUIET_MS)
+    peer.fresh_ms.is_none_or(|fresh| now_ms.saturating_sub(fresh) > CREDENTIAL_QUIET_MS)
 }
 
 /// The payload's bytes after room for a header, so that the usual frame is written, sealed and sent in one buffer.
@@ -152,9 +139,7 @@ fn write_after(header_len: usize, payload: &Payload) -> Vec<u8> {
 /// Seals a buffer that begins with room for the header.
 fn seal_piece(peer: &Peer, header: &Header, mut buffer: Vec<u8>) -> Result<Bytes, SealError> {
     let clear = header.encode();
-    let (room, plain) = buffer
-        .split_at_mut_checked(clear.len())
-        .ok_or(SealError::Cipher)?;
+    let (room, plain) = buffer.split_at_mut_checked(clear.len()).ok_or(SealError::Cipher)?;
     room.copy_from_slice(&clear);
     let tag = peer
         .seal
@@ -170,9 +155,7 @@ fn seal_pieces(
     (plain, header_len): (&[u8], usize),
     frame_bytes_max: usize,
 ) -> Result<Vec<Bytes>, SealError> {
-    let (_, payload) = plain
-        .split_at_checked(header_len)
-        .ok_or(SealError::Cipher)?;
+    let (_, payload) = plain.split_at_checked(header_len).ok_or(SealError::Cipher)?;
     let room = frame_bytes_max
         .checked_sub(header_len + TAG_BYTES)
         .filter(|room| *room > 0)

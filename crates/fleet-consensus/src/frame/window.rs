@@ -36,11 +36,7 @@ struct Partial {
 
 impl Heard {
     pub(super) fn new(header: &Header) -> Self {
-        Self {
-            boot: header.boot,
-            salt: header.salt,
-            lanes: Default::default(),
-        }
+        Self { boot: header.boot, salt: header.salt, lanes: Default::default() }
     }
 
     /// Whether a frame with this header could be new. Nothing is verified yet and nothing changes.
@@ -74,21 +70,14 @@ impl Heard {
         now_ms: u64,
     ) -> Result<Option<Vec<u8>>, Refused> {
         let others = self.bytes() - self.lanes.get(lane_of(header)).map_or(0, Lane::bytes);
-        let lane = self
-            .lanes
-            .get_mut(lane_of(header))
-            .ok_or(Refused::BadHeader)?;
+        let lane = self.lanes.get_mut(lane_of(header)).ok_or(Refused::BadHeader)?;
         if header.sequence > lane.last {
             lane.last = header.sequence;
             lane.partial = None;
         }
         if header.fragments == 1 {
             let whole = usize::try_from(header.total).is_ok_and(|total| total == piece.len());
-            return if whole {
-                Ok(Some(piece))
-            } else {
-                Err(Refused::Malformed)
-            };
+            return if whole { Ok(Some(piece)) } else { Err(Refused::Malformed) };
         }
         let mut partial = lane.partial.take().unwrap_or_else(|| Partial::new(header));
         if others + partial.bytes + piece.len() > REASSEMBLY_BYTES_PER_SENDER_MAX {
@@ -110,11 +99,7 @@ impl Heard {
     /// Drops what was not added to for too long.
     pub(super) fn expire(&mut self, now_ms: u64) {
         for lane in &mut self.lanes {
-            if lane
-                .partial
-                .as_ref()
-                .is_some_and(|partial| partial.is_stale(now_ms))
-            {
+            if lane.partial.as_ref().is_some_and(|partial| partial.is_stale(now_ms)) {
                 lane.partial = None;
             }
         }
@@ -136,13 +121,7 @@ impl Partial {
     fn new(header: &Header) -> Self {
         let count = usize::from(header.fragments);
         let total = usize::try_from(header.total).unwrap_or(usize::MAX);
-        Self {
-            total,
-            parts: vec![None; count],
-            missing: count,
-            bytes: 0,
-            touched_ms: 0,
-        }
+        Self { total, parts: vec![None; count], missing: count, bytes: 0, touched_ms: 0 }
     }
 
     fn fits(&self, header: &Header) -> bool {

@@ -19,11 +19,7 @@ fn check_leader(message: &RaftMessage, view: &GuardView<'_>) -> Result<(), Objec
         return Ok(());
     }
     let other = view.leader.is_some_and(|leader| leader != message.from);
-    if other || view.role == NodeRole::Leader {
-        Err(Refusal::OtherLeader.into())
-    } else {
-        Ok(())
-    }
+    if other || view.role == NodeRole::Leader { Err(Refusal::OtherLeader.into()) } else { Ok(()) }
 }
 
 pub(super) fn check_append(
@@ -72,11 +68,7 @@ pub(super) fn check_heartbeat(
         return Err(Refusal::TooLarge.into());
     }
     if beat.commit > view.last_index {
-        return Err(LostLog {
-            commit: beat.commit,
-            last_index: view.last_index,
-        }
-        .into());
+        return Err(LostLog { commit: beat.commit, last_index: view.last_index }.into());
     }
     Ok(())
 }

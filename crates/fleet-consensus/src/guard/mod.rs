@@ -184,9 +184,5 @@ fn check_ballot(term: u64, ballot: &Ballot) -> Result<(), Objection> {
         && ballot.log_term <= term
         && ballot.commit <= ballot.index
         && ballot.commit_term <= ballot.log_term;
-    if possible {
-        Ok(())
-    } else {
-        Err(Refusal::ImpossibleLog.into())
-    }
+    if possible { Ok(()) } else { Err(Refusal::ImpossibleLog.into()) }
 }

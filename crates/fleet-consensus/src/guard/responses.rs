@@ -10,11 +10,7 @@ use super::{GuardView, Objection, Refusal};
 
 /// Answers come from nodes that were asked, and only members are.
 fn check_asked(message: &RaftMessage, view: &GuardView<'_>) -> Result<(), Objection> {
-    if view.is_member(message.from) {
-        Ok(())
-    } else {
-        Err(Refusal::NotInConfiguration.into())
-    }
+    if view.is_member(message.from) { Ok(()) } else { Err(Refusal::NotInConfiguration.into()) }
 }
 
 /// Whether the answer will be read by a leader, in the term that it leads in.
@@ -45,17 +41,9 @@ pub(super) fn check_append_response(
     }
     // A late rejection would set `next` at or below what is known to be equal (raft-rs#557). One that asks for a
     // snapshot is a new question.
-    let stale = response
-        .reject
-        .is_some_and(|reject| reject.request_snapshot == 0)
-        && view
-            .matched
-            .is_some_and(|matched| response.index <= matched);
-    if stale {
-        Err(Refusal::StaleReject.into())
-    } else {
-        Ok(())
-    }
+    let stale = response.reject.is_some_and(|reject| reject.request_snapshot == 0)
+        && view.matched.is_some_and(|matched| response.index <= matched);
+    if stale { Err(Refusal::StaleReject.into()) } else { Ok(()) }
 }
 
 pub(super) fn check_heartbeat_response(
