@@ -1,0 +1,279 @@
+//! A closed-loop load of parameter writes, and what it measured.
+//!
+//! Every client sends its next write when the last was answered. Clients share a few connections, so
+//! that the measuring costs little on a machine that also runs the site. Every write is a command
+//! like any other: with a request id, sent again when nothing comes back, counted as done only when
+//! it is committed.
+
+mod histogram;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fleet_protocol::CommandTarget;
+use fleet_state::{ParamKey, SiteName};
+use serde::Serialize;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{Client, ClientError, CommandOptions, ConnectConfig, Outcome};
+use histogram::Histogram;
+
+/// Connections that all clients share.
+const CONNECTIONS_MAX: usize = 4;
+/// Pause of a client that found nobody.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BenchPlan {
+    /// How many writes are under way at once.
+    pub clients: usize,
+    /// For how long.
+    pub duration: Duration,
+    /// Size of a written value in bytes, as JSON.
+    pub size_bytes: usize,
+    /// How many parameters are written to, in turn.
+    pub keys: usize,
+    /// How long one write may take.
+    pub timeout: Duration,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BenchReport {
+    /// Writes under way at once.
+    pub clients: usize,
+    /// How long it ran.
+    pub seconds: f64,
+    /// Size of a written value.
+    pub size_bytes: usize,
+    /// Writes that were committed.
+    pub ops: u64,
+    /// Committed writes in a second.
+    pub ops_per_s: f64,
+    /// Half of the writes took at most this long.
+    pub p50_ms: f64,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: f64,
+    /// The slowest committed write.
+    pub max_ms: f64,
+    /// Writes that were refused or that nobody took.
+    pub errors: u64,
+    /// Writes whose outcome is not known.
+    pub unknown: u64,
+    /// The longest time in which no write was committed.
+    pub longest_gap_ms: f64,
+    /// The last error that was met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// What all clients count together.
+#[derive(Debug)]
+struct Tally {
+    started: Instant,
+    last_success_us: AtomicU64,
+    longest_gap_us: AtomicU64,
+}
+
+impl Tally {
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn succeeded(&self) {
+        let now = self.now_us();
+        let before = self.last_success_us.fetch_max(now, Ordering::Relaxed);
+        self.longest_gap_us.fetch_max(now.saturating_sub(before), Ordering::Relaxed);
+    }
+}
+
+/// What one client saw.
+#[derive(Debug, Default)]
+struct Seen {
+    latencies: Histogram,
+    errors: u64,
+    unknown: u64,
+    last_error: Option<String>,
+}
+
+/// Runs a load against a site.
+///
+/// # Errors
+/// When the site cannot be reached at the start.
+pub async fn run_bench(
+    config: &ConnectConfig,
+    site: Option<&SiteName>,
+    plan: BenchPlan,
+) -> Result<BenchReport, ClientError> {
+    let mut clients = Vec::new();
+    let mut known = site.cloned();
+    for _ in 0..plan.clients.clamp(1, CONNECTIONS_MAX) {
+        let client = Client::connect(config, known.as_ref()).await?.with_timeout(plan.timeout);
+        known = Some(client.site().clone());
+        clients.push(client);
+    }
+    let tally = Arc::new(Tally {
+        started: Instant::now(),
+        last_success_us: AtomicU64::new(0),
+        longest_gap_us: AtomicU64::new(0),
+    });
+    let mut writers = JoinSet::new();
+    for (number, client) in (0..plan.clients).zip(clients.iter().cycle()) {
+        let subjects = keys(number, &plan)
+            .map(|key| client.subjects.command(&CommandTarget::ParamSet(key)))
+            .collect();
+        let writer =
+            Writer { client: client.clone(), number, subjects, plan, tally: Arc::clone(&tally) };
+        writers.spawn(writer.run());
+    }
+    let mut all = Seen::default();
+    while let Some(seen) = writers.join_next().await {
+        let seen = seen.map_err(|error| ClientError::Local(format!("a writer failed: {error}")))?;
+        all.latencies.merge(&seen.latencies);
+        all.errors = all.errors.saturating_add(seen.errors);
+        all.unknown = all.unknown.saturating_add(seen.unknown);
+        all.last_error = seen.last_error.or(all.last_error);
+    }
+    Ok(report(&plan, &tally, all))
+}
+
+/// The keys of one writer: every `clients`-th of all, so that writers share none while there are enough.
+fn keys(number: usize, plan: &BenchPlan) -> impl Iterator<Item = ParamKey> {
+    let (clients, keys) = (plan.clients.max(1), plan.keys.max(1));
+    let own = (number % keys..keys).step_by(clients);
+    own.filter_map(|key| format!("bench.k{key}").parse().ok())
+}
+
+struct Writer {
+    client: Client,
+    number: usize,
+    subjects: Vec<String>,
+    plan: BenchPlan,
+    tally: Arc<Tally>,
+}
+
+impl Writer {
+    async fn run(self) -> Seen {
+        let mut seen = Seen::default();
+        let end = self.tally.started + self.plan.duration;
+        let options = CommandOptions::default();
+        for (count, subject) in self.subjects.iter().cycle().enumerate() {
+            let began = Instant::now();
+            if began >= end {
+                break;
+            }
+            let outcome = self.client.send_command(subject, self.value(count), &options).await;
+            match outcome {
+                // What is answered after the end would stretch the measured time.
+                Ok(Outcome::Committed(_)) if Instant::now() <= end => {
+                    seen.latencies.record(began.elapsed());
+                    self.tally.succeeded();
+                }
+                Ok(Outcome::Committed(_)) => {}
+                Ok(Outcome::Unknown(unknown)) => {
+                    seen.unknown = seen.unknown.saturating_add(1);
+                    seen.last_error = Some(unknown.why);
+                }
+                Ok(Outcome::Rejected(failed)) => {
+                    seen.errors = seen.errors.saturating_add(1);
+                    seen.last_error = Some(failed.error.message);
+                }
+                Err(error) => {
+                    seen.errors = seen.errors.saturating_add(1);
+                    seen.last_error = Some(error.to_string());
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        seen
+    }
+
+    /// A JSON text of the wanted size that differs from write to write.
+    fn value(&self, count: usize) -> Bytes {
+        let mark = format!("{}.{count}.", self.number);
+        let fill = self.plan.size_bytes.saturating_sub(mark.len().saturating_add(2));
+        let mut text =
+            String::with_capacity(self.plan.size_bytes.max(mark.len().saturating_add(2)));
+        text.push('"');
+        text.push_str(&mark);
+        text.extend(std::iter::repeat_n('x', fill));
+        text.push('"');
+        text.into()
+    }
+}
+
+fn report(plan: &BenchPlan, tally: &Tally, all: Seen) -> BenchReport {
+    let seconds = plan.duration.as_secs_f64();
+    let end_us = u64::try_from(plan.duration.as_micros()).unwrap_or(u64::MAX);
+    let tail_us = end_us.saturating_sub(tally.last_success_us.load(Ordering::Relaxed));
+    let gap_us = tally.longest_gap_us.load(Ordering::Relaxed).max(tail_us);
+    let ops = all.latencies.count();
+    BenchReport {
+        clients: plan.clients,
+        seconds,
+        size_bytes: plan.size_bytes,
+        ops,
+        ops_per_s: rounded(ops as f64 / seconds.max(f64::MIN_POSITIVE)),
+        p50_ms: milliseconds(all.latencies.at(0.50)),
+        p99_ms: milliseconds(all.latencies.at(0.99)),
+        max_ms: milliseconds(all.latencies.max()),
+        errors: all.errors,
+        unknown: all.unknown,
+        longest_gap_ms: milliseconds(gap_us),
+        last_error: all.last_error,
+    }
+}
+
+fn milliseconds(us: u64) -> f64 {
+    rounded(us as f64 / 1_000.0)
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(clients: usize, keys: usize) -> BenchPlan {
+        let second = Duration::from_secs(1);
+        BenchPlan { clients, duration: second, size_bytes: 128, keys, timeout: second }
+    }
+
+    #[test]
+    fn writers_share_keys_only_when_there_are_too_few() {
+        let all = |plan: BenchPlan| -> Vec<Vec<String>> {
+            (0..plan.clients)
+                .map(|number| keys(number, &plan).map(|key| key.to_string()).collect())
+                .collect()
+        };
+        let many = all(plan(3, 8));
+        assert_eq!(many.concat().len(), 8);
+        assert_eq!(many[1], ["bench.k1", "bench.k4", "bench.k7"]);
+        let few = all(plan(3, 1));
+        assert!(few.iter().all(|keys| keys == &["bench.k0"]));
+    }
+
+    #[test]
+    fn gaps_are_seen_at_the_end_too() {
+        let plan = plan(1, 1);
+        let tally = Tally {
+            started: Instant::now(),
+            last_success_us: AtomicU64::new(400_000),
+            longest_gap_us: AtomicU64::new(1_000),
+        };
+        let mut seen = Seen::default();
+        seen.latencies.record(Duration::from_micros(700));
+        let report = report(&plan, &tally, seen);
+        assert_eq!(report.longest_gap_ms, 600.0);
+        assert_eq!((report.ops, report.ops_per_s, report.max_ms), (1, 1.0, 0.7));
+    }
+}

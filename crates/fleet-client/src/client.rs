@@ -1,0 +1,270 @@
+//! The client: one site over one connection.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fleet_protocol::{
+    AdminOp, CommandTarget, Consistency, ErrorCode, Options, QueryTarget, Stage, Subjects,
+    limits::TIMEOUT_MS_DEFAULT,
+    query::{Item, Page, PageRequest},
+    reply::{self, Failed},
+};
+use fleet_state::{RequestId, Revision, SiteName};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{
+    ClientError, ConnectConfig, Outcome, RequestIds, Unknown,
+    connect::{self, Connection},
+    exchange::{Ended, Exchange},
+    site,
+};
+
+/// A site, as a client reaches it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) connection: Connection,
+    pub(crate) subjects: Subjects,
+    pub(crate) ids: Arc<RequestIds>,
+    pub(crate) timeout: Duration,
+    actor: Option<String>,
+}
+
+/// What a command is sent with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandOptions {
+    /// The id; one is made when it is absent. Give the one of an unknown outcome to send it again.
+    pub request_id: Option<RequestId>,
+    /// Carry it out only at this revision.
+    pub if_revision: Option<Revision>,
+    /// The stage to wait for.
+    pub wait: Option<Stage>,
+}
+
+impl Client {
+    /// Connects to a site; when none is named, to the one that answers.
+    ///
+    /// # Errors
+    /// When no server can be reached, or when it is not clear which site is meant.
+    pub async fn connect(
+        config: &ConnectConfig,
+        site: Option<&SiteName>,
+    ) -> Result<Self, ClientError> {
+        let connection = connect::connect(config).await?;
+        let site = match site {
+            Some(site) => site.clone(),
+            None => site::only_site(&connection).await?,
+        };
+        let ids = RequestIds::new().map_err(|error| {
+            ClientError::Local(format!("the system gives no random bytes: {error}"))
+        })?;
+        Ok(Self {
+            connection,
+            subjects: Subjects::new(&site),
+            ids: Arc::new(ids),
+            timeout: Duration::from_millis(TIMEOUT_MS_DEFAULT),
+            actor: None,
+        })
+    }
+
+    /// The same client with another deadline for each call.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same client, saying who it acts for. It is shown in the site and authorises nothing.
+    #[must_use]
+    pub fn with_actor(mut self, actor: Option<String>) -> Self {
+        self.actor = actor;
+        self
+    }
+
+    /// The site.
+    #[must_use]
+    pub fn site(&self) -> &SiteName {
+        self.subjects.site()
+    }
+
+    /// The servers it was told to use, without secrets.
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.connection.servers
+    }
+
+    /// A new request id, for a caller that wants to know it before it sends.
+    #[must_use]
+    pub fn new_request_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
+    /// Sends a command until it is answered or the deadline is over.
+    ///
+    /// # Errors
+    /// When it was certainly not carried out because it never reached the site.
+    pub async fn command(
+        &self,
+        target: &CommandTarget,
+        payload: Vec<u8>,
+        options: &CommandOptions,
+    ) -> Result<Outcome, ClientError> {
+        self.send_command(&self.subjects.command(target), payload.into(), options).await
+    }
+
+    /// Sends administration that goes through the log, as a command does.
+    ///
+    /// # Errors
+    /// When it was certainly not carried out because it never reached the site.
+    pub async fn admin_command(
+        &self,
+        op: AdminOp,
+        payload: Vec<u8>,
+        options: &CommandOptions,
+    ) -> Result<Outcome, ClientError> {
+        self.send_command(&self.subjects.admin(op), payload.into(), options).await
+    }
+
+    pub(crate) async fn send_command(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        options: &CommandOptions,
+    ) -> Result<Outcome, ClientError> {
+        let deadline = Instant::now() + self.timeout;
+        let id = options.request_id.clone().unwrap_or_else(|| self.ids.next());
+        let (outcome, attempts) =
+            self.try_command(subject, payload.clone(), options, id, deadline).await?;
+        // A stamped id can be too old only if this machine's clock is far behind the site's. When it was
+        // made here and sent once, it was not carried out; a random one carries no time to be judged by.
+        let clock_behind = options.request_id.is_none()
+            && attempts == 1
+            && matches!(&outcome, Outcome::Rejected(failed) if failed.error.code() == Some(ErrorCode::RequestExpired));
+        if clock_behind {
+            let id = self.ids.timeless();
+            return Ok(self.try_command(subject, payload, options, id, deadline).await?.0);
+        }
+        Ok(outcome)
+    }
+
+    async fn try_command(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        options: &CommandOptions,
+        request_id: RequestId,
+        deadline: Instant,
+    ) -> Result<(Outcome, u32), ClientError> {
+        let headers = Options {
+            request_id: Some(request_id.clone()),
+            if_revision: options.if_revision,
+            wait: options.wait,
+            actor: self.actor.clone(),
+            ..Options::NONE
+        };
+        let exchange = Exchange { subject, payload, options: &headers, deadline };
+        Ok(match exchange.run(&self.connection).await? {
+            Ended::Answered(payload, attempts) => match reply::read(&payload) {
+                Ok(Ok(committed)) => (Outcome::Committed(committed), attempts),
+                Ok(Err(failed)) => (Outcome::Rejected(failed), attempts),
+                // Something answered that is not an agent. What the agents did is not known.
+                Err(error) => {
+                    (Outcome::Unknown(Unknown { request_id, why: error.to_string() }), attempts)
+                }
+            },
+            Ended::Unknown(why) => (Outcome::Unknown(Unknown { request_id, why }), 0),
+            Ended::NotTaken(why) => return Err(ClientError::Unavailable(why)),
+        })
+    }
+
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a failure.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        target: &QueryTarget,
+        consistency: Consistency,
+    ) -> Result<Item<T>, ClientError> {
+        let subject = self.subjects.query(target);
+        self.read(&subject, Vec::new(), Some(consistency)).await
+    }
+
+    /// Asks for one page of a list.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a failure.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        target: &QueryTarget,
+        page: &PageRequest,
+        consistency: Consistency,
+    ) -> Result<Page<T>, ClientError> {
+        let subject = self.subjects.query(target);
+        self.read(&subject, page.to_payload(), Some(consistency)).await
+    }
+
+    /// Asks for a whole list, page by page. The pages may have been read at different revisions; the
+    /// result carries the first one's, from which `changes` goes on without a gap.
+    ///
+    /// # Errors
+    /// When a page cannot be had.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        target: &QueryTarget,
+        mut page: PageRequest,
+        consistency: Consistency,
+    ) -> Result<Page<T>, ClientError> {
+        let mut whole: Page<T> = self.page(target, &page, consistency).await?;
+        while let Some(next) = whole.next.take() {
+            page.after = Some(next);
+            let more: Page<T> = self.page(target, &page, consistency).await?;
+            whole.items.extend(more.items);
+            whole.next = more.next;
+        }
+        Ok(whole)
+    }
+
+    /// Asks for something whose good reply is `T`.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+        consistency: Option<Consistency>,
+    ) -> Result<T, ClientError> {
+        let payload = self.read_bytes(subject, payload, consistency).await?;
+        reply::read(&payload)?.map_err(ClientError::Failed)
+    }
+
+    /// Asks for something whose good reply holds one item.
+    pub(crate) async fn read_item<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        let payload = self.read_bytes(subject, payload, None).await?;
+        reply::read_item(&payload)?.map_err(ClientError::Failed)
+    }
+
+    async fn read_bytes(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+        consistency: Option<Consistency>,
+    ) -> Result<Bytes, ClientError> {
+        let options = Options { consistency, actor: self.actor.clone(), ..Options::NONE };
+        let deadline = Instant::now() + self.timeout;
+        let exchange = Exchange { subject, payload: payload.into(), options: &options, deadline };
+        match exchange.run(&self.connection).await? {
+            Ended::Answered(payload, _) => Ok(payload),
+            // A read changes nothing, so not knowing is the same as not having.
+            Ended::Unknown(why) | Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),
+        }
+    }
+}
+
+/// Whether a failure is this code.
+#[must_use]
+pub fn is_code(failed: &Failed, code: ErrorCode) -> bool {
+    failed.error.code() == Some(code)
+}

@@ -1,0 +1,196 @@
+//! One request and its attempts: sent again with the same request id until there is an answer or the
+//! deadline is over.
+//!
+//! Core NATS delivers at most once, and an agent may die with a request in its hands. So an attempt
+//! that hears nothing for a while is followed by another, and the first answer of any of them
+//! counts; the site carries a request id out at most once. What must be kept apart is *certainly not
+//! taken* (nobody listened; busy; no leader) and *perhaps taken* (no answer; unknown; stopping): once
+//! one attempt was perhaps taken, nothing but an answer from the log may end in anything but unknown.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, RequestErrorKind};
+use bytes::Bytes;
+use fleet_protocol::{
+    ErrorCode, Options,
+    duration::format_ms,
+    limits::{TIMEOUT_MS_MAX, TIMEOUT_MS_MIN},
+    reply::Failed,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{ClientError, connect::Connection};
+
+/// How long the first attempt may be silent before the second is sent; doubled with each.
+const PATIENCE_MS: u64 = 500;
+const PATIENCE_MS_MAX: u64 = 2_000;
+/// Pause after an attempt that was certainly not taken; doubled with each.
+const PAUSE_MS: u64 = 25;
+const PAUSE_MS_MAX: u64 = 400;
+/// How much longer than the agent we wait, so that its own word is heard.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A request that is to be answered.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) payload: Bytes,
+    pub(crate) options: &'a Options,
+    pub(crate) deadline: Instant,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// An answer that stands.
+    Answered(Bytes, u32),
+    /// Perhaps taken, and no answer that stands.
+    Unknown(String),
+    /// Certainly not taken by anybody.
+    NotTaken(String),
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Answered(Bytes),
+    NotTaken(String),
+    PerhapsTaken(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    ok: bool,
+}
+
+impl Exchange<'_> {
+    /// Sends, and sends again, until it ended.
+    pub(crate) async fn run(&self, connection: &Connection) -> Result<Ended, ClientError> {
+        let mut attempts = FuturesUnordered::new();
+        let mut sent = 0u32;
+        let mut perhaps_taken = false;
+        let mut why = "no answer came".to_owned();
+        let (mut patience_ms, mut pause_ms) = (PATIENCE_MS, PAUSE_MS);
+        loop {
+            attempts.push(self.attempt(connection));
+            sent = sent.saturating_add(1);
+            let impatient = Instant::now() + Duration::from_millis(patience_ms);
+            patience_ms = patience_ms.saturating_mul(2).min(PATIENCE_MS_MAX);
+            let mut send_again = impatient;
+            // Wait for answers of all attempts until it is time for the next one.
+            while let Some(attempt) =
+                next(&mut attempts, send_again.min(self.deadline + GRACE)).await
+            {
+                match attempt? {
+                    Attempt::Answered(payload) => match final_word(&payload, perhaps_taken) {
+                        true => return Ok(Ended::Answered(payload, sent)),
+                        false => why = message_of(&payload),
+                    },
+                    Attempt::NotTaken(reason) => why = reason,
+                    Attempt::PerhapsTaken(reason) => {
+                        perhaps_taken = true;
+                        why = reason;
+                    }
+                }
+                send_again = send_again.min(Instant::now() + Duration::from_millis(pause_ms));
+                pause_ms = pause_ms.saturating_mul(2).min(PAUSE_MS_MAX);
+            }
+            perhaps_taken |= !attempts.is_empty();
+            if let Some(subject) =
+                connection.violations.about(self.subject).filter(|_| !attempts.is_empty())
+            {
+                return Err(ClientError::Denied { subject });
+            }
+            if Instant::now() >= self.deadline {
+                return Ok(if perhaps_taken { Ended::Unknown(why) } else { Ended::NotTaken(why) });
+            }
+        }
+    }
+
+    async fn attempt(&self, connection: &Connection) -> Result<Attempt, ClientError> {
+        let request = async_nats::Request::new()
+            .payload(self.payload.clone())
+            .headers(self.headers())
+            .timeout(None);
+        match connection.nats.send_request(self.subject.to_owned(), request).await {
+            Ok(message) => Ok(classify(message)),
+            Err(error) => match error.kind() {
+                RequestErrorKind::NoResponders => Ok(Attempt::NotTaken(
+                    "no agent of the site takes requests on this NATS server; it may have no leader, or no majority of its agents is up"
+                        .to_owned(),
+                )),
+                RequestErrorKind::TimedOut => Ok(Attempt::PerhapsTaken("no answer came".to_owned())),
+                RequestErrorKind::Other => Ok(Attempt::PerhapsTaken(format!("the connection failed: {error}"))),
+                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                    Err(ClientError::Local(format!("the request cannot be sent: {error}")))
+                }
+            },
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.options.to_headers() {
+            headers.insert(name, value);
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        let left = u64::try_from(left).unwrap_or(u64::MAX).clamp(TIMEOUT_MS_MIN, TIMEOUT_MS_MAX);
+        headers.insert(fleet_protocol::HeaderName::Timeout.as_str(), format_ms(left));
+        headers
+    }
+}
+
+/// The next attempt to end, or `None` when `until` is reached first.
+async fn next<F: Future>(attempts: &mut FuturesUnordered<F>, until: Instant) -> Option<F::Output> {
+    if attempts.is_empty() {
+        // Every attempt has ended; what is left is the pause before the next.
+        sleep_until(until).await;
+        return None;
+    }
+    tokio::select! {
+        biased;
+        ended = attempts.next() => ended,
+        () = sleep_until(until) => None,
+    }
+}
+
+fn classify(message: Message) -> Attempt {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&message.payload) else {
+        // Binary pieces of snapshots are not JSON; their reader judges them.
+        return Attempt::Answered(message.payload);
+    };
+    if envelope.ok {
+        return Attempt::Answered(message.payload);
+    }
+    let Ok(failed) = serde_json::from_slice::<Failed>(&message.payload) else {
+        return Attempt::Answered(message.payload);
+    };
+    if failed.revision.is_some() || !failed.error.retryable {
+        return Attempt::Answered(message.payload);
+    }
+    match failed.error.code() {
+        Some(ErrorCode::Busy | ErrorCode::NoLeader) => Attempt::NotTaken(failed.error.message),
+        _ => Attempt::PerhapsTaken(failed.error.message),
+    }
+}
+
+/// Whether an answer ends the matter: one from the log always, a refusal only when no attempt before
+/// it was perhaps taken.
+fn final_word(payload: &[u8], perhaps_taken: bool) -> bool {
+    if !perhaps_taken {
+        return true;
+    }
+    match serde_json::from_slice::<Failed>(payload) {
+        Ok(failed) => failed.revision.is_some(),
+        Err(_) => true,
+    }
+}
+
+fn message_of(payload: &[u8]) -> String {
+    serde_json::from_slice::<Failed>(payload)
+        .map_or_else(|_| "the answer was not understood".to_owned(), |failed| failed.error.message)
+}
+
+#[cfg(test)]
+mod tests;

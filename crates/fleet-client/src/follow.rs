@@ -1,0 +1,192 @@
+//! Following a site: every change after a revision, in order, without a gap.
+//!
+//! The changes come as a stream of numbered pages from one agent. When a number is missing, when the
+//! agent falls silent, or when its stream ends (which it does every half minute), the next stream is
+//! asked for from the last page's cursor. So nothing is lost whatever happens in between; a thing
+//! that changed several times meanwhile is told once, with its newest record.
+
+use std::{collections::VecDeque, time::Duration};
+
+use async_nats::{HeaderMap, Subscriber};
+use fleet_protocol::{
+    ChangesPage, ChangesRequest, ChangesTarget, ErrorCode, HeaderName, Noun,
+    changes::{ChangeBody, Cursor, PageKind, parse_after},
+    limits::PAGE_ITEMS_MAX,
+    reply,
+};
+use fleet_state::Revision;
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
+
+use crate::{Client, ClientError, is_code};
+
+/// How long one stream is asked for.
+const STREAM_LIFE: &str = "30s";
+/// An agent tells that it is there every second; after three it is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Pause before a stream is asked for again after a failure.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Which changes are followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Only of this noun.
+    pub noun: Option<Noun>,
+    /// Only in this area.
+    pub area: Option<fleet_protocol::Area>,
+}
+
+/// What a follower hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// Something changed.
+    Change(ChangeBody),
+    /// The site has forgotten what happened since; everything that is there is told anew.
+    StartedOver,
+    /// No agent is heard; it is being tried again.
+    Waiting(String),
+    /// Agents are heard again.
+    Back,
+}
+
+/// Follows a site's changes.
+#[derive(Debug)]
+pub struct Follower {
+    client: Client,
+    what: Followed,
+    cursor: Cursor,
+    stream: Option<Stream>,
+    queue: VecDeque<News>,
+    /// Since when nobody was heard; the follower gives up after its patience.
+    silent_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    pages: Subscriber,
+    sequence: u64,
+}
+
+impl Client {
+    /// Follows all changes after a revision.
+    #[must_use]
+    pub fn follow(&self, since: Revision, what: Followed) -> Follower {
+        Follower {
+            client: self.clone(),
+            what,
+            cursor: Cursor { revision: since, after: None },
+            stream: None,
+            queue: VecDeque::new(),
+            silent_since: None,
+        }
+    }
+}
+
+impl Follower {
+    /// The revision up to which everything was told.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.cursor.revision
+    }
+
+    /// The next thing to know. Waits for as long as nothing happens.
+    ///
+    /// # Errors
+    /// When following makes no sense any more: it is forbidden, or the connection is closed.
+    pub async fn next(&mut self) -> Result<News, ClientError> {
+        loop {
+            if let Some(news) = self.queue.pop_front() {
+                return Ok(news);
+            }
+            let stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => self.open().await?,
+            };
+            self.listen(stream).await?;
+        }
+    }
+
+    async fn open(&self) -> Result<Stream, ClientError> {
+        let target = ChangesTarget {
+            since: self.cursor.revision,
+            noun: self.what.noun,
+            area: self.what.area.clone(),
+        };
+        let after = self.cursor.after.clone();
+        let request = ChangesRequest { target, after, limit: PAGE_ITEMS_MAX, stream: true };
+        let subject = self.client.subjects.changes(&request.target);
+        let nats = &self.client.connection.nats;
+        let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
+        let inbox = nats.new_inbox();
+        let pages = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::Timeout.as_str(), STREAM_LIFE);
+        nats.publish_with_reply_and_headers(subject, inbox, headers, request.to_payload().into())
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(Stream { pages, sequence: 0 })
+    }
+
+    /// Takes one page from a stream and keeps the stream if it is whole.
+    async fn listen(&mut self, mut stream: Stream) -> Result<(), ClientError> {
+        let Ok(message) = timeout(SILENCE_MAX, stream.pages.next()).await else {
+            let subject = self.client.subjects.changes(&ChangesTarget {
+                since: self.cursor.revision,
+                noun: self.what.noun,
+                area: self.what.area.clone(),
+            });
+            if let Some(subject) = self.client.connection.violations.about(&subject) {
+                return Err(ClientError::Denied { subject });
+            }
+            self.silent("no agent answers");
+            return Ok(());
+        };
+        let Some(message) = message else {
+            return Err(ClientError::Nats("the connection was closed".to_owned()));
+        };
+        if message.status.is_some() {
+            self.silent("no agent of the site takes requests");
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        }
+        match reply::read::<ChangesPage>(&message.payload)? {
+            Ok(page) => self.take(stream, page),
+            Err(failed) if is_code(&failed, ErrorCode::Compacted) => {
+                self.cursor = Cursor { revision: Revision::NONE, after: None };
+                self.queue.push_back(News::StartedOver);
+            }
+            Err(failed) if failed.error.retryable => {
+                self.silent(&failed.error.message);
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(failed) => return Err(ClientError::Failed(failed)),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut stream: Stream, page: ChangesPage) {
+        if page.sequence != stream.sequence.saturating_add(1) {
+            // A page was lost on its way; the next stream begins where the last whole page ended.
+            return;
+        }
+        if self.silent_since.take().is_some() {
+            self.queue.push_back(News::Back);
+        }
+        stream.sequence = page.sequence;
+        self.cursor = Cursor {
+            revision: Revision::new(page.revision),
+            after: page.after.as_deref().and_then(|after| parse_after(after).ok()),
+        };
+        self.queue.extend(page.changes.into_iter().map(News::Change));
+        if page.kind != PageKind::End.as_str() {
+            self.stream = Some(stream);
+        }
+    }
+
+    fn silent(&mut self, why: &str) {
+        if self.silent_since.is_none() {
+            self.silent_since = Some(Instant::now());
+            self.queue.push_back(News::Waiting(why.to_owned()));
+        }
+    }
+}

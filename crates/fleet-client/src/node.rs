@@ -1,0 +1,85 @@
+//! Asking nodes about themselves, and running the site.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fleet_protocol::{
+    AdminOp, NodeRequest, NodeStatus, NodeVerb,
+    admin::{LeaderTransferred, Snapshots},
+    reply,
+};
+use fleet_state::{NodeId, NodeName};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Client, ClientError};
+
+/// How long nodes may take to say how they are, after the first of them did.
+const STRAGGLERS_WAIT: Duration = Duration::from_millis(400);
+/// Most answers that are looked at.
+const ANSWERS_MAX: usize = 1_024;
+
+impl Client {
+    /// How one node is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn node_status(&self, node: &NodeName) -> Result<NodeStatus, ClientError> {
+        self.read_item(&self.subjects.node(node, NodeVerb::Status), Vec::new()).await
+    }
+
+    /// How all nodes are that answer, by node id. `expected` answers are waited for no longer than
+    /// stragglers are given.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn all_status(&self, expected: usize) -> Result<Vec<NodeStatus>, ClientError> {
+        let nats = &self.connection.nats;
+        let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
+        let inbox = nats.new_inbox();
+        let mut answers = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
+        let subject = self.subjects.all(NodeVerb::Status);
+        nats.publish_with_reply(subject.clone(), inbox, NodeRequest::Status.to_payload().into())
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut until = Instant::now() + self.timeout.min(Duration::from_secs(2));
+        let mut found: BTreeMap<u64, NodeStatus> = BTreeMap::new();
+        for _ in 0..ANSWERS_MAX {
+            if found.len() >= expected {
+                break;
+            }
+            let Ok(Some(message)) = timeout_at(until, answers.next()).await else { break };
+            if message.status.is_some() {
+                break;
+            }
+            if let Ok(Ok(status)) = reply::read_item::<NodeStatus>(&message.payload) {
+                until = until.min(Instant::now() + STRAGGLERS_WAIT);
+                found.insert(status.node, status);
+            }
+        }
+        match self.connection.violations.about(&subject) {
+            Some(subject) if found.is_empty() => Err(ClientError::Denied { subject }),
+            _ => Ok(found.into_values().collect()),
+        }
+    }
+
+    /// Hands the leadership over.
+    ///
+    /// # Errors
+    /// When it did not come about.
+    pub async fn transfer_leader(
+        &self,
+        to: Option<NodeId>,
+    ) -> Result<LeaderTransferred, ClientError> {
+        let payload =
+            to.map(|node| format!("{{\"node\":{node}}}").into_bytes()).unwrap_or_default();
+        self.read_item(&self.subjects.admin(AdminOp::LeaderTransfer), payload).await
+    }
+
+    /// Has a snapshot taken of everything that is committed now.
+    ///
+    /// # Errors
+    /// When it was not taken.
+    pub async fn take_snapshot(&self) -> Result<Snapshots, ClientError> {
+        self.read_item(&self.subjects.admin(AdminOp::SnapshotTake), Vec::new()).await
+    }
+}

@@ -1,0 +1,117 @@
+//! Downloading a snapshot: taken by one node, read from it piece by piece.
+
+use std::io::Write;
+
+use async_nats::RequestErrorKind;
+use fleet_protocol::{
+    NodeRequest,
+    limits::SNAPSHOT_CHUNK_BYTES_MAX,
+    node::{SNAPSHOT_INDEX_HEADER, SNAPSHOT_OFFSET_HEADER, SNAPSHOT_SIZE_HEADER},
+    reply::{self, Committed},
+};
+use fleet_state::NodeName;
+
+use crate::{Client, ClientError};
+
+/// How often one piece is asked for before the download is given up.
+const TRIES_PER_PIECE: u32 = 5;
+/// Part of the server's `max_payload` that a piece may fill; headers take some.
+const PAYLOAD_MARGIN_BYTES: usize = 4 * 1024;
+
+/// A snapshot that was downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// The node it came from.
+    pub node: NodeName,
+    /// Last entry it contains.
+    pub index: u64,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// A piece of a file.
+struct Piece {
+    bytes: bytes::Bytes,
+    size_bytes: u64,
+}
+
+impl Client {
+    /// Has a snapshot taken and writes it to `out`. Whoever keeps it checks its checksum
+    /// (`fleet_state::read_snapshot_meta`) before it counts as saved.
+    ///
+    /// # Errors
+    /// When it was not taken, or not all of it came over.
+    pub async fn download_snapshot(&self, out: &mut dyn Write) -> Result<Downloaded, ClientError> {
+        let taken = self.take_snapshot().await?;
+        let broken =
+            |what: &str| ClientError::Local(format!("the agent's answer {what}; try again"));
+        let node: NodeName = taken.node.parse().map_err(|_| broken("names no node"))?;
+        let index = taken.snapshots.first().ok_or_else(|| broken("holds no snapshot"))?.index;
+        let room = self.connection.nats.max_payload().saturating_sub(PAYLOAD_MARGIN_BYTES);
+        let length = u32::try_from(room).unwrap_or(u32::MAX).clamp(1_024, SNAPSHOT_CHUNK_BYTES_MAX);
+        let mut offset = 0u64;
+        loop {
+            let piece =
+                self.piece(&node, NodeRequest::SnapshotChunk { index, offset, length }).await?;
+            out.write_all(&piece.bytes).map_err(|error| {
+                ClientError::Local(format!("the snapshot cannot be written: {error}"))
+            })?;
+            offset = offset.saturating_add(piece.bytes.len() as u64);
+            if offset >= piece.size_bytes {
+                return Ok(Downloaded { node, index, size_bytes: offset });
+            }
+            if piece.bytes.is_empty() {
+                return Err(broken("ended before the snapshot did"));
+            }
+        }
+    }
+
+    async fn piece(&self, node: &NodeName, request: NodeRequest) -> Result<Piece, ClientError> {
+        let subject = self.subjects.node(node, request.verb());
+        let mut why = String::new();
+        for _ in 0..TRIES_PER_PIECE {
+            let message = async_nats::Request::new()
+                .payload(request.to_payload().into())
+                .timeout(Some(self.timeout));
+            match self.connection.nats.send_request(subject.clone(), message).await {
+                Ok(message) => return read_piece(&message, request),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                    why = format!("node {node} no longer answers");
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+                Err(error) => why = error.to_string(),
+            }
+        }
+        match self.connection.violations.about(&subject) {
+            Some(subject) => Err(ClientError::Denied { subject }),
+            None => Err(ClientError::Unavailable(format!(
+                "the snapshot could not be read from node {node}: {why}"
+            ))),
+        }
+    }
+}
+
+fn read_piece(message: &async_nats::Message, request: NodeRequest) -> Result<Piece, ClientError> {
+    let NodeRequest::SnapshotChunk { index, offset, .. } = request else {
+        return Err(ClientError::Local("not a request for a piece of a snapshot".to_owned()));
+    };
+    let header =
+        |name: &str| -> Option<u64> { message.headers.as_ref()?.get(name)?.as_str().parse().ok() };
+    match (
+        header(SNAPSHOT_INDEX_HEADER),
+        header(SNAPSHOT_OFFSET_HEADER),
+        header(SNAPSHOT_SIZE_HEADER),
+    ) {
+        (Some(found), Some(at), Some(size_bytes)) if found == index && at == offset => {
+            Ok(Piece { bytes: message.payload.clone(), size_bytes })
+        }
+        (Some(_), Some(_), Some(_)) => Err(ClientError::Local(
+            "the agent sent another piece than was asked for; try again".to_owned(),
+        )),
+        // No piece, so it is a failure in the usual form.
+        _ => match reply::read::<Committed>(&message.payload)? {
+            Ok(_) => Err(ClientError::Local("the agent sent no piece of a snapshot".to_owned())),
+            Err(failed) => Err(ClientError::Failed(failed)),
+        },
+    }
+}
