@@ -1,0 +1,64 @@
+//! `flotilla dev`: a local site for trying things out.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use fleet_state::SiteName;
+
+use crate::dev;
+
+/// Start a whole site on this machine: a nats-server and agents, all real.
+///
+/// It waits until the site is whole, says how to talk to it, prints what happens, and stops
+/// everything on Ctrl-C.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct DevArgs {
+    #[command(subcommand)]
+    command: Option<DevCommand>,
+    #[command(flatten)]
+    start: StartArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevCommand {
+    /// Stop a site that was started with --data.
+    Stop {
+        /// The folder it was started with.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// How many agents [default: 3, or as many as there were]
+    #[arg(long, value_name = "N")]
+    agents: Option<u8>,
+    /// How many of them vote [default: all, or one less to make it odd]
+    #[arg(long, value_name = "N")]
+    voters: Option<u8>,
+    /// Keep the site's files here, and go on with them at the next start
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Return once the site is whole, and leave it running
+    #[arg(long, requires = "data")]
+    detach: bool,
+    /// The nats-server to start [default: the one on PATH, or the fetched one]
+    #[arg(long, value_name = "FILE", env = "FLOTILLA_NATS_SERVER")]
+    nats_server: Option<PathBuf>,
+    /// The agent to start [default: the one beside this program, or on PATH]
+    #[arg(long, value_name = "FILE")]
+    agent_bin: Option<PathBuf>,
+}
+
+/// Runs the command; `site` is what `--site` or its variable says.
+pub(crate) async fn run(args: DevArgs, site: Option<SiteName>) -> Result<()> {
+    if let Some(DevCommand::Stop { data }) = args.command {
+        return dev::stop(&data).await;
+    }
+    let StartArgs { agents, voters, data, detach, nats_server, agent_bin } = args.start;
+    let wanted = dev::Wanted { site, agents, voters };
+    dev::start(dev::Start { wanted, data, detach, nats_server, agent_bin }).await
+}
