@@ -8,7 +8,7 @@
 //! credential signed by the site is kept apart in a small table until the record comes. A removed id is refused for
 //! ever: ids are never given twice, so the list of them only grows by as many as were ever removed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use fleet_state::{NodeId, NodeKeys, SiteUid};
@@ -67,13 +67,13 @@ pub(super) struct Keyring {
     site: SiteUid,
     me: NodeId,
     secret: StaticSecret,
-    peers: HashMap<NodeId, Peer>,
+    peers: BTreeMap<NodeId, Peer>,
     removed: BTreeSet<NodeId>,
 }
 
 impl Keyring {
     pub(super) fn new(site: SiteUid, me: NodeId, secret: StaticSecret) -> Self {
-        Self { site, me, secret, peers: HashMap::new(), removed: BTreeSet::new() }
+        Self { site, me, secret, peers: BTreeMap::new(), removed: BTreeSet::new() }
     }
 
     /// Takes in a member's record. The same keys again change nothing; a node known by its credential becomes a member.
