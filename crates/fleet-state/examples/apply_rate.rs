@@ -10,7 +10,6 @@ use fleet_state::{
 };
 
 const ENTITIES: u64 = 100_000;
-const COMMANDS: u64 = 200_000;
 
 fn founded() -> FleetState {
     FleetState::found(FoundingParams {
@@ -38,61 +37,80 @@ fn request_id(number: u64) -> RequestId {
     RequestId::from_uuid_bytes(bytes)
 }
 
-fn text(number: u64) -> Value {
-    Value::from(format!("{number:0>126}"))
-}
-
-/// Applies commands, taking a view before each as the worst case, and prints the mean.
-fn run(state: &mut FleetState, what: &str, count: u64, mut command: impl FnMut(u64) -> Command) {
+/// Applies commands, taking a read view before every `batch` of them, and gives the mean in microseconds.
+fn run(state: &mut FleetState, batch: u64, count: u64, command: &dyn Fn(u64) -> Command) -> f64 {
     let mut spent = Duration::ZERO;
-    for number in 0..count {
-        let revision = Revision::new(state.last_applied().get() + 1);
-        let proposal = Proposal {
-            request_id: request_id(revision.get()),
-            if_revision: None,
-            actor: None,
-            command: command(number),
-        };
-        let entry = Entry {
-            log_time_ms: revision.get(),
-            wall_time_ms: revision.get(),
-            body: Body::Proposal(proposal),
-        };
+    for first in (0..count).step_by(batch as usize) {
+        let entries: Vec<(Revision, Entry)> =
+            (first..first + batch).map(|number| entry(state, number, first, command)).collect();
         let view = state.clone();
         let start = Instant::now();
-        let applied = state.apply(revision, &entry);
+        let applied: Vec<_> =
+            entries.iter().map(|(revision, entry)| state.apply(*revision, entry)).collect();
         spent += start.elapsed();
         drop((applied, view));
     }
-    println!("{what:<24} {:>8.2} us", spent.as_secs_f64() * 1e6 / count as f64);
+    spent.as_secs_f64() * 1e6 / count as f64
+}
+
+fn entry(
+    state: &FleetState,
+    number: u64,
+    first: u64,
+    command: &dyn Fn(u64) -> Command,
+) -> (Revision, Entry) {
+    let revision = Revision::new(state.last_applied().get() + 1 + number - first);
+    let proposal = Proposal {
+        request_id: request_id(revision.get()),
+        if_revision: None,
+        actor: None,
+        command: command(number),
+    };
+    (
+        revision,
+        Entry {
+            log_time_ms: revision.get(),
+            wall_time_ms: revision.get(),
+            body: Body::Proposal(proposal),
+        },
+    )
+}
+
+fn report(state: &mut FleetState, what: &str, command: &dyn Fn(u64) -> Command) {
+    let one = run(state, 1, ENTITIES, command);
+    let many = run(state, 32, ENTITIES, &|number| command(number + 1));
+    println!(
+        "{what:<18} {one:>6.2} us with a view per entry, {many:>6.2} us with a view per 32 entries"
+    );
 }
 
 fn main() {
     let mut state = founded();
     // A stride that is coprime to the number of entities, so that changes are spread over the maps.
+    let made = std::cell::Cell::new(0);
+    let text = || {
+        made.set(made.get() + 1);
+        Value::from(format!("{:0>126}", made.get()))
+    };
     let spread = |number: u64| (number * 7_919) % ENTITIES;
-    run(&mut state, "param set, new", ENTITIES, |number| Command::ParamSet {
+    let set = |number: u64| Command::ParamSet {
         key: format!("hall.{}", spread(number)).parse().expect("a valid key"),
-        value: text(number),
-    });
-    run(&mut state, "param set, known", COMMANDS, |number| Command::ParamSet {
-        key: format!("hall.{}", spread(number)).parse().expect("a valid key"),
-        value: text(number + 1),
-    });
-    run(&mut state, "device register", ENTITIES, |number| Command::DeviceRegister {
+        value: text(),
+    };
+    let register = |number: u64| Command::DeviceRegister {
         id: format!("hall.lamp-{}", spread(number)).parse().expect("a valid id"),
         spec: DeviceSpec::default(),
-    });
-    run(&mut state, "device update", COMMANDS, |number| {
+    };
+    let update = |number: u64| {
         let mut patch = Object::new();
-        patch.insert("text", text(number));
+        patch.insert("text", text());
         Command::DeviceUpdate {
             id: format!("hall.lamp-{}", spread(number)).parse().expect("a valid id"),
             patch,
         }
-    });
-    let start = Instant::now();
-    let view = state.clone();
-    println!("{:<24} {:>8.2} us", "clone", start.elapsed().as_secs_f64() * 1e6);
-    drop(view);
+    };
+    run(&mut state, 32, ENTITIES, &set);
+    run(&mut state, 32, ENTITIES, &register);
+    report(&mut state, "param set", &set);
+    report(&mut state, "device update", &update);
 }

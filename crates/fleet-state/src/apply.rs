@@ -10,7 +10,7 @@
 //! The commands are in `apply/`, one file per noun. Each decides before it changes anything; a batch works on a clone
 //! of the state, which takes constant time, and drops it when one of its commands is refused.
 //!
-//! Its tests are in `tests/apply_*.rs` and, against an independent model, in `tests/reference_model.rs`.
+//! Its tests are in `tests/suite` and, against an independent model, in `tests/suite/reference_model.rs`.
 
 mod batch;
 mod devices;

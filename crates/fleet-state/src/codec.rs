@@ -8,7 +8,7 @@
 //! both a limit and the bytes that remain, and accepts exactly one encoding of each value, so that
 //! decode-then-encode gives back the same bytes. What it can't read is a [`DecodeError`] and changes nothing.
 //!
-//! Its tests are in `tests/codec.rs`.
+//! Its tests are in `tests/suite/codec.rs`.
 
 use thiserror::Error;
 

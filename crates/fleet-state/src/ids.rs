@@ -8,7 +8,7 @@
 //! cheap to clone. The message of an [`IdError`] names the field, the limit and the offending character, escaped:
 //! it may be printed on a terminal or into a log as it is.
 //!
-//! Its tests are in `tests/ids.rs`.
+//! Its tests are in `tests/suite/ids.rs`.
 
 mod numbers;
 mod request;

@@ -9,7 +9,7 @@
 //! Lengths count characters. `integer` means a number without fraction, so `1.0` is one; comparisons of
 //! integers with floats are exact.
 //!
-//! Its tests are in `tests/schema.rs`.
+//! Its tests are in `tests/suite/schema.rs`.
 
 mod check;
 

@@ -18,7 +18,7 @@
 //! bounded, unpacking stops at a limit that the caller gives, every record is decoded by the bounded codec, and a
 //! state comes out only when the checksum fits as well.
 //!
-//! Its tests are in `tests/snapshot.rs`.
+//! Its tests are in `tests/suite/snapshot.rs`.
 
 mod read;
 mod stream;

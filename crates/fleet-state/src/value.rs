@@ -8,7 +8,7 @@
 //! Bytes come in through [`Value::parse`], a strict parser (`parse`), and go out through [`Value::to_json`]
 //! (`print`). [`Object::merge_patch`] is RFC 7396 (`patch`). The binary form is in `encode`.
 //!
-//! Its tests are in `tests/value.rs`: among others a comparison with `serde_json` on random and hostile input.
+//! Its tests are in `tests/suite/json.rs`: among others a comparison with `serde_json` on random and hostile input.
 
 mod encode;
 mod parse;

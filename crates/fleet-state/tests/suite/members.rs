@@ -1,0 +1,233 @@
+//! Members: joining, roles, removal, founding and restoring.
+
+use fleet_state::limits::MEMBERS_MAX;
+use fleet_state::{
+    Accepted, Body, Command, FleetState, FoundingToken, JoinRequest, NodeId, Outcome, RejectCode,
+    Revision, Role,
+};
+
+use crate::site::{
+    Site, create_token, founding, join, join_request, keys, register, restored, set, snapshot_of,
+    token_id, token_key,
+};
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn role(site: &mut Site, number: u64, role: Role) -> usize {
+    let revision = site.next_revision();
+    let changes = site.state.apply_role(revision, node(number), role);
+    assert_eq!(site.state.last_applied(), revision);
+    changes.len()
+}
+
+fn joined(applied: fleet_state::Applied) -> u64 {
+    match applied.answer.unwrap().outcome {
+        Outcome::Accepted(Accepted { node: Some(node) }) => node.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn with_token() -> Site {
+    let mut site = Site::default();
+    site.accept(create_token(1, 3_600_000, 64));
+    site
+}
+
+#[test]
+fn a_founded_site_has_one_voter() {
+    let token = FoundingToken {
+        id: token_id(1),
+        key: token_key(1),
+        ttl_ms: 60_000,
+        uses: 1,
+        note: "first".into(),
+    };
+    let params = fleet_state::FoundingParams { token: Some(token), ..founding("home", 1) };
+    let state = FleetState::found(params);
+    assert_eq!(state.last_applied(), Revision::new(1));
+    let member = state.member(&NodeId::FOUNDER).unwrap();
+    assert_eq!((member.role, member.joined), (Role::Voter, Revision::new(1)));
+    assert_eq!(state.next_node(), node(2));
+    assert_eq!((state.voters_wanted(), state.tokens_len(), state.feature_level()), (5, 1, 1));
+    assert_eq!(state.next_deadline_log_ms(), Some(60_000));
+}
+
+#[test]
+fn joining_gives_an_id_and_repeats_it() {
+    let mut site = with_token();
+    assert_eq!(joined(site.run(join(1, "gw-2", 2))), 2);
+    let uses_left = site.state.token(&token_id(1)).unwrap().uses_left;
+    let again = site.run(join(1, "gw-2", 2));
+    assert!(again.changes.is_empty());
+    assert_eq!(joined(again), 2);
+    assert_eq!(site.state.token(&token_id(1)).unwrap().uses_left, uses_left);
+    // Also when the token is gone meanwhile.
+    site.accept(Command::TokenRevoke { id: token_id(1) });
+    assert_eq!(joined(site.run(join(1, "gw-2", 2))), 2);
+    let member = site.state.member(&node(2)).unwrap();
+    assert_eq!((member.role, member.credential), (Role::Joining, None));
+    assert_eq!(site.state.member_named(&"gw-2".parse().unwrap()).unwrap().id, node(2));
+}
+
+#[test]
+fn names_and_keys_are_unique() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    site.reject(join(1, "gw-1", 3), RejectCode::AlreadyExists);
+    site.reject(join(1, "gw-2", 3), RejectCode::AlreadyExists);
+    site.reject(join(1, "gw-3", 2), RejectCode::AlreadyExists);
+    let half = JoinRequest {
+        keys: fleet_state::NodeKeys { exchange: [0; 32], ..keys(2) },
+        ..join_request(1, "gw-3", 2)
+    };
+    site.reject(Command::Join(half), RejectCode::AlreadyExists);
+    assert_eq!(site.state.token(&token_id(1)).unwrap().uses_left, 63);
+}
+
+#[test]
+fn ids_and_keys_of_removed_members_never_return() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    // Not in the configuration yet, so it is removed at once.
+    site.accept(Command::MemberRemove { node: node(2) });
+    assert_eq!(site.state.member(&node(2)).unwrap().role, Role::Removed);
+    let message = site.reject(join(1, "gw-2", 2), RejectCode::Denied);
+    assert!(message.contains("node 2, which was removed"), "{message}");
+    // Its name is free again.
+    assert_eq!(joined(site.run(join(1, "gw-2", 3))), 3);
+    assert_eq!(role(&mut site, 2, Role::Learner), 0);
+    site.reject(Command::MemberRemove { node: node(2) }, RejectCode::NotFound);
+    site.reject(Command::MemberPromote { node: node(2) }, RejectCode::NotFound);
+    site.reject(Command::Certify { node: node(2), credential: [1; 64] }, RejectCode::NotFound);
+    let copy = restored(&snapshot_of(&site.state));
+    assert_eq!(copy.next_node(), node(4));
+}
+
+#[test]
+fn roles_follow_the_configuration() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    site.unchanged(Command::MemberPromote { node: node(1) });
+    site.accept(Command::MemberPromote { node: node(2) });
+    site.unchanged(Command::MemberPromote { node: node(2) });
+    assert_eq!(role(&mut site, 2, Role::Learner), 1);
+    assert!(site.state.member(&node(2)).unwrap().wanted_voter);
+    assert_eq!(role(&mut site, 2, Role::Learner), 0);
+    assert_eq!(role(&mut site, 2, Role::Voter), 1);
+    assert!(!site.state.member(&node(2)).unwrap().wanted_voter);
+    assert_eq!(role(&mut site, 9, Role::Voter), 0);
+    // An entry is applied once.
+    let last = site.state.last_applied();
+    assert!(site.state.apply_role(last, node(2), Role::Removed).is_empty());
+    site.accept(Command::MemberRemove { node: node(2) });
+    let member = site.state.member(&node(2)).unwrap();
+    assert!(member.leaving && member.role == Role::Voter);
+    site.unchanged(Command::MemberRemove { node: node(2) });
+    site.reject(Command::MemberPromote { node: node(2) }, RejectCode::Denied);
+    assert_eq!(role(&mut site, 2, Role::Removed), 1);
+    let member = site.state.member(&node(2)).unwrap();
+    assert!(!member.leaving && !member.is_live());
+}
+
+#[test]
+fn the_last_voter_stays() {
+    let mut site = with_token();
+    site.reject(Command::MemberRemove { node: node(1) }, RejectCode::LastVoter);
+    site.accept(join(1, "gw-2", 2));
+    role(&mut site, 2, Role::Learner);
+    site.reject(Command::MemberRemove { node: node(1) }, RejectCode::LastVoter);
+    role(&mut site, 2, Role::Voter);
+    site.accept(Command::MemberRemove { node: node(1) });
+    // The other one is on its way out, so this is the last.
+    site.reject(Command::MemberRemove { node: node(2) }, RejectCode::LastVoter);
+}
+
+#[test]
+fn credentials_are_set_once_and_outside_the_memory_of_answers() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    let answers = site.state.answers_len();
+    let certify = |number| Command::Certify { node: node(2), credential: [number; 64] };
+    site.accept(certify(1));
+    site.unchanged(certify(1));
+    site.reject(certify(2), RejectCode::AlreadyExists);
+    site.reject(Command::Certify { node: node(1), credential: [1; 64] }, RejectCode::AlreadyExists);
+    site.reject(Command::Certify { node: node(8), credential: [1; 64] }, RejectCode::NotFound);
+    assert_eq!(site.state.answers_len(), answers);
+    assert_eq!(site.state.member(&node(2)).unwrap().credential, Some([1; 64]));
+}
+
+#[test]
+fn voters_wanted_are_odd_and_up_to_seven() {
+    let mut site = Site::default();
+    for voters in [1, 3, 7] {
+        site.accept(Command::SetVoters { voters });
+        site.unchanged(Command::SetVoters { voters });
+        assert_eq!(site.state.voters_wanted(), voters);
+    }
+    for voters in [0, 2, 6, 8, 9, 255] {
+        site.reject(Command::SetVoters { voters }, RejectCode::Malformed);
+    }
+    site.reject_if(Some(1), Command::SetVoters { voters: 5 }, RejectCode::Malformed);
+    let entry_level = site.apply_body(Body::RaiseFeatureLevel(1));
+    assert!(entry_level.answer.is_none());
+}
+
+#[test]
+fn members_are_bounded_and_removed_ones_are_forgotten_in_the_end() {
+    let mut site = Site::default();
+    let join_next = |site: &mut Site, number: u64| {
+        let token = (number / 60) as u8 + 1;
+        if site.state.token(&token_id(token)).is_none() {
+            site.accept(create_token(token, 3_600_000, 64));
+        }
+        let mut keys = keys(0);
+        keys.sign[..8].copy_from_slice(&number.to_be_bytes());
+        keys.exchange[..8].copy_from_slice(&number.to_be_bytes());
+        let name: fleet_state::NodeName = format!("n-{number}").parse().unwrap();
+        let message = fleet_state::credential::join_message(token_id(token), &name, &keys);
+        let proof = fleet_state::credential::join_proof(&token_key(token), &message);
+        site.run(Command::Join(JoinRequest { token: token_id(token), name, keys, proof }))
+    };
+    for number in 1..MEMBERS_MAX as u64 {
+        joined(join_next(&mut site, number));
+    }
+    let full = join_next(&mut site, 64).answer.unwrap();
+    assert_eq!(crate::site::rejection(&full), Some(RejectCode::LimitReached));
+    for number in 64..1_200u64 {
+        let oldest = site.state.members().find(|member| member.role == Role::Joining).unwrap().id;
+        site.accept(Command::MemberRemove { node: oldest });
+        joined(join_next(&mut site, number));
+    }
+    assert!(site.state.members_len() <= MEMBERS_MAX + 1_024);
+    assert_eq!(site.state.next_node(), node(1_201));
+    let copy = restored(&snapshot_of(&site.state));
+    assert_eq!(copy.digests(), site.state.digests());
+}
+
+#[test]
+fn restoring_makes_another_site_of_the_same_devices() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    site.accept(register("hall.lamp"));
+    site.accept(set("p", "1"));
+    let before = site.state.clone();
+    let credential_for = before.next_node();
+    let after = before.clone().restore_as(founding("ship", 2));
+    assert_eq!(after.site().as_str(), "ship");
+    assert_ne!(after.uid(), before.uid());
+    assert_eq!(after.last_applied().get(), before.last_applied().get() + 1);
+    let (one, other) = (before.digests(), after.digests());
+    assert_eq!((one.devices, one.params, one.links), (other.devices, other.params, other.links));
+    assert_eq!((after.members_len(), after.tokens_len(), after.answers_len()), (1, 0, 0));
+    let member = after.members().next().unwrap();
+    assert_eq!((member.id, member.role), (credential_for, Role::Voter));
+    assert_eq!(after.next_node().get(), credential_for.get() + 1);
+    // The old one is untouched, and the new one is whole.
+    assert_eq!(before.digests(), site.state.digests());
+    assert_eq!(restored(&snapshot_of(&after)).digests(), other);
+    let mut new = Site { state: after, ..Site::default() };
+    new.accept(set("p", "2"));
+}
