@@ -1,0 +1,128 @@
+//! One process at a time uses a data directory.
+//!
+//! The lock is the kernel's (`flock`), so it ends with the process that holds it, however it
+//! ends. The file stays; the pid in it is for people.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+const LOCK_FILE: &str = "lock";
+const PID_CHARS_MAX: u64 = 16;
+
+/// Why a data directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process uses it.
+    #[error(
+        "{} is in use by {holder}: stop that one, or choose another data directory",
+        path.display()
+    )]
+    Held {
+        /// The data directory.
+        path: PathBuf,
+        /// Who holds it, as far as it said.
+        holder: String,
+    },
+    /// The lock file can't be opened or locked.
+    #[error("{} can't be locked; it needs a local file system that this user may write to", path.display())]
+    Io {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Locks a directory for use.
+    ///
+    /// # Errors
+    /// When another process holds it.
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let fault = |source| LockError::Io { path: dir.to_owned(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(dir.join(LOCK_FILE)).map_err(fault)?;
+        lock(&mut file, dir)?;
+        // The pid helps people only: a full disk must not keep an agent from starting.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+
+    /// Locks a directory to look at it, without changing anything. `None` when nobody ever
+    /// locked it: then nobody uses it.
+    ///
+    /// # Errors
+    /// When another process holds it.
+    pub fn take_to_look(dir: &Path) -> Result<Option<Self>, LockError> {
+        let mut file = match File::open(dir.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LockError::Io { path: dir.to_owned(), source }),
+        };
+        lock(&mut file, dir)?;
+        Ok(Some(Self { _file: file }))
+    }
+}
+
+fn lock(file: &mut File, dir: &Path) -> Result<(), LockError> {
+    match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(LockError::Held { path: dir.to_owned(), holder: holder(file) })
+        }
+        Err(error) => Err(LockError::Io { path: dir.to_owned(), source: error.into() }),
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.take(PID_CHARS_MAX).read_to_string(&mut text);
+    match read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
+        Some(pid) if pid == std::process::id() => "this process itself".to_owned(),
+        Some(pid) => format!("the process with pid {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_user_is_refused_and_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DirectoryLock::take_to_look(dir.path()).unwrap().is_none());
+        let first = DirectoryLock::take(dir.path()).unwrap();
+        let written = std::fs::read_to_string(dir.path().join("lock")).unwrap();
+        assert_eq!(written.trim(), std::process::id().to_string());
+        for _ in 0..2 {
+            let error = DirectoryLock::take(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("this process itself"), "{error}");
+        }
+        std::fs::write(dir.path().join("lock"), "4242\n").unwrap();
+        let error = DirectoryLock::take_to_look(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("pid 4242"), "{error}");
+        drop(first);
+        let looking = DirectoryLock::take_to_look(dir.path()).unwrap();
+        assert!(looking.is_some());
+        DirectoryLock::take(dir.path()).unwrap_err();
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        assert!(matches!(DirectoryLock::take(&missing), Err(LockError::Io { .. })));
+    }
+}
