@@ -22,7 +22,7 @@ pub struct Cli {
 pub enum Command {
     /// Make a new site with this gateway as its first voter, and print a join token.
     Init(Init),
-    /// Join a site with a token; then start the agent with `run`.
+    /// Join a site with a token, and run the agent.
     Join(Join),
     /// Run the agent of a gateway that belongs to a site.
     Run(Run),
@@ -84,9 +84,9 @@ pub struct Join {
     /// Name of this gateway (`node.name`); default: the machine's name.
     #[arg(long)]
     pub name: Option<NodeName>,
-    /// Go on as `run` once joined.
+    /// Join only; the agent is started later with `run`.
     #[arg(long)]
-    pub run: bool,
+    pub only: bool,
     /// How long to try, in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout_s: u64,

@@ -1,2 +1,34 @@
-//! The agent of one gateway.
-fn main() {}
+//! The agent of one gateway. Everything is in the library; this decides the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use flotilla_agent::cli::Cli;
+use flotilla_agent::commands;
+
+/// Threads for everything but the consensus loop, which has its own.
+const WORKER_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(commands::carry_out(cli));
+            // A task that hangs must not keep a drained process alive.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            done
+        }
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flotilla-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The composition root of a running agent: what starts in which order, and what ends in which.
+//!
+//! Start: lock, node file (the boot counter grows on disk before anything is said in its name),
+//! keys, log and snapshots with replay, frames over NATS, the loop, intake, health. Nothing is
+//! left half started: an error anywhere ends the process with its reason.
+//!
+//! End (SIGTERM, Ctrl-C): leadership is handed over and intake stops while the waiting are
+//! answered; the log is synced; exit 0. A second signal exits at once. A core task that ends by
+//! itself ends the process with its reason.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use fleet_consensus::{Fault, ReplicaConfig};
+use fleet_protocol::Subjects;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{Config, RaftConfig};
+use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, OpenNotes};
+use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
+use crate::http::{self, HttpContext, HttpServer};
+use crate::metrics::Metrics;
+use crate::nats::{ConnectionPlan, Prepared, prepare};
+use crate::site;
+use crate::storage::{DataDir, NodeFile, store_site_key};
+use crate::transport::{NatsWay, inbox};
+
+/// How long a drain may take before the process ends anyway.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a request under way may take while draining.
+const DRAIN_INTAKE_MAX: Duration = Duration::from_secs(5);
+/// Messages that a subscription holds.
+const SUBSCRIPTION_CAPACITY: usize = 16_384;
+/// Publications that a client holds before it gives up (frames) or waits (replies).
+const PUBLISH_CAPACITY: usize = 4_096;
+
+/// What runs.
+struct Running {
+    handle: Handle,
+    consensus: JoinHandle<Result<(), Fault>>,
+    control: ControlHandle,
+    http: Option<HttpServer>,
+    stopping: watch::Sender<bool>,
+}
+
+/// Runs the agent of the node in `config.node.data_dir` until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or what ended it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let (dir, mut file) = DataDir::open_existing(&config.node.data_dir)?;
+    check_expectations(&config, &file)?;
+    file.boot += 1;
+    dir.write_node(&file)?;
+    let mut signals = Signals::new()?;
+    tracing::info!(
+        site = %file.site,
+        uid = %file.uid,
+        node = file.node.get(),
+        name = %file.name,
+        boot = file.boot,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
+    let mut running = start(&config, &dir, &file).await?;
+    let ended = tokio::select! {
+        () = signals.first() => None,
+        reason = running.control.failed() => Some(anyhow!(reason)),
+        reason = consensus_ended(&running.consensus) => Some(reason),
+    };
+    if let Some(reason) = ended {
+        return Err(fault_of(running.consensus, reason));
+    }
+    tracing::info!("told to stop; draining (a second signal stops at once)");
+    tokio::select! {
+        drained = drain(running) => drained,
+        () = signals.first() => bail!("stopped at once by a second signal"),
+    }
+}
+
+/// The data directory is the authority; what the configuration expects must agree with it.
+fn check_expectations(config: &Config, file: &NodeFile) -> anyhow::Result<()> {
+    if let Some(expected) = config.site.name.as_ref().filter(|name| **name != file.site) {
+        bail!(
+            "site.name is {expected}, but {} belongs to site {}; correct the configuration or the directory",
+            config.node.data_dir.display(),
+            file.site
+        );
+    }
+    Ok(())
+}
+
+/// The settings of a node's replica.
+fn replica_config(raft: &RaftConfig, file: &NodeFile) -> ReplicaConfig {
+    let ticks = |ticks: u32| usize::try_from(ticks).unwrap_or(usize::MAX);
+    ReplicaConfig {
+        tick_ms: raft.tick_ms,
+        heartbeat_ticks: ticks(raft.heartbeat_ticks),
+        election_ticks_min: ticks(raft.election_ticks_min),
+        election_ticks_max: ticks(raft.election_ticks_max),
+        snapshot_every_entries: raft.snapshot_every_entries,
+        snapshot_every_bytes: raft.snapshot_every_bytes,
+        ..ReplicaConfig::new(file.node, file.uid)
+    }
+}
+
+async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Result<Running> {
+    let clock = MonotonicClock::start();
+    let metrics = Metrics::new();
+    let subjects = Subjects::new(&file.site);
+    let parts = site::parts(dir, file, replica_config(&config.raft, file))?;
+    let (replica, notes) = AgentReplica::open(parts, clock)?;
+    say(&notes);
+
+    let prepared = prepare(&config.nats)?;
+    let frames = connect(&prepared, file, "raft").await?;
+    let (to_inbox, inbox) = inbox();
+    let (wire, _receiving) =
+        NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
+    let loop_parts = LoopParts {
+        wire,
+        inbox,
+        clock,
+        tick_ms: config.raft.tick_ms,
+        snapshot_dir: dir.snapshot_path(),
+        data_dir: dir.path().to_owned(),
+        store_site_key,
+        metrics: metrics.clone(),
+    };
+    let (handle, consensus) =
+        consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
+
+    let client = connect(&prepared, file, "control").await?;
+    let control = control::start(ControlContext {
+        client: client.client,
+        connection: client.state,
+        handle: handle.clone(),
+        node: facts(file),
+        snapshots: snapshot_list(dir),
+        metrics: metrics.clone(),
+    });
+    let (stopping, stopping_seen) = watch::channel(false);
+    let http = match config.http.listen {
+        None => None,
+        Some(address) => {
+            let context = HttpContext { handle: handle.clone(), metrics, stopping: stopping_seen };
+            let server = http::start(address, context).await;
+            Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
+        }
+    };
+    Ok(Running { handle, consensus, control, http, stopping })
+}
+
+async fn connect(
+    prepared: &Prepared,
+    file: &NodeFile,
+    purpose: &'static str,
+) -> anyhow::Result<crate::nats::Connection> {
+    let plan = ConnectionPlan {
+        name: format!("flotilla {} {} {purpose}", file.site, file.name),
+        purpose,
+        subscription_capacity: SUBSCRIPTION_CAPACITY,
+        publish_capacity: PUBLISH_CAPACITY,
+    };
+    Ok(prepared.connect(&plan).await?)
+}
+
+fn facts(file: &NodeFile) -> NodeFacts {
+    NodeFacts {
+        site: file.site.clone(),
+        uid: file.uid,
+        id: file.node,
+        name: file.name.clone(),
+        boot: file.boot,
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// The complete snapshots of this node, newest first.
+fn snapshot_list(dir: &DataDir) -> SnapshotList {
+    let path = dir.snapshot_path();
+    SnapshotList::new(move || {
+        let disk = crate::storage::RealDisk::open(&path)?;
+        let names = fleet_consensus::snapshot_store::SnapshotStore::new(disk).names()?;
+        names
+            .into_iter()
+            .map(|(index, term, name)| {
+                let path = path.join(name);
+                let size_bytes = std::fs::metadata(&path)?.len();
+                Ok(SnapshotFile { index, term, path, size_bytes })
+            })
+            .collect()
+    })
+}
+
+/// What was found on disk that an operator should know.
+fn say(notes: &OpenNotes) {
+    if let Some(cut) = &notes.recovery.cut {
+        tracing::warn!(
+            file = cut.file,
+            offset = cut.offset,
+            size_bytes = cut.size_bytes,
+            last_index = cut.last_index,
+            reason = cut.reason,
+            "the end of the log was damaged, as after a power cut, and was cut off"
+        );
+    }
+    for name in &notes.damaged_snapshots {
+        tracing::error!(
+            file = name,
+            "a snapshot is damaged; it was renamed and an older one is used"
+        );
+    }
+}
+
+/// Ends when the loop has ended, which it should only do in a drain.
+async fn consensus_ended(thread: &JoinHandle<Result<(), Fault>>) -> anyhow::Error {
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        look.tick().await;
+        if thread.is_finished() {
+            return anyhow!("the consensus loop has ended");
+        }
+    }
+}
+
+/// The fault behind the end of the loop, if it is what ended.
+fn fault_of(thread: JoinHandle<Result<(), Fault>>, otherwise: anyhow::Error) -> anyhow::Error {
+    if !thread.is_finished() {
+        return otherwise;
+    }
+    match thread.join() {
+        Ok(Ok(())) => otherwise,
+        Ok(Err(fault)) => fault.into(),
+        Err(_) => anyhow!("the consensus loop panicked; the log above says where"),
+    }
+}
+
+async fn drain(running: Running) -> anyhow::Result<()> {
+    let Running { handle, consensus, control, http, stopping } = running;
+    stopping.send_replace(true);
+    let started = Instant::now();
+    // What was taken in is still decided; what comes from now on goes to other agents.
+    control.drain(started + DRAIN_INTAKE_MAX).await;
+    handle.drain(started + DRAIN_MAX).await;
+    if let Some(http) = http {
+        http.close().await;
+    }
+    let joined = tokio::task::spawn_blocking(move || consensus.join());
+    match tokio::time::timeout(DRAIN_MAX, joined).await {
+        Ok(Ok(Ok(Ok(())))) => {
+            tracing::info!(took_ms = millis(started.elapsed()), "stopped");
+            Ok(())
+        }
+        Ok(Ok(Ok(Err(fault)))) => Err(fault.into()),
+        Ok(_) => bail!("the consensus loop panicked; the log above says where"),
+        Err(_) => bail!("the consensus loop did not end in time"),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals can't be received");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What each command of `flotilla-agent` does. Data goes to stdout, talk to stderr.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fleet_protocol::{JoinToken, NodeVerb, Subjects};
+use fleet_state::{NodeName, SiteName};
+use tokio::time::Instant;
+
+use crate::agent;
+use crate::cli::{Cli, Command, ConfigCommand, Init, Join, Restore, Run, Settings};
+use crate::config::{self, Config, Loaded, Sources};
+use crate::logging;
+use crate::nats::{ConnectionPlan, Prepared, prepare};
+use crate::site::{
+    self, FoundRequest, Founded, JoinRequest, Joined, RestoreRequest, default_node_name,
+};
+use crate::storage::DataDir;
+
+/// How long `init` listens for a site of the same name.
+const LISTEN_FOR_NAMESAKE: Duration = Duration::from_millis(700);
+/// How long it tries to reach a NATS server for that.
+const REACH_NATS: Duration = Duration::from_millis(1_500);
+
+/// Carries a command out.
+///
+/// # Errors
+/// What went wrong, for people.
+pub async fn carry_out(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Init(arguments) => init(arguments).await,
+        Command::Join(arguments) => join(arguments).await,
+        Command::Run(arguments) => run(arguments).await,
+        Command::Restore(arguments) => restore(&arguments),
+        Command::Store(command) => crate::storage::offline::carry_out(&command),
+        Command::Config(command) => configuration(&command),
+    }
+}
+
+fn load(settings: &Settings, name: Option<&NodeName>) -> anyhow::Result<Loaded> {
+    let sources = Sources::from_process(settings.config.clone(), settings.flags(name));
+    Ok(config::load(&sources)?)
+}
+
+fn begin(settings: &Settings, name: Option<&NodeName>) -> anyhow::Result<Config> {
+    let config = load(settings, name)?.config;
+    logging::start(&config.log).context("logging could not be started")?;
+    Ok(config)
+}
+
+fn node_name(config: &Config) -> NodeName {
+    config.node.name.clone().unwrap_or_else(default_node_name)
+}
+
+async fn run(arguments: Run) -> anyhow::Result<()> {
+    agent::run(begin(&arguments.settings, None)?).await
+}
+
+async fn init(arguments: Init) -> anyhow::Result<()> {
+    let config = begin(&arguments.settings, arguments.name.as_ref())?;
+    let prepared = prepare(&config.nats)?;
+    let dir = DataDir::open(&config.node.data_dir)?;
+    if dir.node()?.is_none() {
+        refuse_namesake(&prepared, &arguments.site).await?;
+    }
+    let request = FoundRequest {
+        site: arguments.site,
+        name: node_name(&config),
+        voters: arguments.voters,
+        token_uses: arguments.token_uses,
+        token_ttl_ms: arguments.token_hours.saturating_mul(3_600_000),
+        nats_urls: prepared.urls(),
+    };
+    match site::found(&dir, &request)? {
+        Founded::New { token } => {
+            eprintln!(
+                "site {} is founded; {} is its first voter, in {}",
+                request.site,
+                request.name,
+                dir.path().display()
+            );
+            eprintln!("start it:      flotilla-agent run --data-dir {}", dir.path().display());
+            eprintln!("let others in: flotilla-agent join TOKEN, with this token (a secret):");
+            println!("{token}");
+        }
+        Founded::Already(node) => eprintln!(
+            "{} belongs to {} of site {} already; nothing was changed. A token: flotilla token create",
+            dir.path().display(),
+            node.name,
+            node.site
+        ),
+    }
+    Ok(())
+}
+
+/// Two sites of one name on one NATS server would take each other's commands.
+async fn refuse_namesake(prepared: &Prepared, site: &SiteName) -> anyhow::Result<()> {
+    let mut connection = prepared.connect(&plan("flotilla-agent init")).await?;
+    let connected = connection.state.wait_for(|s| *s == crate::nats::LinkState::Connected);
+    if !matches!(tokio::time::timeout(REACH_NATS, connected).await, Ok(Ok(_))) {
+        eprintln!(
+            "note: no NATS server answers at {}; whether a site {site} is there already was not checked",
+            prepared.urls().join(", ")
+        );
+        return Ok(());
+    }
+    let subject = Subjects::new(site).all(NodeVerb::Status);
+    let asked = connection.client.request(subject, bytes::Bytes::new());
+    if let Ok(Ok(_)) = tokio::time::timeout(LISTEN_FOR_NAMESAKE, asked).await {
+        bail!(
+            "a site named {site} answers on {}; join it with a token (flotilla token create), or choose another name",
+            prepared.urls().join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn plan(name: &str) -> ConnectionPlan {
+    ConnectionPlan {
+        name: name.to_owned(),
+        purpose: "setup",
+        subscription_capacity: 64,
+        publish_capacity: 64,
+    }
+}
+
+async fn join(arguments: Join) -> anyhow::Result<()> {
+    let mut settings = arguments.settings;
+    let token: JoinToken = read_token(&arguments.token)?.parse()?;
+    let mut config = begin(&settings, arguments.name.as_ref())?;
+    if config.nats.urls_are_default && !token.nats_urls.is_empty() {
+        settings.nats.clone_from(&token.nats_urls);
+        config = load(&settings, arguments.name.as_ref())?.config;
+    }
+    let prepared = prepare(&config.nats)?;
+    let name = node_name(&config);
+    {
+        // The lock is let go before the agent takes it.
+        let dir = DataDir::open(&config.node.data_dir)?;
+        let connection = prepared.connect(&plan("flotilla-agent join")).await?;
+        let deadline = Instant::now() + Duration::from_secs(arguments.timeout_s);
+        let request = JoinRequest { token, name, deadline };
+        match site::join(&dir, &connection.client, &request).await? {
+            Joined::New(node) => eprintln!(
+                "{} is node {} of site {}; its files are in {}",
+                node.name,
+                node.node,
+                node.site,
+                dir.path().display()
+            ),
+            Joined::Already(node) => eprintln!(
+                "{} belongs to {} of site {} already; nothing was changed",
+                dir.path().display(),
+                node.name,
+                node.site
+            ),
+        }
+    }
+    if arguments.only {
+        return Ok(());
+    }
+    agent::run(config).await
+}
+
+fn read_token(argument: &str) -> anyhow::Result<String> {
+    /// Longer than any token.
+    const TOKEN_BYTES_MAX: u64 = 16 * 1024;
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut text)
+        .context("the token could not be read from standard input")?;
+    Ok(text)
+}
+
+fn restore(arguments: &Restore) -> anyhow::Result<()> {
+    let config = begin(&arguments.settings, arguments.name.as_ref())?;
+    let dir = DataDir::open(&config.node.data_dir)?;
+    let request = RestoreRequest {
+        file: arguments.file.clone(),
+        site: arguments.site.clone(),
+        name: node_name(&config),
+        voters: arguments.voters,
+    };
+    let restored = site::restore(&dir, &request)?;
+    eprintln!(
+        "site {} begins where site {} was at index {}: {} devices, {} parameters; {} is its node {}",
+        request.site,
+        restored.former_site,
+        restored.index,
+        restored.devices,
+        restored.params,
+        request.name,
+        restored.node
+    );
+    eprintln!("start it: flotilla-agent run --data-dir {}", dir.path().display());
+    Ok(())
+}
+
+fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Check(run) => {
+            let settings = &run.settings;
+            let sources = Sources::from_process(settings.config.clone(), settings.flags(None));
+            println!("{}", config::check(&sources)?);
+        }
+        ConfigCommand::Show(run) => print!("{}", load(&run.settings, None)?.show()),
+    }
+    Ok(())
+}
