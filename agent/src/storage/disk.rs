@@ -67,7 +67,7 @@ impl RealDisk {
     ///
     /// # Errors
     /// When it can't be opened.
-    pub fn for_snapshots(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_dir(path, Access::Use)
     }
 
@@ -95,13 +95,14 @@ impl RealDisk {
         check_name(name)?;
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
-        let handle = rustix::fs::openat(&self.shared.handle, name, flags, mode).map_err(|error| {
-            if error == rustix::io::Errno::LOOP {
-                invalid(format!("{name} is a symbolic link, which is not followed"))
-            } else {
-                error.into()
-            }
-        })?;
+        let handle =
+            rustix::fs::openat(&self.shared.handle, name, flags, mode).map_err(|error| {
+                if error == rustix::io::Errno::LOOP {
+                    invalid(format!("{name} is a symbolic link, which is not followed"))
+                } else {
+                    error.into()
+                }
+            })?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode);
         if kind != FileType::RegularFile {
             return Err(invalid(format!("{name} is not a regular file")));
@@ -127,7 +128,10 @@ fn check_name(name: &str) -> io::Result<()> {
         || name.starts_with('.')
         || !name.chars().all(plain)
     {
-        return Err(invalid(format!("{:?} is no plain file name", name.escape_debug().to_string())));
+        return Err(invalid(format!(
+            "{:?} is no plain file name",
+            name.escape_debug().to_string()
+        )));
     }
     Ok(())
 }
@@ -276,7 +280,10 @@ mod tests {
         drop(log);
         let (log, recovery) = Log::open(disk, identity, config).unwrap();
         assert_eq!(recovery.cut, None);
-        assert_eq!(log.entries(21, 51, u64::MAX).unwrap(), (21..=50).map(entry).collect::<Vec<_>>());
+        assert_eq!(
+            log.entries(21, 51, u64::MAX).unwrap(),
+            (21..=50).map(entry).collect::<Vec<_>>()
+        );
         let looked = RealDisk::to_look_at(dir.path()).unwrap();
         assert_eq!(fleet_log::check(&looked, identity).unwrap().last.index, 50);
     }
@@ -303,7 +310,7 @@ mod tests {
     #[test]
     fn looking_can_not_change_anything() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::for_snapshots(dir.path()).unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
         disk.create("a").unwrap().write_at(0, b"hello").unwrap();
         let looking = RealDisk::to_look_at(dir.path()).unwrap();
         let mut file = looking.open("a").unwrap();
@@ -319,7 +326,7 @@ mod tests {
     #[test]
     fn reserved_space_is_zeros() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::for_snapshots(dir.path()).unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
         let mut file = disk.create("a").unwrap();
         file.write_at(0, b"abc").unwrap();
         file.preallocate(200_000).unwrap();

@@ -73,7 +73,7 @@ impl Identity {
 
     /// The public halves, as they stand in the member record.
     #[must_use]
-    pub fn public_keys(&self) -> NodeKeys {
+    pub fn keys(&self) -> NodeKeys {
         NodeKeys {
             sign: self.sign.verifying_key().to_bytes(),
             exchange: PublicKey::from(&self.exchange).to_bytes(),
@@ -83,7 +83,7 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("public_keys", &self.public_keys()).finish_non_exhaustive()
+        f.debug_struct("Identity").field("keys", &self.keys()).finish_non_exhaustive()
     }
 }
 
@@ -106,17 +106,23 @@ mod tests {
         assert!(matches!(Identity::load(dir.path()), Err(SecretError::Missing { .. })));
         let made = Identity::load_or_create(dir.path(), &[1; 32]).unwrap();
         let again = Identity::load_or_create(dir.path(), &[2; 32]).unwrap();
-        assert_eq!(made.public_keys(), again.public_keys());
+        assert_eq!(made.keys(), again.keys());
         assert_eq!(made.exchange_secret(), Identity::load(dir.path()).unwrap().exchange_secret());
         let other = Identity::from_secret(&[2; 32]);
-        assert_ne!(made.public_keys(), other.public_keys());
+        assert_ne!(made.keys(), other.keys());
     }
 
     #[test]
     fn the_derivation_stays_as_it_is() {
-        let keys = Identity::from_secret(&[1; 32]).public_keys();
-        assert_eq!(hex(&keys.sign), "");
-        assert_eq!(hex(&keys.exchange), "");
+        let keys = Identity::from_secret(&[1; 32]).keys();
+        assert_eq!(
+            hex(&keys.sign),
+            "dddf674112a58d1c70b1cfac58ae6e02f0580429bb0e9b4982bef1ffd7735ba2"
+        );
+        assert_eq!(
+            hex(&keys.exchange),
+            "8faa3116c98b297c4b69feb7927ee6d6951d6bab6ce105ca868a868e2321ae4f"
+        );
     }
 
     #[test]

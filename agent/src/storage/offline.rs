@@ -5,10 +5,13 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fleet_log::{Disk as _, DumpItem, DumpRecord, LogIdentity, Report};
 use fleet_state::{Entry, SnapshotMeta, decode_snapshot};
+
+use crate::cli::Store;
+use crate::config::{self, Sources};
 
 use super::data_dir::{DataDir, DataDirError};
 use super::disk::RealDisk;
@@ -39,6 +42,15 @@ pub enum OfflineError {
     /// The directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The configuration does not say which directory.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// Something in it is damaged.
+    #[error("{} is damaged; the report says where", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The log can't be listed.
     #[error(transparent)]
     Log(#[from] fleet_log::OpenError),
@@ -47,12 +59,43 @@ pub enum OfflineError {
     Io(#[from] io::Error),
 }
 
+/// Carries `store check` or `store dump` out, on standard output.
+///
+/// # Errors
+/// When nothing could be looked at, or what was looked at is damaged; as the caller has it.
+pub fn carry_out<E: From<OfflineError>>(command: &Store) -> Result<(), E> {
+    match print(command) {
+        // Whoever reads the output has seen enough.
+        Err(OfflineError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn print(command: &Store) -> Result<(), OfflineError> {
+    let (Store::Check(run) | Store::Dump(run)) = command;
+    let sources = Sources::from_process(run.settings.config.clone(), run.settings.flags(None));
+    let path = config::load(&sources)?.config.node.data_dir;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let health = match command {
+        Store::Check(_) => check(&path, &mut out)?,
+        Store::Dump(_) => {
+            dump(&path, &mut out)?;
+            Health::Sound
+        }
+    };
+    out.flush()?;
+    match health {
+        Health::Sound | Health::Doubtful => Ok(()),
+        Health::Damaged => Err(OfflineError::Damaged { path }),
+    }
+}
+
 /// Reads everything in a data directory and writes what it finds, a line for each thing.
 ///
 /// # Errors
 /// When the directory is in use or can't be read; what is found damaged is no error.
 pub fn check(path: &Path, out: &mut dyn Write) -> Result<Health, OfflineError> {
-    let dir = DataDir::take_to_look(path)?;
+    let dir = DataDir::open_to_look(path)?;
     let mut checkup = Checkup { out, health: Health::Sound };
     let node = checkup.node(&dir)?;
     let log = checkup.log(&dir, node.as_ref())?;
@@ -72,7 +115,7 @@ pub fn check(path: &Path, out: &mut dyn Write) -> Result<Health, OfflineError> {
 /// # Errors
 /// When the directory is in use or can't be read.
 pub fn dump(path: &Path, out: &mut dyn Write) -> Result<(), OfflineError> {
-    let dir = DataDir::take_to_look(path)?;
+    let dir = DataDir::open_to_look(path)?;
     for item in fleet_log::dump(RealDisk::to_look_at(&dir.log_path())?)? {
         match item {
             DumpItem::Segment { file, identity, next_index } => writeln!(
@@ -153,8 +196,8 @@ impl Checkup<'_> {
     fn node(&mut self, dir: &DataDir) -> io::Result<Option<NodeFile>> {
         let node = match NodeFile::load(dir.path()) {
             Ok(node) => {
-                let NodeFile { site, site_uid, node: id, name, boot, .. } = &node;
-                let text = format!("node {id} ({name}) of site {site} ({site_uid}), start {boot}");
+                let NodeFile { site, uid, node: id, name, boot, .. } = &node;
+                let text = format!("node {id} ({name}) of site {site} ({uid}), start {boot}");
                 self.found(Health::Sound, "node", &text)?;
                 Some(node)
             }
@@ -184,10 +227,9 @@ impl Checkup<'_> {
             })
             .and_then(|disk| {
                 let identity = match node {
-                    Some(node) => LogIdentity {
-                        site_uid: *node.site_uid.as_bytes(),
-                        node: node.node.get(),
-                    },
+                    Some(node) => {
+                        LogIdentity { site_uid: *node.uid.as_bytes(), node: node.node.get() }
+                    }
                     None => fleet_log::identify(&disk)?,
                 };
                 fleet_log::check(&disk, identity)
@@ -245,7 +287,7 @@ impl Checkup<'_> {
                 .and_then(|file| decode_snapshot(&mut io::BufReader::new(file), STATE_BYTES_MAX));
             let what = name.escape_debug().to_string();
             match read {
-                Ok((meta, _)) if node.is_some_and(|node| node.site_uid != meta.uid) => {
+                Ok((meta, _)) if node.is_some_and(|node| node.uid != meta.uid) => {
                     let text = format!("it is of another site, {} ({})", meta.site, meta.uid);
                     self.found(Health::Damaged, &what, &text)?;
                 }
@@ -275,5 +317,122 @@ impl Checkup<'_> {
             self.found(Health::Damaged, "log and snapshots", &text)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_log::{HardState, Log, LogConfig, LogEntry, Position};
+
+    const IDENTITY: LogIdentity = LogIdentity { site_uid: [0x11; 16], node: 3 };
+
+    /// A data directory with a little log and no snapshot.
+    fn node_dir() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        data.identity_or_create(&[1; 32]).unwrap();
+        let config = LogConfig { segment_bytes: 4096, cache_bytes: 0 };
+        let (start, hard) = (Position::default(), HardState::default());
+        let disk = data.log_disk().unwrap();
+        let mut log = Log::create(disk, IDENTITY, config, start, hard).unwrap();
+        for index in 1..=3 {
+            log.append(&[LogEntry { index, term: 1, kind: 0, data: "hello".into() }]).unwrap();
+            log.set_hard_state(HardState { term: 1, vote: 3, commit: index - 1 }).unwrap();
+            log.sync().unwrap();
+        }
+        let node = NodeFile {
+            site: "home".parse().unwrap(),
+            uid: "11111111111111111111111111111111".parse().unwrap(),
+            site_public_key: [7; 32],
+            node: fleet_state::NodeId::new(3).unwrap(),
+            name: "gw-3".parse().unwrap(),
+            credential: [9; 64],
+            boot: 5,
+        };
+        data.write_node(&node).unwrap();
+        dir
+    }
+
+    fn checked(dir: &Path) -> (Health, String) {
+        let mut out = Vec::new();
+        let health = check(dir, &mut out).unwrap();
+        (health, String::from_utf8(out).unwrap())
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_sound_directory_is_described() {
+        let dir = node_dir();
+        let (health, text) = checked(dir.path());
+        assert_eq!(health, Health::Sound, "{text}");
+        for part in ["node 3 (gw-3) of site home", "start 5", "entries 1 to 3", "commit 2"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        let mut out = Vec::new();
+        dump(dir.path(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("entry index 3 term 1 kind 0, 5 bytes: 68656c6c6f"), "{text}");
+        assert!(text.contains("hard_state term 1 vote 3 commit 2"), "{text}");
+    }
+
+    #[test]
+    fn looking_leaves_every_byte_as_it_is() {
+        let dir = node_dir();
+        flip(&dir.path().join("log/0000000001.seg"), 600);
+        std::fs::write(dir.path().join("snapshots/snap-1-1.flt"), "rubbish").unwrap();
+        let all = |path: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+            let mut files = Vec::new();
+            for sub in [".", "log", "snapshots"] {
+                for entry in std::fs::read_dir(path.join(sub)).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_file() {
+                        files.push((path.clone(), std::fs::read(path).unwrap()));
+                    }
+                }
+            }
+            files.sort();
+            files
+        };
+        let before = all(dir.path());
+        let (health, text) = checked(dir.path());
+        assert_eq!(health, Health::Damaged, "{text}");
+        assert!(text.contains("snap-1-1.flt: DOUBTFUL"), "{text}");
+        dump(dir.path(), &mut Vec::new()).unwrap();
+        assert_eq!(all(dir.path()), before);
+    }
+
+    #[test]
+    fn damage_is_found_and_named() {
+        for (file, at, expected) in [
+            ("node.json", 30, "node: DAMAGED"),
+            ("identity.key", 40, "identity: DAMAGED"),
+            ("log/0000000001.seg", 20, "log: DAMAGED"),
+            ("log/0000000001.seg", 600, "log: DAMAGED"),
+        ] {
+            let dir = node_dir();
+            flip(&dir.path().join(file), at);
+            let (health, text) = checked(dir.path());
+            assert_eq!(health, Health::Damaged, "{file}: {text}");
+            assert!(text.contains(expected), "{file}: {text}");
+        }
+        let dir = node_dir();
+        std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+        assert_eq!(checked(dir.path()).0, Health::Damaged);
+    }
+
+    #[test]
+    fn a_directory_in_use_is_not_looked_at() {
+        let dir = node_dir();
+        let held = DataDir::open(dir.path()).unwrap();
+        let error = check(dir.path(), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("in use"), "{error}");
+        drop(held);
+        assert!(check(&dir.path().join("missing"), &mut Vec::new()).is_err());
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::durable::{read_small, replace};
 
-const SITE_KEY_FILE: &str = "site.key";
+pub(super) const SITE_KEY_FILE: &str = "site.key";
 const SITE_KEY_LABEL: &str = "flotilla-site-key-1";
 const CHECK_BYTES: usize = 8;
 
@@ -201,13 +201,12 @@ mod tests {
             for mask in [1, 0x20, 0x80] {
                 let mut bad = good.clone();
                 bad[at] ^= mask;
-                fs::write(&path, bad).unwrap();
-                let error = load_site_key(dir.path()).unwrap_err();
-                assert!(matches!(error, SecretError::Damaged { .. }), "{at} {mask}: {error}");
+                assert_eq!(parse(&bad, SITE_KEY_LABEL), None, "byte {at}, mask {mask}");
             }
-            fs::write(&path, &good[..at]).unwrap();
-            assert!(matches!(load_site_key(dir.path()), Err(SecretError::Damaged { .. })), "{at}");
+            assert_eq!(parse(&good[..at], SITE_KEY_LABEL), None, "cut at {at}");
         }
+        fs::write(&path, &good[1..]).unwrap();
+        assert!(matches!(load_site_key(dir.path()), Err(SecretError::Damaged { .. })));
         // A damaged one is not replaced either.
         store_site_key(dir.path(), &[0xab; 32]).unwrap_err();
     }
