@@ -34,7 +34,7 @@ pub struct MemberFacts {
     pub is_learner: bool,
     /// Whether it answered within the last election timeout; true for this node itself.
     pub active: bool,
-    /// Index known to be in its log.
+    /// Index known to be in its log; 0 while nothing is known of it.
     pub matched: u64,
 }
 
@@ -112,6 +112,7 @@ fn promotion(
             m.is_learner
                 && !m.leaving
                 && m.active
+                && m.matched > 0
                 && m.matched.saturating_add(CAUGHT_UP_ENTRIES) >= last_index
         })
         .collect();
@@ -195,6 +196,14 @@ mod tests {
         let mut silent = learner(3);
         silent.active = false;
         assert_eq!(step(&[voter(1), lagging, silent, learner(4)], 5), None);
+    }
+
+    #[test]
+    fn a_learner_of_which_nothing_is_known_is_not_promoted_at_a_young_site() {
+        let mut unknown = learner(2);
+        unknown.matched = 0;
+        let members = [voter(1), unknown, learner(3)];
+        assert_eq!(next_step(node(1), &members, 5, 9), None);
     }
 
     #[test]

@@ -105,12 +105,16 @@ impl<D: Disk> Storage for RaftStorage<D> {
         Ok(self.log.last_index())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let usable = self
-            .snapshot
-            .as_ref()
-            // The log must reach back to it, or the receiver could not go on from there.
-            .filter(|p| p.file.index >= request_index && p.file.index >= self.log.start().index);
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let fits = |pointer: &&SnapshotPointer| {
+            let conf = &pointer.conf;
+            pointer.file.index >= request_index
+                // The log must reach back to it, or the receiver could not go on from there.
+                && pointer.file.index >= self.log.start().index
+                // A receiver that is not in the snapshot's configuration would drop it.
+                && (conf.get_voters().contains(&to) || conf.get_learners().contains(&to))
+        };
+        let usable = self.snapshot.as_ref().filter(fits);
         let Some(pointer) = usable else {
             self.snapshot_wanted.set(true);
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
