@@ -251,15 +251,17 @@ impl Checkup<'_> {
             self.found(Health::Doubtful, "log", &text)?;
         }
         let hard = report.hard_state;
-        let text = format!(
-            "entries {} to {} of term {}; term {}, vote {}, commit {}",
-            report.start.index + 1,
-            report.last.index,
-            report.last.term,
-            hard.term,
-            hard.vote,
-            hard.commit
-        );
+        let held = match report.entries {
+            0 => format!("no entries after {}", report.start.index),
+            _ => format!(
+                "entries {} to {} of term {}",
+                report.start.index + 1,
+                report.last.index,
+                report.last.term
+            ),
+        };
+        let text =
+            format!("{held}; term {}, vote {}, commit {}", hard.term, hard.vote, hard.commit);
         self.found(Health::Sound, "log", &text)?;
         Ok(Some(report))
     }
