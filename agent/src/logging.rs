@@ -2,7 +2,8 @@
 //!
 //! The level comes from the configuration (`log.level`): one word, or directives per module
 //! separated by commas, as in `info,flotilla_agent::control=debug`. The NATS client library is
-//! kept at `warn` unless a directive names it, because it reports each connection twice.
+//! silent unless a directive names it: it repeats each failed attempt to connect, and what
+//! matters of it is logged by `nats`, once in a while and with a hint.
 //!
 //! Much of what is logged was sent by others. Whatever a line holds, it stays one line: control
 //! characters, terminal escapes and text direction marks are written as `\u001b`, so nobody can
@@ -58,7 +59,7 @@ fn parse_level(level: &str) -> Result<Targets, String> {
     if directives.len() > DIRECTIVES_MAX {
         return Err(format!("{} directives are more than {DIRECTIVES_MAX}", directives.len()));
     }
-    let mut targets = Targets::new().with_target(LIBRARY_LOG_TARGET, Level::WARN);
+    let mut targets = Targets::new().with_target(LIBRARY_LOG_TARGET, LevelFilter::OFF);
     for directive in directives {
         let (target, word) = match directive.split_once('=') {
             Some((target, word)) => (Some(target.trim()), word.trim()),

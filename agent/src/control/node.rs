@@ -102,3 +102,28 @@ async fn chunk(desk: &Desk, index: u64, offset: u64, length: u32) -> Result<Repl
     ];
     Ok(ReplyMessage { headers, payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use fleet_consensus::NodeRole;
+
+    use crate::metrics::tests::view;
+
+    use super::*;
+
+    #[test]
+    fn troubles_are_said_and_nothing_else() {
+        let fine = view(NodeRole::Leader, Some(1));
+        assert!(troubles(&fine, IntakeState::Serving, 9_000).is_empty());
+        // Between the election and the first subscription nothing is wrong.
+        assert!(troubles(&fine, IntakeState::NoLeader, 9_000).is_empty());
+
+        let mut alone = view(NodeRole::PreCandidate, None);
+        alone.leaderless_since_ms = Some(1_000);
+        let said = troubles(&alone, IntakeState::NoLeader, 9_000);
+        assert_eq!(said, ["no leader is known for 8000 ms"]);
+
+        let said = troubles(&fine, IntakeState::ForeignSite, 9_000);
+        assert!(said.len() == 1 && said[0].contains("another site answers under the same name"));
+    }
+}

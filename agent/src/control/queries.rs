@@ -55,3 +55,30 @@ fn age_ms(view: &View, now_ms: u64) -> u64 {
     };
     now_ms.saturating_sub(since)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fleet_consensus::NodeRole;
+
+    use crate::metrics::tests::view;
+
+    use super::age_ms;
+
+    #[test]
+    fn a_stale_read_says_how_old_it_may_be() {
+        // Applied all that is known, with a leader: as new as this node can know.
+        let fresh = view(NodeRole::Follower, Some(1));
+        assert_eq!(age_ms(&fresh, 9_000), 0);
+
+        let mut behind = view(NodeRole::Follower, Some(1));
+        Arc::make_mut(&mut behind.standing).commit = 100;
+        assert_eq!(age_ms(&behind, 9_000), 8_000);
+
+        let mut cut_off = view(NodeRole::PreCandidate, None);
+        cut_off.leaderless_since_ms = Some(4_000);
+        assert_eq!(age_ms(&cut_off, 9_000), 5_000);
+        assert_eq!(age_ms(&cut_off, 3_000), 0);
+    }
+}

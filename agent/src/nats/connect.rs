@@ -85,7 +85,10 @@ impl Prepared {
     /// When the settings can't be used at all; an unreachable server is tried for ever.
     pub async fn connect(&self, plan: &ConnectionPlan) -> Result<Connection, ConnectError> {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new(plan.purpose, sender);
+        let follower = Follower::new(plan.purpose, self.urls().join(" "), sender);
+        // TLS takes the provider that was chosen when the crate was built with one only; with
+        // more it would have to guess. An error says that one was chosen before.
+        let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
         let mut options = self.options(plan)?;
         options = options.event_callback(move |event| {
             follower.on_event(&event);
@@ -154,13 +157,15 @@ fn retry_delay(attempt: usize, seed: u32) -> Duration {
 /// Turns events of the client into a state and into log lines, without flooding the log.
 struct Follower {
     purpose: &'static str,
+    /// The servers, without credentials.
+    servers: String,
     state: watch::Sender<LinkState>,
     last: Mutex<Option<(String, Instant)>>,
 }
 
 impl Follower {
-    fn new(purpose: &'static str, state: watch::Sender<LinkState>) -> Arc<Self> {
-        Arc::new(Self { purpose, state, last: Mutex::new(None) })
+    fn new(purpose: &'static str, servers: String, state: watch::Sender<LinkState>) -> Arc<Self> {
+        Arc::new(Self { purpose, servers, state, last: Mutex::new(None) })
     }
 
     fn on_event(&self, event: &Event) {
@@ -180,11 +185,11 @@ impl Follower {
                 self.state.send_replace(LinkState::LameDuck);
             }
             Event::Draining => tracing::debug!(connection, "draining"),
-            Event::SlowConsumer(subscription) => {
-                self.complain(&format!(
-                    "messages were dropped, subscription {subscription} is full"
-                ));
-            }
+            Event::SlowConsumer(subscription) => tracing::debug!(
+                connection,
+                subscription,
+                "messages were dropped: they came faster than they were taken in"
+            ),
             Event::ServerError(error) => self.complain(&error.to_string()),
             Event::ClientError(error) => self.complain(&error.to_string()),
         }
@@ -196,7 +201,13 @@ impl Follower {
         let known =
             matches!(&*last, Some((said, at)) if said == text && at.elapsed() < COMPLAINT_INTERVAL);
         if !known {
-            tracing::warn!(connection = self.purpose, reason = text, "NATS reports a problem");
+            let hint = if text.to_lowercase().contains("authorization") {
+                "check the credentials in [nats]"
+            } else {
+                "check that the server runs, its address and [nats.tls]"
+            };
+            let (connection, servers) = (self.purpose, &self.servers);
+            tracing::warn!(connection, servers, reason = text, hint, "trouble with NATS");
             *last = Some((text.to_owned(), Instant::now()));
         }
     }
@@ -224,7 +235,7 @@ mod tests {
     #[test]
     fn events_become_states() {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new("test", sender);
+        let follower = Follower::new("test", String::new(), sender);
         for (event, want) in [
             (Event::Connected, LinkState::Connected),
             (Event::SlowConsumer(3), LinkState::Connected),

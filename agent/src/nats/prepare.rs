@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use async_nats::ServerAddr;
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{NatsAuth, NatsConfig, Secret, TlsConfig};
 
@@ -132,6 +134,7 @@ pub(super) fn prepare_with(
         (proof, _) => proof,
     };
     let proof = with_url_credentials(&servers, proof)?;
+    check_pem(&config.tls)?;
     let all_tls = servers.iter().all(|server| server.tls_required());
     let require_tls = config.tls.first || config.tls.client.is_some() || all_tls;
     let authenticated = proof != Proof::None || config.tls.client.is_some();
@@ -267,6 +270,31 @@ fn proof(auth: &NatsAuth) -> Result<Proof, NatsError> {
             Proof::Credentials(text)
         }
     })
+}
+
+/// Looks into the TLS files now: the client would say no more than that TLS failed.
+fn check_pem(tls: &TlsConfig) -> Result<(), NatsError> {
+    let refuse = |key, path: &Path, wanted| NatsError::Content {
+        key,
+        path: path.display().to_string(),
+        wanted,
+    };
+    let is_certificate = |path: &Path| {
+        CertificateDer::pem_file_iter(path)
+            .is_ok_and(|mut found| matches!(found.next(), Some(Ok(_))))
+    };
+    if let Some(ca) = tls.ca.as_deref().filter(|ca| !is_certificate(ca)) {
+        return Err(refuse("nats.tls.ca", ca, "a certificate in PEM form"));
+    }
+    if let Some((cert, key)) = &tls.client {
+        if !is_certificate(cert) {
+            return Err(refuse("nats.tls.cert", cert, "a certificate in PEM form"));
+        }
+        if PrivateKeyDer::from_pem_file(key).is_err() {
+            return Err(refuse("nats.tls.key", key, "a private key in PEM form"));
+        }
+    }
+    Ok(())
 }
 
 /// Takes user and password, or a token, from the URLs; all must say the same.

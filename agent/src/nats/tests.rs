@@ -72,10 +72,30 @@ fn off_the_loopback_it_takes_tls_and_credentials() {
 #[test]
 fn a_client_certificate_encrypts_and_proves() {
     let mut config = config(&["nats://broker"]);
-    config.tls.client = Some((PathBuf::from("cert.pem"), PathBuf::from("key.pem")));
-    let prepared = prepared(&config).unwrap();
-    assert!(prepared.require_tls);
-    assert!(!prepared.ignore_discovered);
+    let folder = tempfile::tempdir().unwrap();
+    // Only the form is looked at here; whether the server likes it is between the two.
+    let cert = write(folder.path(), "cert", &pem("CERTIFICATE"));
+    let key = write(folder.path(), "key", &pem("PRIVATE KEY"));
+    config.tls.client = Some((cert.clone(), key.clone()));
+    let ready = prepared(&config).unwrap();
+    assert!(ready.require_tls);
+    assert!(!ready.ignore_discovered);
+
+    for (ca, cert, key, wanted) in [
+        (Some(&key), &cert, &key, "nats.tls.ca"),
+        (Some(&PathBuf::from("/nowhere")), &cert, &key, "nats.tls.ca"),
+        (None, &key, &key, "nats.tls.cert"),
+        (None, &cert, &cert, "nats.tls.key"),
+    ] {
+        config.tls.ca = ca.cloned();
+        config.tls.client = Some((cert.clone(), key.clone()));
+        let message = prepared(&config).map(|_| ()).unwrap_err().to_string();
+        assert!(message.starts_with(wanted) && message.contains("PEM"), "{message}");
+    }
+}
+
+fn pem(label: &str) -> String {
+    format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n")
 }
 
 #[test]
@@ -167,7 +187,8 @@ fn secret_files_must_hold_what_they_are_for() {
 #[test]
 fn a_context_fills_in_what_is_open() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Some(PathBuf::from("/home/op"));
+    let home = Some(folder.path().to_owned());
+    let ca = write(folder.path(), "ca.pem", &pem("CERTIFICATE"));
     write(
         folder.path(),
         "plant.json",
@@ -179,7 +200,7 @@ fn a_context_fills_in_what_is_open() {
     config.context = Some("plant".to_owned());
     let ready = prepare_with(&config, Some(folder.path()), home.clone()).unwrap();
     assert_eq!(ready.urls(), ["tls://a:4222", "tls://b:4222"]);
-    assert_eq!(ready.tls.ca, Some(PathBuf::from("/home/op/ca.pem")));
+    assert_eq!(ready.tls.ca, Some(ca));
     assert_eq!(ready.inbox_prefix.as_deref(), Some("_INBOX_u"));
     assert!(matches!(ready.proof, Proof::Password { .. }));
 
