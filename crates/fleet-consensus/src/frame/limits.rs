@@ -43,9 +43,9 @@ pub const FRAGMENT_BYTES_MIN: usize = 1024;
 /// Fragments of one payload.
 pub const FRAGMENTS_MAX: usize = 2048;
 /// Bytes of unfinished payloads kept for one sender.
-pub const REASSEMBLY_BYTES_PER_SENDER_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
+pub const REASSEMBLY_BYTES_PER_SENDER_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// Bytes of unfinished payloads kept in all.
-pub const REASSEMBLY_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const REASSEMBLY_BYTES_MAX: usize = 8 * PAYLOAD_BYTES_MAX;
 /// An unfinished payload is dropped after this time without a new fragment.
 pub const REASSEMBLY_TIMEOUT_MS: u64 = 5_000;
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use fleet_state::NodeId;
+
 use crate::frame::{
     Append, Beat, EntryPayload, RaftMessage, SnapshotOffer,
     limits::{
@@ -73,34 +75,43 @@ pub(super) fn check_heartbeat(
     Ok(())
 }
 
-/// A snapshot brings a whole configuration. One that contradicts itself makes `raft` panic; one without this node is
-/// from before it became a member, and one with other voters only would cut it off into a site of its own.
 pub(super) fn check_snapshot(
     message: &RaftMessage,
     offer: &SnapshotOffer,
     view: &GuardView<'_>,
 ) -> Result<(), Objection> {
     check_leader(message, view)?;
-    if offer.index == 0 || offer.index > INDEX_MAX || offer.term == 0 || offer.term > message.term {
-        return Err(Refusal::ImpossibleLog.into());
+    Ok(check_offer(offer, message.term, view.me)?)
+}
+
+/// Whether a replica at `term` could be restored from this snapshot, by what it says of itself. To be asked of the
+/// offer, and again of what the file turns out to hold.
+///
+/// A snapshot brings a whole configuration. One that contradicts itself makes `raft` panic; one without this node is
+/// from before it became a member, and one with no other voter would cut it off into a site of its own. A snapshot
+/// at or below the commit index passes: it is no news, and must be answered without `raft`, which would let one that
+/// disagrees about the last committed entry replace it.
+///
+/// # Errors
+/// It could not.
+pub fn check_offer(offer: &SnapshotOffer, term: u64, me: NodeId) -> Result<(), Refusal> {
+    if offer.index == 0 || offer.index > INDEX_MAX || offer.term == 0 || offer.term > term {
+        return Err(Refusal::ImpossibleLog);
     }
     let too_large = offer.voters.len() > VOTERS_MAX
         || offer.learners.len() > LEARNERS_MAX
         || offer.file.size_bytes > SNAPSHOT_BYTES_MAX;
     if too_large {
-        return Err(Refusal::TooLarge.into());
+        return Err(Refusal::TooLarge);
     }
     let all: BTreeSet<_> = offer.voters.iter().chain(&offer.learners).collect();
     let repeated = all.len() != offer.voters.len() + offer.learners.len();
     if offer.voters.is_empty() || repeated || offer.file.size_bytes == 0 {
-        return Err(Refusal::Configuration.into());
+        return Err(Refusal::Configuration);
     }
-    if !all.contains(&view.me) {
-        return Err(Refusal::SelfNotInSnapshot.into());
+    if !all.contains(&me) {
+        return Err(Refusal::SelfNotInSnapshot);
     }
     // Where this node was the only voter it has committed everything itself; nobody can have news for it.
-    if offer.voters == [view.me] {
-        return Err(Refusal::Configuration.into());
-    }
-    Ok(())
+    if offer.voters == [me] { Err(Refusal::Configuration) } else { Ok(()) }
 }

@@ -36,6 +36,7 @@ use crate::{
     status::NodeRole,
 };
 
+pub use from_leader::check_offer;
 pub use refusal::{LostLog, Objection, Refusal};
 
 /// How far above this node's term a message may be. Terms grow by one for each election that was really held; with
@@ -113,6 +114,9 @@ impl Guard {
             MessageKind::Heartbeat(beat) => from_leader::check_heartbeat(message, beat, view),
             MessageKind::Snapshot(offer) => from_leader::check_snapshot(message, offer, view),
             MessageKind::TimeoutNow => self.check_timeout_now(message, view, now_ms),
+            // A node that was never in a term can't say no to a pre-vote: the answer would carry no term, and `raft`
+            // panics. Nobody counts on the vote of such a node.
+            MessageKind::PreVote(_) if view.term == 0 => Err(Refusal::NotAVoter.into()),
             MessageKind::Vote(ballot) | MessageKind::PreVote(ballot) => {
                 check_ballot(message.term, ballot)
             }

@@ -39,10 +39,12 @@ pub(super) fn check_append_response(
     if highest > view.last_index {
         return Err(Refusal::BeyondLog.into());
     }
-    // A late rejection would set `next` at or below what is known to be equal (raft-rs#557). One that asks for a
-    // snapshot is a new question.
-    let stale = response.reject.is_some_and(|reject| reject.request_snapshot == 0)
-        && view.matched.is_some_and(|matched| response.index <= matched);
+    // A late rejection would set `next` at or below what is known to be equal (raft-rs#557): by its index, or by its
+    // hint, for a follower never falls behind what it acknowledged. One that asks for a snapshot is a new question.
+    let matched = view.matched.unwrap_or(0);
+    let stale = response.reject.is_some_and(|reject| {
+        reject.request_snapshot == 0 && (response.index <= matched || reject.hint < matched)
+    });
     if stale { Err(Refusal::StaleReject.into()) } else { Ok(()) }
 }
 
@@ -74,14 +76,16 @@ pub(super) fn check_vote_response(
     Ok(())
 }
 
-/// A pre-vote is asked, and given, for the term after this node's own. `raft` counts one for any other term as well.
+/// A pre-vote is asked, and given, for the term after this node's own. A node that asks now would have `raft` count one
+/// that was given for any other term as well.
 pub(super) fn check_pre_vote_response(
     message: &RaftMessage,
     answer: &BallotAnswer,
     view: &GuardView<'_>,
 ) -> Result<(), Objection> {
     check_voter_answer(message, answer, view)?;
-    if !answer.reject && message.term != view.term.saturating_add(1) {
+    let asks = view.role == NodeRole::PreCandidate;
+    if asks && !answer.reject && message.term != view.term.saturating_add(1) {
         return Err(Refusal::StaleAnswer.into());
     }
     Ok(())
