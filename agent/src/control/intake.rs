@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_nats::Subscriber;
 use fleet_protocol::subjects::QUEUE_GROUP;
+use fleet_state::Revision;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -70,11 +71,15 @@ async fn may_serve(desk: &Desk, mut stopped: watch::Receiver<bool>) -> bool {
     let mut views = desk.handle.watch_view();
     let mut foreign = desk.foreign.subscribe();
     loop {
-        let state = match (*foreign.borrow_and_update(), views.borrow_and_update().standing.leader)
-        {
+        let (leader, blank) = {
+            let view = views.borrow_and_update();
+            (view.standing.leader, view.applied == Revision::default())
+        };
+        let state = match (*foreign.borrow_and_update(), leader) {
             (true, _) => IntakeState::ForeignSite,
-            (false, None) => IntakeState::NoLeader,
-            (false, Some(_)) => return true,
+            (false, Some(_)) if !blank => return true,
+            // A joiner knows nothing of the site before its first snapshot.
+            (false, _) => IntakeState::NoLeader,
         };
         desk.intake.send_if_modified(|held| std::mem::replace(held, state) != state);
         tokio::select! {

@@ -90,7 +90,7 @@ pub struct ControlContext {
 /// Where intake stands; told in status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntakeState {
-    /// No leader is known, so nothing is taken in.
+    /// No leader is known, or nothing of the site yet, so nothing is taken in.
     NoLeader,
     /// Requests are taken in.
     Serving,

@@ -176,7 +176,11 @@ impl Follower {
                 self.state.send_replace(LinkState::Connected);
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
-            Event::Disconnected | Event::Closed => {
+            Event::Closed => {
+                tracing::debug!(connection, "closed");
+                self.state.send_replace(LinkState::Disconnected);
+            }
+            Event::Disconnected => {
                 tracing::warn!(connection, "disconnected from NATS; trying again");
                 self.state.send_replace(LinkState::Disconnected);
             }
@@ -241,6 +245,8 @@ mod tests {
             (Event::SlowConsumer(3), LinkState::Connected),
             (Event::LameDuckMode, LinkState::LameDuck),
             (Event::Disconnected, LinkState::Disconnected),
+            (Event::Connected, LinkState::Connected),
+            (Event::Closed, LinkState::Disconnected),
         ] {
             follower.on_event(&event);
             assert_eq!(*state.borrow(), want);
