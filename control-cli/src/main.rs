@@ -1,2 +1,42 @@
-//! The operator command line.
-fn main() {}
+//! `flotilla`: the operator's command line.
+//!
+//! One file per noun under `commands/`; what they share is beside this file: the options and the
+//! connection ([`session`]), sending and reporting ([`write`]), reading lists ([`file`]) and words
+//! ([`value`]), printing ([`output`]). Data goes to standard output, talk to standard error. This file
+//! only decides the exit code, by the list in [`exit`].
+
+mod cli;
+mod commands;
+mod dev;
+mod exit;
+mod file;
+mod output;
+mod session;
+mod value;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                output::say(&format!("error: the system gives no threads: {error}"));
+                return ExitCode::from(exit::Exit::Failed.code());
+            }
+        };
+    let Err(error) = runtime.block_on(cli.run()) else { return ExitCode::SUCCESS };
+    // A reader that went away, as in `flotilla device ls | head`, is no failure.
+    let Some(stop) = exit::stop_of(error) else { return ExitCode::SUCCESS };
+    if !stop.message.is_empty() {
+        output::say(&format!("error: {}", stop.message));
+    }
+    if let Some(hint) = &stop.hint {
+        output::say(hint);
+    }
+    ExitCode::from(stop.exit.code())
+}

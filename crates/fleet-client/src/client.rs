@@ -35,6 +35,9 @@ pub struct Client {
 pub struct CommandOptions {
     /// The id; one is made when it is absent. Give the one of an unknown outcome to send it again.
     pub request_id: Option<RequestId>,
+    /// The id above was made for this command and was never sent before. Then another one may take its
+    /// place when the site finds it too old, which a clock that is far behind makes it.
+    pub id_is_new: bool,
     /// Carry it out only at this revision.
     pub if_revision: Option<Revision>,
     /// The stage to wait for.
@@ -137,7 +140,7 @@ impl Client {
             self.try_command(subject, payload.clone(), options, id, deadline).await?;
         // A stamped id can be too old only if this machine's clock is far behind the site's. When it was
         // made here and sent once, it was not carried out; a random one carries no time to be judged by.
-        let clock_behind = options.request_id.is_none()
+        let clock_behind = (options.request_id.is_none() || options.id_is_new)
             && attempts == 1
             && matches!(&outcome, Outcome::Rejected(failed) if failed.error.code() == Some(ErrorCode::RequestExpired));
         if clock_behind {

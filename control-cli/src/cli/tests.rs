@@ -1,0 +1,190 @@
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("flotilla").chain(words.iter().copied()))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn what_can_be_typed() {
+    let good: &[&[&str]] = &[
+        &["status"],
+        &["status", "-o", "json", "--server", "nats://a", "--server", "nats://b", "--site", "home"],
+        &["-o", "yaml", "--timeout", "500ms", "--stale", "device", "ls"],
+        &["device", "register", "hall2.lamp-1"],
+        &[
+            "device",
+            "register",
+            "hall2.lamp-1",
+            "--link",
+            "plc",
+            "--label",
+            "a=b",
+            "--label",
+            "c=d",
+            "--model",
+            "{}",
+        ],
+        &["device", "register", "-f", "-"],
+        &["device", "ls", "hall2", "--label", "a=b"],
+        &["device", "get", "hall2.lamp-1"],
+        &[
+            "device",
+            "set",
+            "hall2.lamp-1",
+            "on=true",
+            "mode=auto",
+            "--if-revision",
+            "0",
+            "--request-id",
+            "r-1",
+        ],
+        &["device", "set", "hall2.lamp-1", "{\"on\":true}", "--wait", "verified"],
+        &["device", "set", "-f", "list.yaml"],
+        &["device", "replace", "hall2.lamp-1", "on=true"],
+        &["device", "rm", "a", "b"],
+        &["param", "ls"],
+        &["param", "get", "a.b.c.d.e.f.g.h"],
+        &["param", "set", "a", "-5"],
+        &["param", "set", "a", "-"],
+        &["param", "rm", "a"],
+        &[
+            "link",
+            "register",
+            "plc",
+            "--connector",
+            "mqtt",
+            "--address",
+            "mqtt://x",
+            "--on",
+            "gw-1",
+        ],
+        &["link", "register", "plc", "--connector", "mqtt", "--any", "zone=b"],
+        &["link", "ls"],
+        &["link", "rm", "plc"],
+        &["member", "ls"],
+        &["member", "promote", "gw-2"],
+        &["member", "remove", "3"],
+        &["member", "voters", "5"],
+        &["token", "create"],
+        &[
+            "token",
+            "create",
+            "--uses",
+            "3",
+            "--ttl",
+            "7d",
+            "--note",
+            "hall 2",
+            "--nats",
+            "nats://a,nats://b",
+        ],
+        &["token", "ls"],
+        &["token", "revoke", "0102030405060708"],
+        &["leader", "show"],
+        &["leader", "transfer"],
+        &["leader", "transfer", "gw-2"],
+        &["snapshot", "save", "x.snapshot", "--force"],
+        &["snapshot", "inspect", "x.snapshot"],
+        &["watch"],
+        &["watch", "device", "hall2", "--since", "0"],
+        &["bench", "--clients", "64", "--seconds", "1", "--size", "128", "--keys", "10"],
+        &["batch", "apply", "-f", "-"],
+        &["dev", "--agents", "3", "--data", "x", "--detach"],
+        &["dev", "stop", "--data", "x"],
+        &["status", "--user", "me", "--password", "x"],
+        &[
+            "status",
+            "--creds",
+            "x.creds",
+            "--tls-ca",
+            "ca.pem",
+            "--tls-cert",
+            "c.pem",
+            "--tls-key",
+            "k.pem",
+        ],
+    ];
+    for words in good {
+        parse(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    }
+}
+
+#[test]
+fn what_cannot_be_typed_ends_with_usage() {
+    let long = "a".repeat(10_000);
+    let bad: &[&[&str]] = &[
+        &["nothing"],
+        &["device", "sett", "a"],
+        &["device", "get", "Hall.Lamp"],
+        &["device", "get", "a.b.c.d.e"],
+        &["device", "get", "a b"],
+        &["device", "get", "a*"],
+        &["device", "get", ">"],
+        &["device", "get", ""],
+        &["device", "get", "😀"],
+        &["device", "get", "a\u{202e}"],
+        &["device", "get", "a\n"],
+        &["device", "get", &long],
+        &["device", "get"],
+        &["device", "register"],
+        &["device", "register", "a", "-f", "x"],
+        &["device", "set", "a", "on=true", "-f", "x"],
+        &["device", "set", "a", "on=true", "--if-revision", "-1"],
+        &["device", "set", "a", "on=true", "--if-revision", "x"],
+        &["device", "set", "a", "on=true", "--request-id", "a b"],
+        &["device", "set", "a", "on=true", "--wait", "done"],
+        &["device", "rm"],
+        &["param", "get", "a.b.c.d.e.f.g.h.i"],
+        &["param", "set", "a"],
+        &["link", "register", "plc"],
+        &["link", "register", "plc", "--connector", "x", "--on", "gw", "--any", "a=b"],
+        &["token", "create", "--uses", "0"],
+        &["token", "create", "--ttl", "0s"],
+        &["token", "create", "--ttl", "31d"],
+        &["token", "create", "--ttl", "5"],
+        &["token", "revoke", "xyz"],
+        &["watch", "site"],
+        &["watch", "devise"],
+        &["watch", "--since", "-1"],
+        &["bench", "--clients", "0"],
+        &["bench", "--seconds", "0"],
+        &["bench", "--size", "40000"],
+        &["batch", "apply"],
+        &["status", "--timeout", "0ms"],
+        &["status", "--timeout", "61s"],
+        &["status", "--timeout", "4"],
+        &["status", "--timeout", "-4s"],
+        &["status", "--site", "A"],
+        &["status", "--site", "a.b"],
+        &["status", "-o", "xml"],
+    ];
+    for words in bad {
+        let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken"));
+        assert_eq!(error.exit_code(), 2, "{words:?}");
+        assert!(!error.to_string().contains('\u{202e}') || words.concat().contains('\u{202e}'));
+    }
+}
+
+#[test]
+fn ways_to_log_in_exclude_each_other() {
+    let config = |words: &[&str]| {
+        let cli = parse(words).unwrap();
+        cli.globals.connection.config(cli.globals.timeout)
+    };
+    assert!(config(&["status"]).is_ok());
+    assert!(config(&["status", "--user", "me"]).is_ok());
+    for bad in [
+        &["status", "--user", "me", "--nats-token", "t"][..],
+        &["status", "--password", "x"],
+        &["status", "--nkey", "a", "--creds", "b"],
+    ] {
+        assert_eq!(config(bad).unwrap_err().exit, Exit::Usage, "{bad:?}");
+    }
+}

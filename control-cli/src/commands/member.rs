@@ -1,0 +1,110 @@
+//! `flotilla member`: the gateways of the site.
+
+use anyhow::Result;
+use clap::Subcommand;
+use fleet_client::Client;
+use fleet_protocol::{AdminOp, Consistency, Noun, QueryTarget, query::Page, record::MemberBody};
+use fleet_state::NodeId;
+
+use super::listed;
+use crate::{
+    exit::{Exit, Stop},
+    output::Table,
+    session::Session,
+    value,
+    write::RetryArgs,
+};
+
+/// Members of the site
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// List members
+    Ls,
+    /// Let a standby become a voter
+    Promote {
+        /// Its name or node id
+        node: String,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
+    /// Remove a member for ever; a gateway that comes back joins anew
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its name or node id
+        node: String,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
+    /// Say how many voters the site wants
+    Voters {
+        /// 1, 3, 5 or 7
+        voters: u8,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
+}
+
+pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()> {
+    let client = session.client().await?;
+    match command {
+        MemberCommand::Ls => list(session, &client).await,
+        MemberCommand::Promote { node, retry } => {
+            let id = find(&client, &node).await?;
+            retry.admin(session, &client, AdminOp::MemberPromote, (node, body(id))).await
+        }
+        MemberCommand::Remove { node, retry } => {
+            let id = find(&client, &node).await?;
+            retry.admin(session, &client, AdminOp::MemberRemove, (node, body(id))).await
+        }
+        MemberCommand::Voters { voters, retry } => {
+            let payload = format!("{{\"voters\":{voters}}}");
+            retry.admin(session, &client, AdminOp::VotersSet, ("voters".to_owned(), payload)).await
+        }
+    }
+}
+
+fn body(node: NodeId) -> String {
+    format!("{{\"node\":{node}}}")
+}
+
+/// The member of this name or id. A name may look like a number, so names are looked at first.
+pub(crate) async fn find(client: &Client, node: &str) -> Result<NodeId> {
+    let members = members(client, Consistency::Linearizable).await?.items;
+    let named = members.iter().find(|member| member.name == node);
+    let found = named.or_else(|| members.iter().find(|member| member.node.to_string() == node));
+    let known = || members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
+    found.and_then(|member| NodeId::new(member.node)).ok_or_else(|| {
+        Stop::new(Exit::NotFound, format!("the site has no member \"{}\"", value::shown(node)))
+            .with_hint(format!("Its members are {}.", known()))
+            .into()
+    })
+}
+
+/// All members.
+pub(crate) async fn members(client: &Client, consistency: Consistency) -> Result<Page<MemberBody>> {
+    let target = QueryTarget::List { noun: Noun::Member, area: None };
+    Ok(client.list(&target, listed::whole_page(), consistency).await?)
+}
+
+async fn list(session: &Session, client: &Client) -> Result<()> {
+    let found = members(client, session.consistency()).await?;
+    session.say_age(found.revision, found.age_ms);
+    session.form().print(&found.items, || {
+        let mut table = Table::new(&["NODE", "NAME", "ROLE", "JOINED", "NOTE"]);
+        for member in &found.items {
+            let note = match (member.leaving, member.wanted_voter && member.role != "voter") {
+                (true, _) => "leaving",
+                (false, true) => "to become a voter",
+                (false, false) => "",
+            };
+            table.row([
+                member.node.to_string(),
+                member.name.clone(),
+                member.role.clone(),
+                member.joined.to_string(),
+                note.to_owned(),
+            ]);
+        }
+        table
+    })
+}

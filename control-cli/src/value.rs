@@ -1,0 +1,133 @@
+//! Values as they are typed: `on=true`, `speed=250`, `mode=auto`, `'{"a":[1,2]}'`.
+//!
+//! What reads as a JSON value is one; anything else is a text. What was surely meant as JSON and is
+//! not (an open brace, a number out of range) is an error rather than a text nobody wanted.
+
+use fleet_state::{Limits, Object, ParseErrorKind, Value};
+
+use crate::exit::Stop;
+
+/// The value of a word.
+pub(crate) fn guess(text: &str) -> Result<Value, Stop> {
+    let error = match Value::parse(text.as_bytes(), Limits::default()) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if matches!(error.kind, ParseErrorKind::NumberRange | ParseErrorKind::TooLarge { .. }) {
+        return Err(Stop::usage(format!("\"{}\" cannot be a value: {}", shown(text), error.kind)));
+    }
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return Err(Stop::usage(format!("\"{}\" is {error}", shown(text))));
+    }
+    Ok(Value::from(text))
+}
+
+/// An object from words: one JSON object, or any number of `key=value`.
+pub(crate) fn object(words: &[String]) -> Result<Object, Stop> {
+    if let [only] = words
+        && only.trim_start().starts_with('{')
+    {
+        let value = guess(only)?;
+        let not_an_object = || Stop::usage(format!("{} is not an object", value.kind()));
+        return value.as_map().cloned().ok_or_else(not_an_object);
+    }
+    let mut object = Object::new();
+    for word in words {
+        let (key, value) = pair(word)?;
+        if object.insert(key, guess(value)?).is_some() {
+            return Err(Stop::usage(format!("\"{}\" is given twice", shown(key))));
+        }
+    }
+    Ok(object)
+}
+
+/// The two sides of `key=value`.
+pub(crate) fn pair(word: &str) -> Result<(&str, &str), Stop> {
+    word.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+        Stop::usage(format!("\"{}\" is not of the form key=value", shown(word))).with_hint(
+            "For example: on=true speed=250 mode=auto, or one JSON object: '{\"on\":true}'.",
+        )
+    })
+}
+
+/// A word as it may be shown: escaped and cut.
+pub(crate) fn shown(text: &str) -> String {
+    let mut cut: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+    if text.chars().count() > 60 {
+        cut.push('…');
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_become_values() {
+        let cases = [
+            ("true", "true"),
+            ("null", "null"),
+            ("250", "250"),
+            ("-1", "-1"),
+            ("21.50", "21.5"),
+            ("1e3", "1000.0"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("auto", "\"auto\""),
+            ("", "\"\""),
+            ("10.0.0.1", "\"10.0.0.1\""),
+            ("2026-01-01", "\"2026-01-01\""),
+            ("0x1F", "\"0x1F\""),
+            ("NaN", "\"NaN\""),
+            ("007", "\"007\""),
+            ("\"250\"", "\"250\""),
+            ("[1, 2]", "[1,2]"),
+            ("{\"a\":null}", "{\"a\":null}"),
+            ("True", "\"True\""),
+            ("a b", "\"a b\""),
+            ("-", "\"-\""),
+            ("-0", "0"),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(guess(word).unwrap().to_json(), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_as_json_is_not_taken_as_text() {
+        let long = "x".repeat(40_000);
+        for word in [
+            "{\"a\":",
+            "[1,",
+            "\"open",
+            "{a:1}",
+            "{\"a\":1,\"a\":2}",
+            "1e309",
+            "18446744073709551616",
+            long.as_str(),
+        ] {
+            let stop = guess(word).unwrap_err();
+            assert_eq!(stop.exit, Exit::Usage, "{word}");
+            assert!(stop.message.len() < 400);
+        }
+    }
+
+    #[test]
+    fn words_become_objects() {
+        assert_eq!(
+            object(&words(&["on=true", "mode=auto", "eq=a=b", "gone=null"])).unwrap().to_json(),
+            r#"{"eq":"a=b","gone":null,"mode":"auto","on":true}"#
+        );
+        assert_eq!(object(&words(&["{\"on\":true}"])).unwrap().to_json(), "{\"on\":true}");
+        for bad in [&["on"][..], &["=1"], &["a=1", "a=2"], &["{\"a\":1}", "b=2"], &["a=[1"]] {
+            assert_eq!(object(&words(bad)).unwrap_err().exit, Exit::Usage, "{bad:?}");
+        }
+        let stop = object(&words(&["\u{1b}[31m"])).unwrap_err();
+        assert!(!stop.message.contains('\u{1b}'), "{}", stop.message);
+    }
+}
