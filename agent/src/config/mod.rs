@@ -1,16 +1,16 @@
 //! The configuration of an agent: a TOML file, then the environment, then flags, the later ones
 //! winning key by key.
 //!
-//! Every key stands once, in the table of [`schema`]: its section, what it may hold, its default
+//! Every key stands once, in the table of `schema`: its section, what it may hold, its default
 //! and what it is for. From that table come the reading of the file, the names of the
 //! environment variables (`FLOTILLA_<SECTION>_<KEY>`, as in `FLOTILLA_NATS_URLS`), the flags
 //! (`--set section.key=value`), the "did you mean" of an unknown key and the listing of
 //! `config show`. Units stand last in a key's name (`tick_ms`), so values are plain numbers.
 //!
 //! Phases, in this order:
-//! 1. [`file`] reads the file, within a bound, and turns it into settings with their place.
-//! 2. [`env`] adds the environment, [`layers`] the flags.
-//! 3. [`build`] turns the settings into a [`Config`], checking each range and then what must
+//! 1. `file` reads the file, within a bound, and turns it into settings with their place.
+//! 2. `env` adds the environment, `layers` the flags.
+//! 3. `build` turns the settings into a [`Config`], checking each range and then what must
 //!    hold between keys (a heartbeat shorter than an election, a certificate with its key).
 //!
 //! An error always names the place (file, line and column, or the variable, or the flag), the

@@ -4,16 +4,16 @@
 //! and `admin` are shared by all agents of the site through a queue group, so at most one agent
 //! takes a message; the lane `node` belongs to this agent alone.
 //!
-//! 1. [`intake`] subscribes, and unsubscribes while no leader is known, so that clients hear
+//! 1. `intake` subscribes, and unsubscribes while no leader is known, so that clients hear
 //!    "no responders" at once and don't wait for an agent that can't help.
-//! 2. [`desk`] takes a message in: the reply subject is checked, the request is parsed once into
+//! 2. `desk` takes a message in: the reply subject is checked, the request is parsed once into
 //!    a validated type, a permit bounds how many are being worked on. Whatever is wrong is
 //!    answered at once, counted by surface and reason, and changes nothing.
-//! 3. The request goes to its place: [`commands`], [`queries`], [`changes`], [`admin`], [`node`].
-//! 4. [`outbox`] publishes the answer. A message without a reply subject is served like any
+//! 3. The request goes to its place: `commands`, `queries`, `changes`, `admin`, `node`.
+//! 4. `outbox` publishes the answer. A message without a reply subject is served like any
 //!    other; the outcome of such a command is told as an event.
 //!
-//! [`events`] tells what was applied, [`service`] answers `nats micro`, [`neighbours`] watches for
+//! `events` tells what was applied, `service` answers `nats micro`, `neighbours` watches for
 //! another site under the same name. Nothing here holds replicated state: reads come from views,
 //! writes go through [`Handle::submit`], and every wait ends at the request's deadline.
 
