@@ -25,7 +25,7 @@ use crate::http::{self, HttpContext, HttpServer};
 use crate::metrics::Metrics;
 use crate::nats::{ConnectionPlan, Prepared, prepare};
 use crate::site;
-use crate::storage::{DataDir, NodeFile, store_site_key};
+use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, store_site_key};
 use crate::transport::{NatsWay, inbox};
 
 /// How long a drain may take before the process ends anyway.
@@ -128,6 +128,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         snapshot_dir: dir.snapshot_path(),
         data_dir: dir.path().to_owned(),
         store_site_key,
+        space: SpaceGuard::new(dir.path(), SpaceConfig::default()),
         metrics: metrics.clone(),
     };
     let (handle, consensus) =

@@ -26,12 +26,15 @@ use super::handle::{AppliedBatch, AppliedItem, Handle, Request};
 use super::reply::ReplyTo;
 use super::tally::Tally;
 use crate::metrics::Metrics;
+use crate::storage::{Space, SpaceGuard};
 use crate::transport::{Inbound, Inbox};
 
 /// Requests that may wait for the loop; beyond it callers hear `busy`.
 const REQUESTS_MAX: usize = 16_384;
 /// Batches that a follower of applied entries may lag behind.
 const APPLIED_BATCHES_MAX: usize = 4_096;
+/// Milliseconds between two looks at the free space.
+const SPACE_EVERY_MS: u64 = 2_000;
 /// Inputs of a kind taken in one turn.
 const INPUTS_PER_TURN_MAX: usize = 2_048;
 
@@ -52,6 +55,8 @@ pub struct LoopParts<W> {
     pub store_site_key: fn(&std::path::Path, &[u8; 32]) -> io::Result<()>,
     /// The node's data directory.
     pub data_dir: PathBuf,
+    /// Watches the free space of the data directory.
+    pub space: SpaceGuard,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -115,6 +120,8 @@ where
         built_out,
         seen_applied: 0,
         tally: Tally::default(),
+        low_space: false,
+        space_due_ms: 0,
         parts,
     };
     let thread = std::thread::Builder::new()
@@ -135,6 +142,8 @@ struct Loop<D: Disk, W> {
     /// Applied index of the view published last.
     seen_applied: u64,
     tally: Tally,
+    low_space: bool,
+    space_due_ms: u64,
     parts: LoopParts<W>,
 }
 
@@ -181,11 +190,49 @@ where
         self.take_waiting()?;
         let now = now(self.parts.clock);
         let ticked = self.replica.handle_tick(now)?;
+        if ticked {
+            self.look_at_space(now.mono_ms);
+        }
         self.replica.poll(now, &mut self.parts.wire)?;
         let last = self.errands.go_on(&mut self.replica, now.mono_ms);
         let outputs = self.replica.take_outputs();
         self.carry_out(outputs, ticked)?;
         Ok(last)
+    }
+
+    /// Now and then: is there room on the disk?
+    fn look_at_space(&mut self, now_ms: u64) {
+        if now_ms < self.space_due_ms {
+            return;
+        }
+        self.space_due_ms = now_ms + SPACE_EVERY_MS;
+        let low = match self.parts.space.check() {
+            Ok(space) => {
+                self.say_space(space);
+                !space.is_ok()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the free space on the disk can't be told");
+                return;
+            }
+        };
+        self.low_space = low;
+        self.replica.set_low_space(low);
+    }
+
+    /// Once per change.
+    fn say_space(&self, space: Space) {
+        match space {
+            Space::Low { free_bytes, wanted_bytes } if !self.low_space => tracing::error!(
+                free_bytes,
+                wanted_bytes,
+                "the disk is nearly full: this node hands leadership over and takes no proposals until space is freed"
+            ),
+            Space::Ok { free_bytes } if self.low_space => {
+                tracing::info!(free_bytes, "there is room on the disk again");
+            }
+            Space::Low { .. } | Space::Ok { .. } => {}
+        }
     }
 
     fn take_waiting(&mut self) -> Result<(), Fault> {

@@ -29,7 +29,7 @@ impl<D: Disk, T> Replica<D, T> {
             let entry = LogEntry::from_raft(entry).map_err(|e| Fault::Raft(e.to_string()))?;
             self.pace.entries_since_snapshot += 1;
             match entry.payload {
-                EntryPayload::Empty => {}
+                EntryPayload::Empty => self.state.skip(Revision::new(index)),
                 EntryPayload::Normal(data) => self.apply_entry(index, &data, now)?,
                 EntryPayload::ConfChange(change) => self.apply_conf_change(index, change)?,
             }
@@ -304,7 +304,7 @@ impl<D: Disk, T> Replica<D, T> {
         let log = &mut self.raw.mut_store().log;
         let hard: HardState = log.hard_state();
         log.set_hard_state(hard)?;
-        log.sync()?;
+        log.mark()?;
         Ok(())
     }
 }

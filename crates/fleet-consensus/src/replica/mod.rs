@@ -20,6 +20,7 @@ mod apply;
 mod inbox;
 mod open;
 mod outputs;
+mod probe;
 mod ready;
 mod steward;
 mod wire;
@@ -86,6 +87,11 @@ struct Pace {
     bytes_since_snapshot: u64,
     building: bool,
     draining: bool,
+    /// The disk is nearly full: proposals are refused and leadership is handed over.
+    low_space: bool,
+    /// Index at which the log was last marked as synced.
+    marked_at: u64,
+    last_append_ms: u64,
     last_role: Option<NodeRole>,
     last_leader: Option<NodeId>,
     last_term: u64,
@@ -181,6 +187,12 @@ impl<D: Disk, T> Replica<D, T> {
     /// No more commands are taken in from here or from other members.
     pub fn begin_drain(&mut self) {
         self.pace.draining = true;
+    }
+
+    /// Whether the disk of this node is nearly full. A leader then hands over and refuses
+    /// proposals, so that what space is left serves to follow, and to compact.
+    pub fn set_low_space(&mut self, low: bool) {
+        self.pace.low_space = low;
     }
 
     /// Commands and reads that still wait here.

@@ -78,7 +78,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.install_snapshot(position, ready.hs(), now)?;
         }
         // 3. and 4.
-        self.persist(&mut ready)?;
+        self.persist(&mut ready, now)?;
         // 5.
         let messages = ready.take_persisted_messages();
         self.send_raft(messages, now, wire, &mut unreachable)?;
@@ -109,7 +109,7 @@ impl<D: Disk, T> Replica<D, T> {
         Ok(())
     }
 
-    fn persist(&mut self, ready: &mut raft::Ready) -> Result<(), Fault> {
+    fn persist(&mut self, ready: &mut raft::Ready, now: Now) -> Result<(), Fault> {
         let must_sync = ready.must_sync();
         let entries = ready.take_entries();
         let mut batch = Vec::with_capacity(entries.len());
@@ -131,6 +131,9 @@ impl<D: Disk, T> Replica<D, T> {
             self.counters.syncs += 1;
         }
         self.counters.entries_appended += batch.len() as u64;
+        if !batch.is_empty() {
+            self.pace.last_append_ms = now.mono_ms;
+        }
         Ok(())
     }
 
@@ -245,7 +248,12 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn propose(&mut self, batch: Vec<Queued>, now: Now) -> Result<(), Fault> {
         if self.raw.raft.state != StateRole::Leader || self.raw.raft.lead_transferee.is_some() {
-            self.decline(batch, RefuseReason::NotLeader);
+            self.decline(batch, RefuseReason::NotLeader, "");
+            return Ok(());
+        }
+        if self.pace.low_space {
+            let why = "the disk of the leader is nearly full; free space on it";
+            self.decline(batch, RefuseReason::Busy, why);
             return Ok(());
         }
         let stamp_ms = self.log_time.stamp(now);
@@ -259,7 +267,8 @@ impl<D: Disk, T> Replica<D, T> {
         match self.step_proposal(entries) {
             Ok(()) => Ok(()),
             Err(raft::Error::ProposalDropped) => {
-                self.decline(batch, RefuseReason::Busy);
+                let why = "the leader has too much uncommitted; retry shortly";
+                self.decline(batch, RefuseReason::Busy, why);
                 Ok(())
             }
             Err(error) => Err(Fault::Raft(error.to_string())),
@@ -279,14 +288,13 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     /// Raft did not take these. Own ones wait or end as busy; relayed ones are told.
-    fn decline(&mut self, batch: Vec<Queued>, refusal: RefuseReason) {
+    fn decline(&mut self, batch: Vec<Queued>, refusal: RefuseReason, why: &'static str) {
         let mut relayed: BTreeMap<NodeId, Vec<fleet_state::RequestId>> = BTreeMap::new();
         for queued in batch {
             match (queued.from, refusal) {
                 (Some(from), _) => relayed.entry(from).or_default().push(queued.id),
                 (None, RefuseReason::NotLeader) => self.waiters.not_taken(&queued.id),
                 (None, RefuseReason::Busy | RefuseReason::Malformed) => {
-                    let why = "the leader has too much uncommitted; retry shortly";
                     self.outputs.commands.extend(self.waiters.refuse(&queued.id, why));
                 }
             }

@@ -19,6 +19,8 @@ use crate::membership::{MemberFacts, MembershipStep, next_step};
 const MEMBERSHIP_EVERY_TICKS: u64 = 4;
 /// Least time between two time ticks of a leader.
 const TIME_TICK_EVERY_MS: u64 = 1_000;
+/// A log without a new entry for this long is idle.
+const MARK_AFTER_MS: u64 = 1_000;
 /// Least time between two requests for the site key.
 const SITE_KEY_ASK_EVERY_MS: u64 = 1_000;
 
@@ -46,9 +48,11 @@ impl<D: Disk, T> Replica<D, T> {
         self.retry_and_expire(now);
         self.tend_transfers(now);
         self.ask_for_site_key(now);
+        self.mark_idle_log(now)?;
         if self.is_leader() && self.raw.raft.commit_to_current_term() {
             self.tend_time(now)?;
             if self.pace.ticks.is_multiple_of(MEMBERSHIP_EVERY_TICKS) {
+                self.leave_if_low();
                 self.tend_membership(now)?;
             }
         }
@@ -73,6 +77,18 @@ impl<D: Disk, T> Replica<D, T> {
         let commit = self.raw.raft.raft_log.committed;
         self.transfer.give_up_if_needless(commit, now.mono_ms);
         self.ask_for_snapshot(now);
+    }
+
+    /// An idle log gets a mark behind its last batch, once: damage to that batch is then told
+    /// from a torn write.
+    fn mark_idle_log(&mut self, now: Now) -> Result<(), Fault> {
+        let idle = now.mono_ms.saturating_sub(self.pace.last_append_ms) >= MARK_AFTER_MS;
+        let last = self.raw.raft.raft_log.last_index();
+        if idle && self.pace.marked_at != last {
+            self.pace.marked_at = last;
+            self.raw.mut_store().log.mark()?;
+        }
+        Ok(())
     }
 
     /// A voter holds the site key, so that any leader can certify joiners.
@@ -113,6 +129,13 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn is_voter(&self, node: NodeId) -> bool {
         self.conf.voters.contains(&node)
+    }
+
+    /// A leader without space lets another lead, if there is one.
+    fn leave_if_low(&mut self) {
+        if self.pace.low_space && self.raw.raft.lead_transferee.is_none() {
+            let _nobody_else = self.handle_transfer(None);
+        }
     }
 
     /// A time tick is proposed only when a deadline in the state has passed.
