@@ -1,0 +1,104 @@
+//! What can go wrong on purpose.
+
+use crate::random::Random;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $nodes:literal;)*) => {
+        /// What can go wrong on purpose.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Fault] = &[$(Fault::$name),*];
+
+            /// The word for reports.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Fault::$name => $text,)* }
+            }
+
+            /// How many nodes a site needs for it to mean anything.
+            #[must_use]
+            pub fn nodes_min(self) -> usize {
+                match self { $(Fault::$name => $nodes,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Two groups that hear nothing of each other.
+    Split = "split", 2;
+    /// One node cut off.
+    Isolate = "isolate", 2;
+    /// The leader cut off.
+    IsolateLeader = "isolate_leader", 2;
+    /// Frames pass in one direction only.
+    OneWay = "one_way", 2;
+    /// Two groups with one node in common.
+    Bridge = "bridge", 3;
+    /// Every node hears its two neighbours only.
+    Ring = "ring", 4;
+    /// Ways that open and close all the time.
+    Flapping = "flapping", 2;
+    /// A node without any connection, which it knows.
+    Offline = "offline", 2;
+    /// A process ends; its files are as it wrote them.
+    Kill = "kill", 1;
+    /// The leader's process ends.
+    KillLeader = "kill_leader", 1;
+    /// A process drains, then ends.
+    Stop = "stop", 1;
+    /// A node loses power, and part of what was not synced.
+    PowerCut = "power_cut", 1;
+    /// All nodes lose power at once.
+    PowerCutAll = "power_cut_all", 1;
+    /// Power is lost at a chosen call to the disk.
+    DiskStop = "disk_stop", 1;
+    /// A chosen call to the disk fails.
+    DiskError = "disk_error", 1;
+    /// The disk is full at a chosen call.
+    DiskFull = "disk_full", 1;
+    /// Power is lost again at a chosen call while a node starts.
+    StartStop = "start_stop", 1;
+    /// A process stands still.
+    Pause = "pause", 1;
+    /// The leader stands still.
+    PauseLeader = "pause_leader", 2;
+    /// A wall clock jumps.
+    WallJump = "wall_jump", 1;
+    /// Leadership is handed over.
+    Transfer = "transfer", 2;
+    /// A snapshot is taken now.
+    Snapshot = "snapshot", 1;
+    /// A node joins.
+    Join = "join", 1;
+    /// A node is removed.
+    Remove = "remove", 4;
+    /// The leader is removed.
+    RemoveLeader = "remove_leader", 4;
+    /// A node loses its disk, is removed, and another one joins.
+    Wipe = "wipe", 3;
+    /// The site aims for another number of voters.
+    Voters = "voters", 3;
+}
+
+impl Fault {
+    /// A few that a site of so many nodes can have.
+    pub fn draw(random: &mut Random, nodes: usize) -> Vec<Self> {
+        let rate = random.between(60, 350);
+        let mut drawn: Vec<Self> = Self::ALL
+            .iter()
+            .copied()
+            .filter(|fault| fault.nodes_min() <= nodes && random.per_mille(rate))
+            .collect();
+        if drawn.is_empty() {
+            drawn.push(Self::PowerCut);
+        }
+        random.shuffle(&mut drawn);
+        drawn
+    }
+}

@@ -1,0 +1,59 @@
+//! Bounded queues and logs: what nobody takes away must not pile up.
+
+use fleet_state::NodeId;
+
+use super::Violation;
+
+/// Frames under way at a time in a site of a few nodes.
+const IN_FLIGHT_MAX: usize = 50_000;
+/// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received.
+const LOG_SLACK_ENTRIES: u64 = 4_000;
+
+/// The largest that were seen.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    /// Entries of one log.
+    pub log_entries: u64,
+    /// Frames under way.
+    pub in_flight: usize,
+}
+
+impl Bounds {
+    /// A node's log after a turn.
+    ///
+    /// # Errors
+    /// It holds more than two snapshots apart explain.
+    pub fn log(&mut self, node: NodeId, entries: u64, cadence: u64) -> Result<(), Violation> {
+        self.log_entries = self.log_entries.max(entries);
+        if entries <= 4 * cadence + LOG_SLACK_ENTRIES {
+            return Ok(());
+        }
+        let what =
+            format!("the log of node {node} has {entries} entries, snapshots each {cadence}");
+        Err(Violation::new("bounded log", what))
+    }
+
+    /// Commands that wait on a node, of so many that were submitted to it.
+    ///
+    /// # Errors
+    /// More wait than were asked.
+    pub fn waiting(&self, node: NodeId, waiting: usize, asked: usize) -> Result<(), Violation> {
+        if waiting <= asked {
+            return Ok(());
+        }
+        let what = format!("{waiting} commands wait on node {node}, {asked} were asked");
+        Err(Violation::new("bounded waiters", what))
+    }
+
+    /// Events that are yet to come.
+    ///
+    /// # Errors
+    /// Too many.
+    pub fn in_flight(&mut self, count: usize) -> Result<(), Violation> {
+        self.in_flight = self.in_flight.max(count);
+        if count <= IN_FLIGHT_MAX {
+            return Ok(());
+        }
+        Err(Violation::new("bounded network", format!("{count} frames are under way")))
+    }
+}

@@ -1,0 +1,71 @@
+//! What must hold at every moment, whatever the faults. One file each.
+//!
+//! The checks look from outside: they read what replicas give out and what their logs hold, and
+//! remember what was seen on any node. None of them trusts a replica's own opinion.
+
+mod answers;
+mod bounds;
+mod commit_monotone;
+mod committed_log;
+mod election_safety;
+mod leader_completeness;
+mod linearizable;
+mod log_matching;
+mod membership;
+mod state_machine;
+
+use std::fmt;
+
+pub use answers::{Answers, Known};
+pub use bounds::Bounds;
+pub use commit_monotone::CommitMonotone;
+pub use committed_log::CommittedLog;
+pub use election_safety::ElectionSafety;
+pub use leader_completeness::check_new_leader;
+pub use linearizable::{Floor, Linearizable};
+pub use log_matching::compare_logs;
+pub use membership::Membership;
+pub use state_machine::StateMachine;
+
+/// An invariant that doesn't hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl Violation {
+    /// A violation.
+    pub fn new(invariant: &'static str, what: impl Into<String>) -> Self {
+        Self { invariant, what: what.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// All of them, with what they remember.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    /// One leader in a term.
+    pub election: ElectionSafety,
+    /// Commit and applied index only grow.
+    pub commit: CommitMonotone,
+    /// One committed entry at an index.
+    pub committed: CommittedLog,
+    /// One state at an index.
+    pub states: StateMachine,
+    /// Answers come from the log, once, and stay.
+    pub answers: Answers,
+    /// Reads and writes see what ended before they began.
+    pub order: Linearizable,
+    /// One history of configurations.
+    pub membership: Membership,
+    /// Nothing grows without end.
+    pub bounds: Bounds,
+}

@@ -1,0 +1,224 @@
+//! The network between nodes: what is under way, and what never arrives.
+//!
+//! It carries sealed frames and knows nothing of their content. A frame that has no way at the
+//! moment of its arrival is lost, so that a partition also takes what was under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use fleet_consensus::Wire;
+use fleet_consensus::frame::{Class, Path, Route};
+use fleet_state::NodeId;
+
+use crate::random::Random;
+use crate::swarm::NetworkManners;
+
+/// Old frames that a replay can choose from.
+const ARCHIVE_MAX: usize = 256;
+
+/// A frame under way.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    /// Who sent it.
+    pub from: NodeId,
+    /// Where it goes.
+    pub to: NodeId,
+    /// By which way.
+    pub path: Path,
+    /// The sealed frame.
+    pub bytes: Bytes,
+}
+
+/// What happened to frames so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Handed to the network.
+    pub sent: u64,
+    /// Lost by chance.
+    pub lost: u64,
+    /// Lost in a partition.
+    pub cut: u64,
+    /// Delivered twice.
+    pub duplicated: u64,
+    /// Delivered again much later.
+    pub replayed: u64,
+    /// Delivered with a flipped bit.
+    pub corrupted: u64,
+    /// Refused at the sender.
+    pub refused: u64,
+}
+
+/// The network.
+pub struct Network {
+    manners: NetworkManners,
+    /// Ordered pairs that hear nothing of each other.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes without any connection, which they know.
+    offline: BTreeSet<NodeId>,
+    last_due_ms: BTreeMap<(NodeId, NodeId), u64>,
+    archive: VecDeque<Flight>,
+    random: Random,
+    traffic: Traffic,
+}
+
+impl Network {
+    /// A network with these manners.
+    #[must_use]
+    pub fn new(manners: NetworkManners, random: Random) -> Self {
+        Self {
+            manners,
+            cut: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            last_due_ms: BTreeMap::new(),
+            archive: VecDeque::new(),
+            random,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// From now on it behaves like this.
+    pub fn set_manners(&mut self, manners: NetworkManners) {
+        self.manners = manners;
+    }
+
+    /// Nothing from `from` reaches `to`.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+    }
+
+    /// Nothing passes between two nodes.
+    pub fn cut_both(&mut self, one: NodeId, other: NodeId) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    /// A node has no connection and is told so.
+    pub fn set_offline(&mut self, node: NodeId) {
+        self.offline.insert(node);
+    }
+
+    /// All ways are open.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        self.offline.clear();
+    }
+
+    /// Whether a frame would arrive.
+    #[must_use]
+    pub fn is_open(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&(from, to))
+            && !self.offline.contains(&from)
+            && !self.offline.contains(&to)
+    }
+
+    /// What happened to frames so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// A frame arrives now: whether it is still to be delivered.
+    pub fn arrives(&mut self, flight: &Flight) -> bool {
+        let open = self.is_open(flight.from, flight.to);
+        self.traffic.cut += u64::from(!open);
+        open
+    }
+
+    /// When which frames arrive that were sent now.
+    pub fn send(&mut self, flight: Flight, now_ms: u64) -> Vec<(u64, Flight)> {
+        self.traffic.sent += 1;
+        let mut due = Vec::new();
+        if self.random.per_mille(self.manners.replayed)
+            && let Some(old) = self.old_frame()
+        {
+            self.traffic.replayed += 1;
+            due.push((now_ms + self.random.between(1, 500), old));
+        }
+        self.archive.push_back(flight.clone());
+        if self.archive.len() > ARCHIVE_MAX {
+            self.archive.pop_front();
+        }
+        if self.random.per_mille(self.manners.loss) {
+            self.traffic.lost += 1;
+            return due;
+        }
+        if self.random.per_mille(self.manners.duplicated) {
+            self.traffic.duplicated += 1;
+            due.push((self.due_ms(&flight, now_ms), flight.clone()));
+        }
+        if self.random.per_mille(self.manners.corrupted) {
+            self.traffic.corrupted += 1;
+            let corrupted = self.corrupt(flight);
+            due.push((self.due_ms(&corrupted, now_ms), corrupted));
+            return due;
+        }
+        due.push((self.due_ms(&flight, now_ms), flight));
+        due
+    }
+
+    fn old_frame(&mut self) -> Option<Flight> {
+        let at = usize::try_from(self.random.below(self.archive.len() as u64)).ok()?;
+        self.archive.get(at).cloned()
+    }
+
+    fn corrupt(&mut self, mut flight: Flight) -> Flight {
+        let mut bytes = flight.bytes.to_vec();
+        let at = usize::try_from(self.random.below(bytes.len() as u64)).unwrap_or(0);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << self.random.below(8);
+        }
+        flight.bytes = bytes.into();
+        flight
+    }
+
+    fn due_ms(&mut self, flight: &Flight, now_ms: u64) -> u64 {
+        let delay_ms = self.random.between(self.manners.delay_min_ms, self.manners.delay_max_ms);
+        let mut due_ms = now_ms + delay_ms;
+        if self.manners.in_order {
+            let last = self.last_due_ms.entry((flight.from, flight.to)).or_default();
+            due_ms = due_ms.max(*last);
+            *last = due_ms;
+        }
+        due_ms
+    }
+}
+
+/// A node's side of the network during one turn of its replica.
+pub struct SimWire<'a> {
+    from: NodeId,
+    frame_bytes_max: usize,
+    network: &'a mut Network,
+    sent: Vec<Flight>,
+}
+
+impl<'a> SimWire<'a> {
+    /// The side of `from`.
+    pub fn new(from: NodeId, frame_bytes_max: usize, network: &'a mut Network) -> Self {
+        Self { from, frame_bytes_max, network, sent: Vec::new() }
+    }
+
+    /// What was sent.
+    #[must_use]
+    pub fn into_sent(self) -> Vec<Flight> {
+        self.sent
+    }
+}
+
+impl Wire for SimWire<'_> {
+    fn route(&mut self, to: NodeId, class: Class) -> Option<Route> {
+        if self.network.offline.contains(&self.from) {
+            return None;
+        }
+        let frame_bytes_max = self.frame_bytes_max;
+        Some(Route { to, path: Path::Nats, class, frame_bytes_max })
+    }
+
+    fn send(&mut self, route: Route, frame: Bytes) -> bool {
+        if self.network.random.per_mille(self.network.manners.refused) {
+            self.network.traffic.refused += 1;
+            return false;
+        }
+        self.sent.push(Flight { from: self.from, to: route.to, path: route.path, bytes: frame });
+        true
+    }
+}

@@ -1,0 +1,200 @@
+//! One node: its disks outlive its replica, as files outlive a process.
+
+use ed25519_dalek::SigningKey;
+use fleet_consensus::frame::Credential;
+use fleet_consensus::replica::{self, Founding, Opened, Parts};
+use fleet_consensus::{Now, Replica, ReplicaConfig, StartError};
+use fleet_log::{LogConfig, MemoryDisk};
+use fleet_state::NodeId;
+
+use crate::network::Flight;
+use crate::random::mix;
+use crate::site::{NodeSecrets, Site};
+use crate::swarm::Swarm;
+
+/// Who waits for an answer: the number of an attempt.
+pub type Attempt = u64;
+
+/// Frames that wait for a paused node; more are lost.
+const PAUSED_INBOX_MAX: usize = 4_096;
+/// Ticks for which a drawn election timeout holds.
+const TIMEOUT_HOLDS_TICKS: u64 = 64;
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// The process stands still.
+    Paused,
+    /// The process is gone; it will be started again.
+    Down,
+    /// It never comes back.
+    Gone,
+}
+
+/// A node of the simulated site.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its secrets.
+    pub secrets: NodeSecrets,
+    /// What it is doing.
+    pub life: Life,
+    /// Its replica, while the process runs.
+    pub replica: Option<Replica<MemoryDisk, Attempt>>,
+    /// Counter of its starts.
+    pub boot: u64,
+    /// The log directory.
+    pub log_disk: MemoryDisk,
+    /// The snapshot directory.
+    pub snapshot_disk: MemoryDisk,
+    /// The site key, once it was handed one.
+    pub site_key: Option<SigningKey>,
+    /// Shown to strangers as long as the state doesn't hold it.
+    pub credential: Option<Credential>,
+    /// What the wall clock is off by.
+    pub wall_offset_ms: i64,
+    /// Frames that arrived during a pause.
+    pub inbox: Vec<Flight>,
+    /// It applied its own removal.
+    pub removed: bool,
+    started_ms: u64,
+    ticks: u64,
+    seed: u64,
+}
+
+impl Node {
+    /// A node with empty disks.
+    #[must_use]
+    pub fn new(id: NodeId, secrets: NodeSecrets, seed: u64) -> Self {
+        Self {
+            id,
+            secrets,
+            life: Life::Down,
+            replica: None,
+            boot: 0,
+            log_disk: MemoryDisk::new(),
+            snapshot_disk: MemoryDisk::new(),
+            site_key: None,
+            credential: None,
+            wall_offset_ms: 0,
+            inbox: Vec::new(),
+            removed: false,
+            started_ms: 0,
+            ticks: 0,
+            seed,
+        }
+    }
+
+    /// Whether its process can do anything now.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.life == Life::Running && self.replica.is_some()
+    }
+
+    /// Its clocks. The monotonic one begins anew with each start.
+    #[must_use]
+    pub fn clock(&self, now_ms: u64) -> Now {
+        let wall_ms = WALL_START_MS.saturating_add(now_ms);
+        Now {
+            mono_ms: 1_000 + now_ms.saturating_sub(self.started_ms),
+            wall_ms: wall_ms.saturating_add_signed(self.wall_offset_ms),
+        }
+    }
+
+    /// Writes the files of a site that begins on this node.
+    ///
+    /// # Errors
+    /// Of the disk; there are none without a planned fault.
+    pub fn found(&mut self, site: &Site, swarm: &Swarm) -> Result<(), StartError> {
+        self.site_key = Some(site.key.clone());
+        let wall_ms = self.clock(0).wall_ms;
+        let founding = Founding::new(site.founding(&self.secrets, swarm.voters, wall_ms));
+        replica::found(&self.parts(site, swarm), &founding)
+    }
+
+    /// Writes the files of a node that joins.
+    ///
+    /// # Errors
+    /// Of the disk; there are none without a planned fault.
+    pub fn join(&mut self, site: &Site, swarm: &Swarm) -> Result<(), StartError> {
+        replica::join(&self.parts(site, swarm))
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// What the replica says of its files.
+    pub fn open(
+        &mut self,
+        site: &Site,
+        swarm: &Swarm,
+        now_ms: u64,
+    ) -> Result<Opened<MemoryDisk, Attempt>, StartError> {
+        self.boot += 1;
+        self.started_ms = now_ms;
+        self.inbox.clear();
+        Replica::open(self.parts(site, swarm), self.clock(now_ms))
+    }
+
+    fn parts(&self, site: &Site, swarm: &Swarm) -> Parts<MemoryDisk> {
+        let mut config = ReplicaConfig::new(self.id, site.uid);
+        config.snapshot_every_entries = swarm.snapshot_every_entries;
+        config.log =
+            LogConfig { segment_bytes: swarm.segment_bytes, cache_bytes: swarm.cache_bytes };
+        Parts {
+            config,
+            site: site.name.clone(),
+            site_public_key: site.key.verifying_key().to_bytes(),
+            site_key: self.site_key.clone(),
+            exchange_secret: self.secrets.exchange,
+            boot: self.boot,
+            salt: mix(self.seed ^ self.boot).to_le_bytes(),
+            credential: self.credential.clone(),
+            log_disk: self.log_disk.clone(),
+            snapshot_disk: self.snapshot_disk.clone(),
+        }
+    }
+
+    /// Draws raft's next election timeout from the seed; see `Replica::pin_election_timeout`.
+    pub fn pin_election_timeout(&mut self) {
+        self.ticks += 1;
+        let Some(replica) = &mut self.replica else {
+            return;
+        };
+        let (term, _) = replica.term_and_commit();
+        let held = self.ticks / TIMEOUT_HOLDS_TICKS;
+        let drawn = mix(self.seed ^ mix(term ^ mix(self.boot ^ mix(held))));
+        replica.pin_election_timeout(10 + usize::try_from(drawn % 20).unwrap_or(0));
+    }
+
+    /// Keeps a frame for the end of a pause.
+    pub fn keep_for_later(&mut self, flight: Flight) {
+        if self.inbox.len() < PAUSED_INBOX_MAX {
+            self.inbox.push(flight);
+        }
+    }
+
+    /// The process is gone; its files are as it left them.
+    pub fn drop_replica(&mut self) {
+        self.replica = None;
+        self.inbox.clear();
+    }
+
+    /// The power is gone too: what was not synced survives in part.
+    pub fn cut_power(&mut self, seed: u64) {
+        self.drop_replica();
+        self.log_disk.power_cut(seed);
+        self.snapshot_disk.power_cut(mix(seed));
+    }
+
+    /// Planned faults of both disks that have happened.
+    #[must_use]
+    pub fn disk_faults(&self) -> u64 {
+        self.log_disk.faults_fired() + self.snapshot_disk.faults_fired()
+    }
+}
+
+/// Wall time at which a simulation begins: 2026-01-01.
+pub(crate) const WALL_START_MS: u64 = 1_767_225_600_000;

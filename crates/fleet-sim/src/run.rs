@@ -1,0 +1,239 @@
+//! A run: the site grows, suffers, and must recover.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::faults::Fault;
+use crate::invariants::Violation;
+use crate::network::Traffic;
+use crate::node::Life;
+use crate::random::Random;
+use crate::swarm::Swarm;
+use crate::world::{ClientFigures, TICK_MS, World};
+
+/// Time in which a site without faults has to grow to its size.
+const GROWTH_MS_MAX: u64 = 30_000;
+/// The faults go on until all that were chosen have happened, at most so many times longer.
+const PATIENCE: u64 = 4;
+/// Ticks after which a calm site must have converged: all members with equal states, every
+/// change of membership carried out, writes and reads answered.
+pub const CALM_TICKS_MAX: u64 = 1_600;
+/// Fewer answered operations in a run prove nothing.
+const PROGRESS_MIN: u64 = 5;
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Hash of everything that happened.
+    pub trace_hash: u64,
+    /// Events carried out.
+    pub steps: u64,
+    /// Simulated time.
+    pub simulated_ms: u64,
+    /// Ticks from calm to convergence.
+    pub calm_ticks: u64,
+    /// What clients saw.
+    pub clients: ClientFigures,
+    /// What the network did.
+    pub traffic: Traffic,
+    /// Faults that happened.
+    pub fired: BTreeMap<Fault, u64>,
+    /// Terms with a leader.
+    pub terms: usize,
+    /// Configurations.
+    pub configurations: usize,
+    /// Committed entries.
+    pub committed: u64,
+    /// Disk faults that happened, snapshots taken, snapshots installed.
+    pub counts: (u64, u64, u64),
+}
+
+/// A run that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// After so many events.
+    pub step: u64,
+    /// At this time.
+    pub at_ms: u64,
+    /// What doesn't hold.
+    pub violation: Violation,
+    /// The last events of each node.
+    pub last_events: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.last_events)?;
+        writeln!(f, "seed {} failed at step {} ({} ms)", self.seed, self.step, self.at_ms)?;
+        writeln!(f, "{}", self.violation)?;
+        write!(f, "replay: cargo run --release -p fleet-sim -- --seed {} -v", self.seed)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs what a seed chooses.
+///
+/// # Errors
+/// An invariant doesn't hold, or the run proves nothing.
+pub fn run_seed(seed: u64, live: bool) -> Result<Report, Box<Failure>> {
+    let mut random = Random::new(!seed);
+    run_swarm(seed, Swarm::draw(&mut random), live)
+}
+
+/// Runs a seed with chosen settings.
+///
+/// # Errors
+/// An invariant doesn't hold, or the run proves nothing.
+pub fn run_swarm(seed: u64, swarm: Swarm, live: bool) -> Result<Report, Box<Failure>> {
+    let failed = |violation, world: Option<&World>| {
+        Box::new(Failure {
+            seed,
+            step: world.map_or(0, World::steps),
+            at_ms: world.map_or(0, World::now_ms),
+            violation,
+            last_events: world.map_or_else(String::new, |w| w.trace.to_string()),
+        })
+    };
+    let mut world = World::new(seed, swarm, live).map_err(|v| failed(v, None))?;
+    // A panic inside a replica is a finding like any other.
+    let ended = catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
+    match ended {
+        Ok(Ok(calm_ticks)) => Ok(report(seed, &world, calm_ticks)),
+        Ok(Err(violation)) => Err(failed(violation, Some(&world))),
+        Err(panic) => {
+            let what = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            let violation = Violation::new("no panic", what.unwrap_or_default());
+            Err(failed(violation, Some(&world)))
+        }
+    }
+}
+
+fn phases(world: &mut World) -> Result<u64, Violation> {
+    // 1. The site grows.
+    let grown = world.run_until(GROWTH_MS_MAX, |w| w.has_grown())?;
+    if !grown {
+        return Err(Violation::new("liveness", "the site did not grow to its size"));
+    }
+    // 2. Safety, under load and faults.
+    world.start_clients();
+    world.start_faults();
+    let safety_ms = world.swarm.safety_ms;
+    let began_ms = world.now_ms();
+    world.run_for(safety_ms)?;
+    let patience_ms = began_ms + PATIENCE * safety_ms;
+    world.run_until(patience_ms, |w| w.unfired().is_empty())?;
+    // 3. Calm, then liveness.
+    world.stop_faults()?;
+    world.stop_clients();
+    let calm_ms = world.now_ms();
+    let deadline_ms = calm_ms + CALM_TICKS_MAX * TICK_MS;
+    if !world.run_until(deadline_ms, World::has_converged)? {
+        return Err(Violation::new("liveness", world.why_not_converged()));
+    }
+    let calm_ticks = (world.now_ms() - calm_ms) / TICK_MS;
+    // 4. What only the end can tell.
+    world.compare_logs()?;
+    world.invariants.answers.check_refused()?;
+    prove_worth(world)?;
+    Ok(calm_ticks)
+}
+
+fn prove_worth(world: &World) -> Result<(), Violation> {
+    let unfired = world.unfired();
+    if !unfired.is_empty() {
+        let words: Vec<&str> = unfired.iter().map(|fault| fault.as_str()).collect();
+        return Err(Violation::new("planned faults happen", words.join(", ")));
+    }
+    let figures = world.client_figures();
+    if figures.decided + figures.read < PROGRESS_MIN {
+        return Err(Violation::new("progress", format!("{figures:?}")));
+    }
+    Ok(())
+}
+
+fn report(seed: u64, world: &World, calm_ticks: u64) -> Report {
+    Report {
+        seed,
+        trace_hash: world.trace.hash(),
+        steps: world.steps(),
+        simulated_ms: world.now_ms(),
+        calm_ticks,
+        clients: world.client_figures(),
+        traffic: world.network().traffic(),
+        fired: world.fired.clone(),
+        terms: world.invariants.election.terms(),
+        configurations: world.invariants.membership.changes(),
+        committed: world.invariants.committed.last_index(),
+        counts: world.counts(),
+    }
+}
+
+impl World {
+    /// Whether everybody who was invited at the start takes part.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        let (voters, learners) = self.invariants.membership.newest();
+        let size = self.swarm.nodes;
+        let wanted =
+            usize::from(self.swarm.voters).min(if size % 2 == 0 { size - 1 } else { size });
+        self.operator_idle() && voters.len() == wanted && voters.len() + learners.len() == size
+    }
+
+    /// Whether all members have one state, nobody waits, and every wish was carried out.
+    #[must_use]
+    pub fn has_converged(&self) -> bool {
+        self.why_not().is_none()
+    }
+
+    /// What is missing.
+    #[must_use]
+    pub fn why_not_converged(&self) -> String {
+        let nodes: Vec<String> = self
+            .nodes()
+            .map(|node| {
+                let standing = node.replica.as_ref().map(|r| r.view().standing);
+                format!("node {} is {:?}: {standing:?}", node.id, node.life)
+            })
+            .collect();
+        format!("{}\n{}", self.why_not().unwrap_or_default(), nodes.join("\n"))
+    }
+
+    fn why_not(&self) -> Option<String> {
+        if !self.clients_idle() {
+            return Some("a client waits for its answer".to_owned());
+        }
+        if !self.operator_idle() {
+            return Some("the operator's wishes are not carried out".to_owned());
+        }
+        let Some(leader) = self.leader() else {
+            return Some("there is no leader".to_owned());
+        };
+        let (state, _) = self.invariants.states.reference()?;
+        if let Some(going) = state.members().find(|m| m.leaving && m.is_live()) {
+            return Some(format!("node {} is still being removed", going.id));
+        }
+        let last = self.node(leader)?.replica.as_ref()?.log().last_index();
+        let (voters, learners) = self.invariants.membership.newest();
+        for id in voters.iter().chain(&learners) {
+            let node = self.node(*id)?;
+            if node.life == Life::Gone {
+                continue;
+            }
+            let applied = node.replica.as_ref().filter(|_| node.is_running());
+            let applied = applied.map_or(0, |replica| replica.applied().get());
+            if applied != last {
+                return Some(format!("node {id} has applied {applied} of {last}"));
+            }
+        }
+        None
+    }
+}

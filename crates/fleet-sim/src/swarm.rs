@@ -1,0 +1,163 @@
+//! What a seed chooses: how large the site is, how small its limits are, which faults happen.
+//!
+//! A run with every fault at once explores little, because faults mask each other. Each seed
+//! therefore switches most of them off and turns the rest up (swarm testing).
+
+use crate::faults::Fault;
+use crate::random::Random;
+
+/// How the network behaves while the faults last.
+#[derive(Clone, Debug)]
+pub struct NetworkManners {
+    /// Least delay of a frame.
+    pub delay_min_ms: u64,
+    /// Largest delay of a frame.
+    pub delay_max_ms: u64,
+    /// Whether frames of one sender keep their order.
+    pub in_order: bool,
+    /// Frames lost, of a thousand.
+    pub loss: u64,
+    /// Frames delivered twice, of a thousand.
+    pub duplicated: u64,
+    /// Old frames delivered again for each thousand sent.
+    pub replayed: u64,
+    /// Frames with a flipped bit, of a thousand.
+    pub corrupted: u64,
+    /// Frames that a full queue refuses at the sender, of a thousand.
+    pub refused: u64,
+}
+
+impl NetworkManners {
+    /// A good network.
+    #[must_use]
+    pub fn calm() -> Self {
+        Self {
+            delay_min_ms: 1,
+            delay_max_ms: 4,
+            in_order: true,
+            loss: 0,
+            duplicated: 0,
+            replayed: 0,
+            corrupted: 0,
+            refused: 0,
+        }
+    }
+
+    fn draw(random: &mut Random) -> Self {
+        let rate = |random: &mut Random, off: u64, max: u64| {
+            if random.per_mille(off) { 0 } else { random.between(1, max) }
+        };
+        let delay_min_ms = random.between(1, 10);
+        Self {
+            delay_min_ms,
+            delay_max_ms: delay_min_ms + rate(random, 300, 60),
+            in_order: random.per_mille(600),
+            loss: rate(random, 400, 150),
+            duplicated: rate(random, 500, 100),
+            replayed: rate(random, 500, 50),
+            corrupted: rate(random, 700, 20),
+            refused: rate(random, 700, 50),
+        }
+    }
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Clients, each with one operation at a time.
+    pub clients: usize,
+    /// Parameters and devices that they share.
+    pub keys: u64,
+    /// Largest value, in bytes.
+    pub value_bytes_max: u64,
+    /// Reads, of a thousand operations.
+    pub reads: u64,
+    /// Longest pause between two operations.
+    pub think_ms_max: u64,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// Nodes before the faults begin.
+    pub nodes: usize,
+    /// How many of them vote, at most.
+    pub voters: u8,
+    /// A snapshot after so many entries.
+    pub snapshot_every_entries: u64,
+    /// Size of a log segment.
+    pub segment_bytes: u64,
+    /// Entries kept in memory by the log.
+    pub cache_bytes: usize,
+    /// The largest frame that a way takes.
+    pub frame_bytes_max: usize,
+    /// Longest time that writing a snapshot takes.
+    pub snapshot_build_ms_max: u64,
+    /// How long faults go on.
+    pub safety_ms: u64,
+    /// Longest pause between two faults.
+    pub fault_gap_ms_max: u64,
+    /// Which faults happen.
+    pub faults: Vec<Fault>,
+    /// The network.
+    pub network: NetworkManners,
+    /// The clients.
+    pub workload: Workload,
+}
+
+impl Swarm {
+    /// A site of a given size without any fault.
+    #[must_use]
+    pub fn quiet(nodes: usize, voters: u8) -> Self {
+        Self {
+            nodes,
+            voters,
+            snapshot_every_entries: 200,
+            segment_bytes: 64 * 1024,
+            cache_bytes: 64 * 1024,
+            frame_bytes_max: 1024 * 1024,
+            snapshot_build_ms_max: 20,
+            safety_ms: 3_000,
+            fault_gap_ms_max: 1_000,
+            faults: Vec::new(),
+            network: NetworkManners::calm(),
+            workload: Workload {
+                clients: 3,
+                keys: 8,
+                value_bytes_max: 200,
+                reads: 300,
+                think_ms_max: 40,
+            },
+        }
+    }
+
+    /// What a seed chooses.
+    pub fn draw(random: &mut Random) -> Self {
+        let nodes = usize::try_from(random.between(1, 6)).unwrap_or(3);
+        let voters = [1, 3, 3, 3, 5, 5, 7];
+        let voters = random.pick(&voters).copied().unwrap_or(3);
+        let frames = [1_200, 4_096, 64 * 1024, 1024 * 1024];
+        let gaps = [400, 1_500, 4_000];
+        let faults = Fault::draw(random, nodes);
+        Self {
+            nodes,
+            voters,
+            snapshot_every_entries: random.between(20, 400),
+            segment_bytes: random.between(4, 128) * 1024,
+            cache_bytes: usize::try_from(random.below(64)).unwrap_or(0) * 1024,
+            frame_bytes_max: random.pick(&frames).copied().unwrap_or(64 * 1024),
+            snapshot_build_ms_max: random.between(1, 400),
+            safety_ms: random.between(8, 24) * 1_000,
+            fault_gap_ms_max: random.pick(&gaps).copied().unwrap_or(1_500),
+            faults,
+            network: NetworkManners::draw(random),
+            workload: Workload {
+                clients: usize::try_from(random.between(1, 8)).unwrap_or(3),
+                keys: random.between(1, 12),
+                value_bytes_max: if random.per_mille(250) { 6_000 } else { 200 },
+                reads: random.between(100, 600),
+                think_ms_max: random.between(1, 120),
+            },
+        }
+    }
+}

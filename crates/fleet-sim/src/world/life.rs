@@ -1,0 +1,175 @@
+//! Starting, crashing and pausing of nodes.
+
+use fleet_log::DiskFault;
+use fleet_state::NodeId;
+
+use super::{Event, TICK_MS, World};
+use crate::invariants::Violation;
+use crate::node::{Life, Node};
+use crate::site::NodeSecrets;
+use crate::trace;
+
+/// Longest time that a crashed node stays down.
+const DOWN_MS_MAX: u64 = 3_000;
+
+impl World {
+    /// Starts a node's process.
+    ///
+    /// # Errors
+    /// It doesn't start, though its disks do what they should.
+    pub fn start(&mut self, id: NodeId) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        let Some(node) = self.nodes.get_mut(&id).filter(|n| n.life != Life::Gone) else {
+            return Ok(());
+        };
+        let opened = match node.open(&self.site, &self.swarm, now_ms) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let boot = node.boot;
+                if !self.note_disk_faults() {
+                    let what = format!("node {id}, start {boot}: {error}");
+                    return Err(Violation::new("a node starts again", what));
+                }
+                self.crash(id, true, "start");
+                return Ok(());
+            }
+        };
+        if let Some(name) = opened.damaged_snapshots.first() {
+            let what = format!("node {id} found {name} damaged");
+            return Err(Violation::new("a named snapshot is whole", what));
+        }
+        let applied = opened.replica.applied().get();
+        let boot = node.boot;
+        node.replica = Some(opened.replica);
+        node.life = Life::Running;
+        self.trace.note(now_ms, id, trace::Event::Start { boot, applied });
+        let first_ms = now_ms + self.random.between(1, TICK_MS);
+        self.queue.push(first_ms, Event::Tick(id, boot));
+        self.due.insert(id);
+        self.check(id)
+    }
+
+    pub(super) fn start_if_down(&mut self, id: NodeId) -> Result<(), Violation> {
+        if self.nodes.get(&id).is_some_and(|n| n.life == Life::Down) {
+            return self.start(id);
+        }
+        Ok(())
+    }
+
+    /// Ends a node's process, with its power if `power`. It will be started again.
+    pub fn crash(&mut self, id: NodeId, power: bool, why: &'static str) {
+        let again_ms = self.now_ms + self.random.between(20, DOWN_MS_MAX);
+        self.take_down(id, power, why);
+        self.queue.push(again_ms, Event::Start(id));
+    }
+
+    /// Ends a node's process until somebody starts it.
+    pub fn take_down(&mut self, id: NodeId, power: bool, why: &'static str) {
+        let seed = self.random.next();
+        let Some(node) = self.nodes.get_mut(&id).filter(|n| n.life != Life::Gone) else {
+            return;
+        };
+        node.life = Life::Down;
+        if power {
+            node.cut_power(seed);
+        } else {
+            node.drop_replica();
+        }
+        self.due.remove(&id);
+        self.trace.note(self.now_ms, id, trace::Event::Stop(why));
+        self.attempts_lost(id);
+    }
+
+    /// Lets a node drain and ends it.
+    ///
+    /// # Errors
+    /// An invariant doesn't hold.
+    pub fn stop(&mut self, id: NodeId) -> Result<(), Violation> {
+        if !self.running().contains(&id) {
+            return Ok(());
+        }
+        if let Some(replica) = self.nodes.get_mut(&id).and_then(|n| n.replica.as_mut()) {
+            replica.begin_drain();
+            // Handed over or not: the others elect if need be.
+            let _ = replica.handle_transfer(None);
+        }
+        self.run_for(4 * TICK_MS)?;
+        if let Some(replica) = self.nodes.get_mut(&id).and_then(|n| n.replica.as_mut()) {
+            replica.end_all();
+        }
+        self.due.insert(id);
+        self.turns()?;
+        self.crash(id, false, "drained");
+        Ok(())
+    }
+
+    /// A node's process stands still for a while.
+    pub fn pause(&mut self, id: NodeId, ms: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|n| n.is_running()) else {
+            return;
+        };
+        node.life = Life::Paused;
+        self.trace.note(self.now_ms, id, trace::Event::Pause);
+        self.queue.push(self.now_ms + ms, Event::Resume(id));
+    }
+
+    /// It goes on, with everything that arrived meanwhile, before or after its clock strikes.
+    ///
+    /// # Errors
+    /// An invariant doesn't hold.
+    pub fn resume(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id).filter(|n| n.life == Life::Paused) else {
+            return Ok(());
+        };
+        node.life = Life::Running;
+        let inbox = std::mem::take(&mut node.inbox);
+        self.trace.note(self.now_ms, id, trace::Event::Resume);
+        let clock_first = self.random.per_mille(500);
+        if clock_first {
+            self.tick_now(id)?;
+        }
+        for flight in inbox {
+            // A frame may end the process.
+            if self.nodes.get(&id).is_some_and(Node::is_running) {
+                self.receive(flight)?;
+            }
+        }
+        if !clock_first && self.nodes.get(&id).is_some_and(Node::is_running) {
+            self.tick_now(id)?;
+        }
+        Ok(())
+    }
+
+    /// A node's disk is gone for good, and the node with it.
+    pub fn wipe(&mut self, id: NodeId) {
+        self.take_down(id, true, "wiped");
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.life = Life::Gone;
+        }
+    }
+
+    /// Plans a fault for one of the next calls to a node's disk.
+    pub fn plan_disk_fault(&mut self, id: NodeId, fault: DiskFault, within_calls: u64) {
+        let on_log = self.random.per_mille(750);
+        let ahead = self.random.below(within_calls);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let disk = if on_log { &node.log_disk } else { &node.snapshot_disk };
+            disk.plan_fault(disk.calls() + ahead, fault);
+        }
+    }
+
+    /// A node that was accepted gets its files and starts.
+    pub(super) fn bring_in(
+        &mut self,
+        id: NodeId,
+        secrets: NodeSecrets,
+        signature: [u8; 64],
+    ) -> Result<(), Violation> {
+        let mut node = Node::new(id, secrets, self.random.next());
+        node.credential = Some(node.secrets.credential(id, signature));
+        node.join(&self.site, &self.swarm)
+            .map_err(|e| Violation::new("a node can join", e.to_string()))?;
+        self.nodes.insert(id, node);
+        self.start(id)
+    }
+}

@@ -1,0 +1,257 @@
+//! The nemesis: breaks things, one after the other, as the seed chose.
+
+use std::collections::BTreeSet;
+
+use fleet_log::DiskFault;
+use fleet_state::NodeId;
+
+use super::{Event, World};
+use crate::faults::Fault;
+use crate::invariants::Violation;
+use crate::node::Life;
+
+/// Calls to the disk within which a planned fault happens.
+const DISK_CALLS_AHEAD: u64 = 24;
+/// Calls to the disk while a node starts.
+const START_CALLS_AHEAD: u64 = 12;
+/// A day, as wall clocks jump.
+const DAY_MS: u64 = 86_400_000;
+
+#[derive(Default)]
+pub(super) struct Nemesis {
+    at: usize,
+    tried: BTreeSet<Fault>,
+    stopped: bool,
+}
+
+impl World {
+    /// Faults begin, and the network shows its manners.
+    pub fn start_faults(&mut self) {
+        self.network.set_manners(self.swarm.network.clone());
+        self.queue.push(self.now_ms + 1, Event::Nemesis);
+    }
+
+    /// Faults end: the network is good again. Who is down comes back by itself.
+    ///
+    /// # Errors
+    /// An invariant doesn't hold.
+    pub fn stop_faults(&mut self) -> Result<(), Violation> {
+        self.nemesis.stopped = true;
+        self.network.set_manners(crate::swarm::NetworkManners::calm());
+        self.network.heal();
+        for node in self.nodes.values_mut() {
+            node.wall_offset_ms = 0;
+        }
+        Ok(())
+    }
+
+    /// Faults that were chosen and never happened.
+    #[must_use]
+    pub fn unfired(&self) -> Vec<Fault> {
+        let chosen = self.swarm.faults.iter().copied();
+        chosen.filter(|fault| !self.fired.contains_key(fault)).collect()
+    }
+
+    pub(super) fn nemesis_acts(&mut self) -> Result<(), Violation> {
+        if self.nemesis.stopped {
+            return Ok(());
+        }
+        let gap_ms = self.random.between(50, self.swarm.fault_gap_ms_max);
+        self.queue.push(self.now_ms + gap_ms, Event::Nemesis);
+        let faults = self.swarm.faults.len().max(1);
+        let fault = self.swarm.faults.get(self.nemesis.at % faults).copied();
+        self.nemesis.at += 1;
+        let Some(fault) = fault else {
+            return Ok(());
+        };
+        self.nemesis.tried.insert(fault);
+        if self.strike(fault)? {
+            *self.fired.entry(fault).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Carries out a fault; `false` where it can't be now.
+    ///
+    /// # Errors
+    /// An invariant doesn't hold.
+    pub fn strike(&mut self, fault: Fault) -> Result<bool, Violation> {
+        let running = self.running();
+        let Some(any) = self.random.pick(&running).copied() else {
+            return Ok(false);
+        };
+        let leader = self.leader();
+        let code = fault as u64;
+        self.trace.note(self.now_ms, any, crate::trace::Event::Fault(fault.as_str(), code));
+        match fault {
+            Fault::Split | Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Ring => {
+                Ok(self.partition(fault, any))
+            }
+            Fault::IsolateLeader => Ok(leader.is_some_and(|leader| self.partition(fault, leader))),
+            Fault::Flapping => {
+                self.queue.push(self.now_ms + 1, Event::Flap(12));
+                Ok(true)
+            }
+            Fault::Offline => {
+                self.network.set_offline(any);
+                self.heal_later();
+                Ok(true)
+            }
+            Fault::Kill => self.strike_node(any, |world, id| world.crash(id, false, "kill")),
+            Fault::PowerCut => self.strike_node(any, |world, id| world.crash(id, true, "power")),
+            Fault::KillLeader => match leader {
+                Some(leader) => self.strike_node(leader, |w, id| w.crash(id, false, "kill")),
+                None => Ok(false),
+            },
+            Fault::PowerCutAll => {
+                running.iter().for_each(|id| self.crash(*id, true, "power"));
+                Ok(true)
+            }
+            Fault::Stop => self.stop(any).map(|()| true),
+            Fault::DiskStop => self.plan(any, DiskFault::Stop),
+            Fault::DiskError => self.plan(any, DiskFault::Io),
+            Fault::DiskFull => self.plan(any, DiskFault::ShortWrite),
+            Fault::StartStop => {
+                self.crash(any, true, "power");
+                self.plan_disk_fault(any, DiskFault::Stop, START_CALLS_AHEAD);
+                Ok(true)
+            }
+            Fault::Pause => Ok(self.strike_pause(any)),
+            Fault::PauseLeader => Ok(leader.is_some_and(|leader| self.strike_pause(leader))),
+            Fault::WallJump => Ok(self.jump_wall_clock(any)),
+            Fault::Transfer | Fault::Snapshot => Ok(self.admin(fault, any, leader)),
+            Fault::Join | Fault::Remove | Fault::RemoveLeader | Fault::Wipe | Fault::Voters => {
+                Ok(self.change_membership(fault, any, leader))
+            }
+        }
+    }
+
+    fn strike_node(
+        &mut self,
+        id: NodeId,
+        act: impl FnOnce(&mut Self, NodeId),
+    ) -> Result<bool, Violation> {
+        act(self, id);
+        Ok(true)
+    }
+
+    fn plan(&mut self, id: NodeId, fault: DiskFault) -> Result<bool, Violation> {
+        self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD);
+        Ok(true)
+    }
+
+    fn heal_later(&mut self) {
+        let ms = self.random.between(50, 4_000);
+        self.queue.push(self.now_ms + ms, Event::Heal);
+    }
+
+    fn partition(&mut self, shape: Fault, center: NodeId) -> bool {
+        let mut nodes: Vec<NodeId> =
+            self.nodes.values().filter(|n| n.life != Life::Gone).map(|n| n.id).collect();
+        self.random.shuffle(&mut nodes);
+        let half = nodes.len() / 2;
+        let pairs = nodes.iter().enumerate().flat_map(|(at, one)| {
+            nodes.iter().enumerate().skip(at + 1).map(move |(to, other)| (at, *one, to, *other))
+        });
+        for (at, one, to, other) in pairs {
+            let apart = (at < half) != (to < half);
+            match shape {
+                Fault::OneWay if apart => self.network.cut(one, other),
+                Fault::Isolate | Fault::IsolateLeader if one == center || other == center => {
+                    self.network.cut_both(one, other);
+                }
+                // The node at `half` is the bridge.
+                Fault::Bridge if apart && to != half => self.network.cut_both(one, other),
+                Fault::Ring if to - at != 1 && to - at != nodes.len() - 1 => {
+                    self.network.cut_both(one, other);
+                }
+                Fault::Split if apart => self.network.cut_both(one, other),
+                _ => {}
+            }
+        }
+        self.heal_later();
+        true
+    }
+
+    pub(super) fn flap(&mut self, left: u32) {
+        self.network.heal();
+        if left == 0 || self.nemesis.stopped {
+            return;
+        }
+        let running = self.running();
+        if let (Some(one), Some(other)) =
+            (self.random.pick(&running).copied(), self.random.pick(&running).copied())
+        {
+            self.network.cut_both(one, other);
+        }
+        let ms = self.random.between(50, 500);
+        self.queue.push(self.now_ms + ms, Event::Flap(left - 1));
+    }
+
+    fn strike_pause(&mut self, id: NodeId) -> bool {
+        let ms = self.random.between(30, 2_500);
+        self.pause(id, ms);
+        true
+    }
+
+    fn jump_wall_clock(&mut self, id: NodeId) -> bool {
+        let jump_ms = self.random.between(1_000, DAY_MS);
+        let jump_ms = i64::try_from(jump_ms).unwrap_or(0);
+        let back = self.random.per_mille(500);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.wall_offset_ms = if back { -jump_ms } else { jump_ms };
+        }
+        true
+    }
+
+    fn admin(&mut self, fault: Fault, any: NodeId, leader: Option<NodeId>) -> bool {
+        let id = if fault == Fault::Transfer { leader } else { Some(any) };
+        let replica = id.and_then(|id| self.nodes.get_mut(&id)).and_then(|n| n.replica.as_mut());
+        let (Some(id), Some(replica)) = (id, replica) else {
+            return false;
+        };
+        self.due.insert(id);
+        if fault == Fault::Transfer {
+            return replica.handle_transfer(None).is_ok();
+        }
+        replica.applied().get() > 0 && replica.handle_snapshot_request()
+    }
+
+    /// One change at a time, and never so that fewer than a majority could come back.
+    fn change_membership(&mut self, fault: Fault, any: NodeId, leader: Option<NodeId>) -> bool {
+        let (voters, learners) = self.invariants.membership.newest();
+        let settled = self.operator_idle()
+            && self
+                .invariants
+                .states
+                .reference()
+                .is_some_and(|(state, _)| state.members().all(|m| !m.leaving || !m.is_live()))
+            && voters
+                .iter()
+                .chain(&learners)
+                .all(|id| self.nodes.get(id).is_some_and(|node| node.life != Life::Gone));
+        if !settled {
+            return false;
+        }
+        let live = voters.len() + learners.len();
+        match fault {
+            Fault::Join if live < 8 => self.invite(),
+            Fault::Voters => {
+                let wanted = self.random.pick(&[3, 5]).copied().unwrap_or(3);
+                self.set_voters(wanted);
+            }
+            Fault::Remove if live >= 4 => self.remove(any),
+            Fault::RemoveLeader if live >= 4 => match leader {
+                Some(leader) => self.remove(leader),
+                None => return false,
+            },
+            Fault::Wipe if voters.len() >= 3 || learners.contains(&any) => {
+                self.wipe(any);
+                self.remove(any);
+                self.invite();
+            }
+            _ => return false,
+        }
+        true
+    }
+}

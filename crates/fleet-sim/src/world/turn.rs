@@ -1,0 +1,288 @@
+//! Inputs to replicas, their turns, and what they gave out.
+
+use fleet_consensus::replica::{AppliedEntry, BuildSnapshot, Notice, Outputs};
+use fleet_consensus::{Fault as ReplicaFault, Now};
+use fleet_log::MemoryDisk;
+use fleet_state::{Entity, NodeId};
+
+use super::{Event, TICK_MS, World};
+use crate::invariants::{Violation, check_new_leader};
+use crate::network::{Flight, SimWire};
+use crate::node::{Attempt, Life};
+use crate::trace;
+
+/// Turns that a node may need one after the other until it has nothing more to do.
+const TURNS_MAX: usize = 64;
+
+impl World {
+    pub(super) fn tick(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        let Some(node) = self.nodes.get_mut(&id).filter(|n| n.boot == boot) else {
+            return Ok(());
+        };
+        if node.replica.is_none() {
+            return Ok(());
+        }
+        // Clocks of different nodes don't strike together.
+        let drift_ms = u64::from(self.random.per_mille(100));
+        self.queue.push(now_ms + TICK_MS + drift_ms, Event::Tick(id, boot));
+        if node.life == Life::Paused {
+            return Ok(());
+        }
+        self.tick_now(id)
+    }
+
+    pub(super) fn tick_now(&mut self, id: NodeId) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        node.pin_election_timeout();
+        let now = node.clock(now_ms);
+        let Some(replica) = &mut node.replica else {
+            return Ok(());
+        };
+        let ticked = replica.handle_tick(now).map(|_| ());
+        self.due.insert(id);
+        self.judge(id, ticked)
+    }
+
+    pub(super) fn deliver(&mut self, flight: Flight) -> Result<(), Violation> {
+        if !self.network.arrives(&flight) {
+            return Ok(());
+        }
+        let id = flight.to;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        match node.life {
+            Life::Running => self.receive(flight),
+            Life::Paused => {
+                node.keep_for_later(flight);
+                Ok(())
+            }
+            Life::Down | Life::Gone => Ok(()),
+        }
+    }
+
+    pub(super) fn receive(&mut self, flight: Flight) -> Result<(), Violation> {
+        let (id, now_ms) = (flight.to, self.now_ms);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        let now = node.clock(now_ms);
+        let Some(replica) = &mut node.replica else {
+            return Ok(());
+        };
+        let tag = flight.bytes.last_chunk::<8>().map_or(0, |tag| u64::from_le_bytes(*tag));
+        let event = trace::Event::Frame { from: flight.from.get(), bytes: flight.bytes.len(), tag };
+        self.trace.note(now_ms, id, event);
+        let handled = replica.handle_frame(&flight.bytes, flight.path, now);
+        self.due.insert(id);
+        self.judge(id, handled)
+    }
+
+    /// Every node that got an input has its turn.
+    pub(super) fn turns(&mut self) -> Result<(), Violation> {
+        while let Some(id) = self.due.pop_first() {
+            if self.nodes.get(&id).is_some_and(crate::node::Node::is_running) {
+                self.turn(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, id: NodeId) -> Result<(), Violation> {
+        for _ in 0..TURNS_MAX {
+            let now_ms = self.now_ms;
+            let Some(node) = self.nodes.get_mut(&id) else {
+                return Ok(());
+            };
+            let now = node.clock(now_ms);
+            let Some(replica) = &mut node.replica else {
+                return Ok(());
+            };
+            let mut wire = SimWire::new(id, self.swarm.frame_bytes_max, &mut self.network);
+            let polled = replica.poll(now, &mut wire);
+            let sent = wire.into_sent();
+            let outputs = replica.take_outputs();
+            let more = replica.has_more();
+            for flight in sent {
+                for (due_ms, flight) in self.network.send(flight, now_ms) {
+                    self.queue.push(due_ms, Event::Frame(flight));
+                }
+            }
+            if polled.is_err() {
+                // What a process had to say when it ended is never heard.
+                return self.judge(id, polled);
+            }
+            self.check(id)?;
+            self.take_in(id, outputs, now)?;
+            if !more {
+                return Ok(());
+            }
+        }
+        Err(Violation::new("a turn ends", format!("node {id} always has more to do")))
+    }
+
+    /// What can be seen of a node after its turn.
+    pub(super) fn check(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&id) else {
+            return Ok(());
+        };
+        let Some(replica) = &node.replica else {
+            return Ok(());
+        };
+        let (term, commit) = replica.term_and_commit();
+        let applied = replica.applied().get();
+        let log = replica.log();
+        let checks = &mut self.invariants;
+        let fresh = checks.committed.observe(id, node.boot, log, (term, commit))?;
+        for entry in &fresh {
+            let done = checks.states.commit(entry)?;
+            checks.answers.applied(&done)?;
+            note_changes(&mut checks.order, &done)?;
+        }
+        checks.commit.observe(id, node.boot, (term, commit, applied))?;
+        checks.states.observe(id, applied, replica.state())?;
+        if replica.is_leader() && checks.election.leads(id, term)? {
+            check_new_leader(id, term, log, &checks.committed)?;
+        }
+        checks.bounds.log(id, log.entries_len(), self.swarm.snapshot_every_entries)?;
+        let asked = self.clients.open_attempts(id);
+        checks.bounds.waiting(id, replica.waiting(), asked)
+    }
+
+    fn take_in(
+        &mut self,
+        id: NodeId,
+        outputs: Outputs<MemoryDisk, Attempt>,
+        now: Now,
+    ) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        for entry in &outputs.applied {
+            self.invariants.states.applied(id, entry)?;
+        }
+        if let Some(last) = outputs.applied.last() {
+            let applied = last.revision.get();
+            let event = trace::Event::Commit { commit: applied, applied };
+            self.trace.note(now_ms, id, event);
+        }
+        for notice in outputs.notices {
+            self.noticed(id, notice)?;
+        }
+        if let Some(seed) = outputs.site_key
+            && let Some(node) = self.nodes.get_mut(&id)
+        {
+            node.site_key = Some(ed25519_dalek::SigningKey::from_bytes(&seed));
+        }
+        if let Some(build) = outputs.build {
+            let boot = self.nodes.get(&id).map_or(0, |n| n.boot);
+            let takes_ms = self.random.between(1, self.swarm.snapshot_build_ms_max);
+            self.queue.push(now_ms + takes_ms, Event::Build(id, boot, Box::new(build)));
+        }
+        for (attempt, end) in outputs.commands {
+            self.command_ended(id, attempt, end)?;
+        }
+        for (attempt, end) in outputs.reads {
+            self.read_ended(id, attempt, end)?;
+        }
+        let _ = now;
+        Ok(())
+    }
+
+    fn noticed(&mut self, id: NodeId, notice: Notice) -> Result<(), Violation> {
+        let event = match notice {
+            Notice::Role { role, term, leader } => {
+                trace::Event::Role { role, term, leader: leader.map(NodeId::get) }
+            }
+            Notice::Membership { voters, learners, index } => {
+                self.invariants.membership.observe(id, index, &voters, &learners)?;
+                trace::Event::Membership {
+                    voters: voters.into_iter().map(NodeId::get).collect(),
+                    learners: learners.into_iter().map(NodeId::get).collect(),
+                    index,
+                }
+            }
+            Notice::SnapshotOffered { index, .. } => trace::Event::SnapshotOffered(index),
+            Notice::SnapshotInstalled { index } => {
+                self.snapshots_installed += 1;
+                trace::Event::SnapshotInstalled(index)
+            }
+            Notice::SnapshotTaken { index, .. } => {
+                self.snapshots_taken += 1;
+                trace::Event::SnapshotTaken(index)
+            }
+            Notice::Removed => {
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.removed = true;
+                }
+                trace::Event::Fault("removed", 0)
+            }
+        };
+        self.trace.note(self.now_ms, id, event);
+        Ok(())
+    }
+
+    /// A snapshot was written, or not.
+    pub(super) fn build_snapshot(
+        &mut self,
+        id: NodeId,
+        boot: u64,
+        build: BuildSnapshot<MemoryDisk>,
+    ) -> Result<(), Violation> {
+        let alive = |n: &&mut crate::node::Node| n.boot == boot && n.replica.is_some();
+        let Some(node) = self.nodes.get_mut(&id).filter(alive) else {
+            return Ok(());
+        };
+        let built = build.run();
+        if let Err(error) = &built
+            && node.disk_faults() == 0
+        {
+            let what = format!("node {id}: {error}");
+            return Err(Violation::new("snapshots can be written", what));
+        }
+        let Some(replica) = &mut node.replica else {
+            return Ok(());
+        };
+        let handled = replica.handle_snapshot_built(built.ok());
+        self.due.insert(id);
+        self.judge(id, handled)
+    }
+
+    /// A replica's fault ends its process. Without a disk that was told to fail it is a bug.
+    fn judge(&mut self, id: NodeId, result: Result<(), ReplicaFault>) -> Result<(), Violation> {
+        let Err(fault) = result else {
+            return Ok(());
+        };
+        let of_disk = matches!(fault, ReplicaFault::Log(_) | ReplicaFault::SnapshotIo(_));
+        let happened = self.note_disk_faults();
+        if !of_disk || !happened {
+            let what = format!("node {id} stopped: {fault}");
+            return Err(Violation::new("no node stops by itself", what));
+        }
+        let power = self.random.per_mille(500);
+        self.crash(id, power, "disk");
+        Ok(())
+    }
+
+    /// Whether planned disk faults happened since the last look.
+    pub(super) fn note_disk_faults(&mut self) -> bool {
+        let total: u64 = self.nodes.values().map(crate::node::Node::disk_faults).sum();
+        let happened = total > self.disk_faults;
+        self.disk_faults = self.disk_faults.max(total);
+        happened
+    }
+}
+
+fn note_changes(
+    order: &mut crate::invariants::Linearizable,
+    done: &AppliedEntry,
+) -> Result<(), Violation> {
+    for change in &done.changes {
+        if let Entity::Param(key) = &change.entity {
+            order.changed(key, done.revision.get(), change.previous, change.record.is_some())?;
+        }
+    }
+    Ok(())
+}
