@@ -76,6 +76,20 @@ fn an_unknown_kind_is_an_error() {
 }
 
 #[test]
+fn an_unknown_kind_of_raft_message_is_an_error() {
+    for kind in [0, 11, 18, 255] {
+        // A raft payload of one message of this kind in term 1, and room for any fields.
+        let mut bytes = vec![1, 1, kind, 1];
+        bytes.extend([0; 40]);
+        let found = read(&Bytes::from(bytes)).unwrap_err();
+        assert!(
+            matches!(found, DecodeError::UnknownKind { what: "a raft message", .. }),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn random_bytes_never_panic() {
     let mut noise = Noise(0x5eed_0001);
     for _ in 0..20_000 {

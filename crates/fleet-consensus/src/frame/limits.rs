@@ -1,7 +1,7 @@
 //! Every bound of the frames between nodes, in one place.
 //!
 //! A receiver never allocates from a length that it has not compared with one of these. What a sender of this
-//! version makes always fits: appends are split by [`super::pack`] before they are sealed.
+//! version makes always fits: appends are split by [`super::pack_messages`] before they are sealed.
 
 use fleet_state::limits::ENTRY_BYTES_MAX;
 
