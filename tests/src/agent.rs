@@ -81,7 +81,7 @@ impl Agent {
     /// If the site does not let it in.
     pub fn join(&mut self, token: &str) {
         let name = self.name.clone();
-        self.run_once(&["join", token, "--name", &name]).expect_code(0);
+        self.run_once(&["join", token, "--only", "--name", &name]).expect_code(0);
         self.start();
     }
 

@@ -94,7 +94,7 @@ async fn a_token_for_one_lets_one_of_two_in() {
     let token = site.cli.token(1);
     site.add(&token).await;
     let late = site.prepare_next();
-    let refused = late.run_once(&["join", &token, "--name", "n3"]);
+    let refused = late.run_once(&["join", &token, "--only", "--name", "n3"]);
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);
     assert!(refused.stderr.contains("token"), "{}", refused.stderr);
     assert!(!late.data_dir().join("node.json").exists());
@@ -112,7 +112,7 @@ async fn a_forged_or_cut_token_lets_nobody_in() {
     let forged = String::from_utf8(forged).unwrap();
     for wrong in [cut, &forged, "flt1_", "", "flt9_AAAA"] {
         let agent = site.prepare_next();
-        let refused = agent.run_once(&["join", wrong, "--name", "thief"]);
+        let refused = agent.run_once(&["join", wrong, "--only", "--name", "thief"]);
         assert_ne!(refused.code, Some(0), "{wrong:?} was taken: {}", refused.stdout);
         assert!(!refused.stderr.is_empty(), "{wrong:?} was refused without a word");
         assert!(!agent.data_dir().join("node.json").exists(), "{wrong:?} left a node behind");
@@ -192,7 +192,7 @@ async fn a_name_belongs_to_one_member() {
     let site = Site::start(1).await;
     let token = site.cli.token(1);
     let agent = site.prepare_next();
-    let refused = agent.run_once(&["join", &token, "--name", "n1"]);
+    let refused = agent.run_once(&["join", &token, "--only", "--name", "n1"]);
     assert_ne!(refused.code, Some(0));
     assert!(refused.stderr.contains("n1"), "{}", refused.stderr);
     let list = members(&site).await;

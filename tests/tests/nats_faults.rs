@@ -110,6 +110,6 @@ async fn two_sites_on_one_server_do_not_see_each_other() {
     // A token of one site is no use at another: it names its own.
     let joiner = site.prepare_next();
     let token = site.cli.token(1);
-    let refused = joiner.run_once(&["join", &token, "--name", "n1", "--site", "ship"]);
+    let refused = joiner.run_once(&["join", &token, "--only", "--name", "n1", "--site", "ship"]);
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);
 }

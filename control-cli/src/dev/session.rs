@@ -256,7 +256,7 @@ fn run(agent_bin: &Path, agent: &AgentPlan, url: &str) -> Result<Process> {
 /// Lets an agent join. The token goes to its standard input, so that it is in no process list.
 async fn join(agent_bin: &Path, agent: &AgentPlan, url: &str, token: &str) -> Result<()> {
     let mut command = Command::new(agent_bin);
-    command.args(["join", "-", "--name", &agent.name, "--nats", url]);
+    command.args(["join", "-", "--only", "--name", &agent.name, "--nats", url]);
     command.arg("--data-dir").arg(&agent.data_dir).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("flotilla-agent does not start")?;
