@@ -38,6 +38,8 @@ pub struct Applied {
     /// What is answered to it.
     pub answer: Option<Answer>,
     /// What changed, each entity once, in the order in which it first changed.
+    ///
+    /// What a batch made and deleted again stands here without a previous revision and without a record.
     pub changes: Vec<Change>,
 }
 

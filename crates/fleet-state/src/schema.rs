@@ -131,7 +131,7 @@ impl Schema {
     /// With the place and the reason: an unknown keyword, a wrong operand, or a size beyond the limits of a value.
     pub fn from_value(source: Value) -> Result<Self, SchemaError> {
         let mut path = String::from("model");
-        if source.size_bytes() > VALUE_BYTES_MAX || source.depth(VALUE_DEPTH_MAX) > VALUE_DEPTH_MAX
+        if source.depth(VALUE_DEPTH_MAX) > VALUE_DEPTH_MAX || source.size_bytes() > VALUE_BYTES_MAX
         {
             let limits = format!(
                 "larger than {VALUE_BYTES_MAX} bytes or deeper than {VALUE_DEPTH_MAX} levels"

@@ -221,13 +221,15 @@ impl Body<'_, '_> {
         Ok(())
     }
 
-    /// Sees that nothing follows.
-    fn end(&mut self) -> Result<(), SnapshotError> {
+    /// Sees that nothing follows: not in the frame, and not behind it.
+    fn end(mut self) -> Result<(), SnapshotError> {
         let mut byte = [0u8];
-        match self.frame.read(&mut byte) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(inconsistent("it goes on after its end")),
-            Err(_) => Err(SnapshotError::Compression),
+        let more = self.frame.read(&mut byte).map_err(|_| SnapshotError::Compression)?;
+        let behind = self.frame.into_inner().read(&mut byte)?;
+        if more == 0 && behind == 0 {
+            Ok(())
+        } else {
+            Err(inconsistent("it goes on after its end"))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What changed since a revision.
 
 use fleet_state::limits::TOMBSTONES_MAX;
-use fleet_state::{Body, Compacted, Entry, Proposal, Revision};
+use fleet_state::{BatchItem, Command, Compacted, Revision};
 
 use crate::site::{Site, delete_device, register, restored, set, snapshot_of, unset, update};
 
@@ -42,24 +42,14 @@ fn the_newest_of_everything_and_the_deletions() {
 #[test]
 fn below_the_floor_it_is_compacted() {
     let mut site = Site::default();
-    let mut apply = |number: usize, deleting: bool| {
-        let key = format!("p-{number}");
-        let command = if deleting { unset(&key) } else { set(&key, "1") };
-        let request_id = format!("{number}-{deleting}").parse().unwrap();
-        let proposal = Proposal { request_id, if_revision: None, actor: None, command };
-        let entry = Entry { log_time_ms: 0, wall_time_ms: 0, body: Body::Proposal(proposal) };
-        let revision = site.next_revision();
-        site.state.apply(revision, &entry);
-        revision
-    };
-    let mut first_deleted = Revision::NONE;
-    for number in 0..=TOMBSTONES_MAX {
-        apply(number, false);
-        let deleted = apply(number, true);
-        if number == 0 {
-            first_deleted = deleted;
-        }
+    let first = (site.accept(set("first", "1")), site.accept(unset("first")));
+    for number in 0..TOMBSTONES_MAX / 128 {
+        let keys = || (0..128).map(move |item| format!("p-{number}-{item}"));
+        let commands = keys().map(|key| set(&key, "1")).chain(keys().map(|key| unset(&key)));
+        let item = |command| BatchItem { command, if_revision: None };
+        site.accept(Command::Batch(commands.map(item).collect()));
     }
+    let first_deleted = Revision::new(first.1);
     let floor = site.state.changes_floor();
     assert_eq!(floor, first_deleted);
     let below = Revision::new(floor.get() - 1);

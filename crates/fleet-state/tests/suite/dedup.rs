@@ -94,6 +94,19 @@ fn answers_age_by_log_time_and_uuids_leave_a_horizon() {
 }
 
 #[test]
+fn the_horizon_is_the_newest_and_not_the_last_forgotten() {
+    let mut site = Site::default();
+    let now = site.wall_time_ms;
+    site.propose(uuid_v7(now, 5), None, set("p", "1"));
+    site.propose(uuid_v7(now, 3), None, set("p", "2"));
+    site.tick(DEDUP_WINDOW_MS + 1);
+    let answer = site.propose(uuid_v7(now, 4), None, set("p", "3")).answer.unwrap();
+    assert_eq!(rejection(&answer), Some(RejectCode::RequestExpired));
+    let answer = site.propose(uuid_v7(now, 6), None, set("p", "3")).answer.unwrap();
+    assert_eq!(rejection(&answer), None);
+}
+
+#[test]
 fn a_client_from_the_future_does_not_shut_out_the_others() {
     let mut site = Site::default();
     let now = site.wall_time_ms;

@@ -6,6 +6,13 @@ use fleet_state::limits::LINKS_MAX;
 use crate::site::{Site, delete_link, register_link, set, unset};
 
 #[test]
+fn a_state_may_be_read_on_any_thread() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<fleet_state::FleetState>();
+    shared::<fleet_state::Applied>();
+}
+
+#[test]
 fn links_are_bounded() {
     let mut site = Site::default();
     for number in 0..LINKS_MAX {

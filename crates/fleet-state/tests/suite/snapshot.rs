@@ -122,6 +122,20 @@ fn edited_content_with_a_right_checksum_never_panics() {
     assert!(refused + 24 >= content.len(), "{refused} of {}", content.len());
 }
 
+#[test]
+fn nothing_may_follow_the_state_even_with_a_right_checksum() {
+    let bytes = snapshot_of(&small_site().state);
+    let content = &bytes[..bytes.len() - 32];
+    // Rubbish, and a second whole frame.
+    let frame = content.windows(4).position(|window| window == [0x04, 0x22, 0x4d, 0x18]).unwrap();
+    for more in [&b"x"[..], &[0; 64], &content[frame..]] {
+        let mut edited = [content, more].concat();
+        let checksum = sha256(&edited);
+        edited.extend(checksum);
+        assert!(decode(&edited).is_err(), "{} bytes more", more.len());
+    }
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).into()

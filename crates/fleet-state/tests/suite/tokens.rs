@@ -16,6 +16,9 @@ fn created_once_within_limits() {
         site.reject(create_token(2, ttl_ms, uses), RejectCode::Malformed);
     }
     let revoke = Command::TokenRevoke { id: token_id(1) };
+    let revision = site.state.token(&token_id(1)).unwrap().revision.get();
+    site.reject_if(Some(0), create_token(1, 60_000, 1), RejectCode::RevisionMismatch);
+    site.reject_if(Some(revision + 1), revoke.clone(), RejectCode::RevisionMismatch);
     site.accept(revoke.clone());
     site.reject(revoke, RejectCode::NotFound);
     site.reject(join(1, "gw-2", 2), RejectCode::TokenUnknown);
