@@ -12,7 +12,10 @@ use super::outputs::{AppliedEntry, BuildSnapshot, BuiltSnapshot, Notice};
 use super::{Conf, Replica};
 use crate::checkpoints::CHECKPOINT_EVERY;
 use crate::fault::Fault;
-use crate::frame::{Class, ConfChange, Credential, EntryPayload, LogEntry, Payload};
+use crate::frame::{
+    Class, ConfChange, Credential, EntryPayload, LogEntry, Payload, SnapshotOffer, SnapshotRef,
+};
+use crate::guard::check_offer;
 use crate::log_time::Now;
 use crate::raft_storage::{SnapshotPointer, hard_state_from_raft};
 use crate::snapshot_store::LoadedSnapshot;
@@ -125,9 +128,19 @@ impl<D: Disk, T> Replica<D, T> {
         });
         self.refresh_keyring();
         if role == Role::Removed && node == self.config.node {
-            self.outputs.notices.push(Notice::Removed);
+            self.leave();
         }
         Ok(())
+    }
+
+    /// This node is out. A leader that has removed itself would go on leading, and raft looks
+    /// for its own progress, which is gone: it steps down here and says nothing more.
+    fn leave(&mut self) {
+        let raft = &mut self.raw.raft;
+        let term = raft.term;
+        raft.become_follower(term, raft::INVALID_ID);
+        raft.msgs.clear();
+        self.outputs.notices.push(Notice::Removed);
     }
 
     fn set_conf(&mut self, conf: ConfState, index: u64) {
@@ -171,17 +184,31 @@ impl<D: Disk, T> Replica<D, T> {
             // The next leader offers its own; this one stays on disk as an older snapshot.
             return Ok(());
         };
-        let conf = conf_state(&loaded.meta);
+        let offer = SnapshotOffer {
+            index: loaded.meta.index,
+            term: loaded.meta.term,
+            voters: loaded.meta.voters.clone(),
+            learners: loaded.meta.learners.clone(),
+            file: SnapshotRef {
+                size_bytes: loaded.file.size_bytes,
+                checksum: loaded.file.checksum,
+            },
+        };
+        // What the guard saw was the message; what counts from here on is the file.
+        let sound = check_offer(&offer, self.raw.raft.term, self.config.node).is_ok();
+        if !sound || offer.index <= self.raw.raft.raft_log.committed {
+            self.counters.refuse("snapshot", "needless_or_unsound");
+            let done = Payload::SnapshotDone { index: offer.index, ok: sound };
+            self.outbox.push((leader, Class::Normal, done));
+            return Ok(());
+        }
         let mut message = raft::eraftpb::Message::default();
         message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
         message.from = leader.get();
         message.to = self.config.node.get();
         // Committed state is of any term; in this one the leader is known.
         message.term = self.raw.raft.term;
-        let metadata = message.mut_snapshot().mut_metadata();
-        metadata.set_index(loaded.meta.index);
-        metadata.set_term(loaded.meta.term);
-        metadata.set_conf_state(conf);
+        message.set_snapshot(offer.to_raft());
         self.pace.staged = Some(loaded);
         match self.raw.step(message) {
             Ok(()) | Err(raft::Error::StepPeerNotFound) => Ok(()),

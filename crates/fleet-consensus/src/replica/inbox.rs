@@ -97,6 +97,11 @@ impl<D: Disk, T> Replica<D, T> {
                     "a raft message was refused"
                 );
                 self.counters.refuse("guard", refusal.as_str());
+                if let MessageKind::Snapshot(offer) = &message.kind {
+                    // The sender waits for an end; a newer snapshot may do better.
+                    let done = Payload::SnapshotDone { index: offer.index, ok: false };
+                    self.outbox.push((from, Class::Normal, done));
+                }
                 return Ok(());
             }
             Err(Objection::Quarantine(lost)) => return Err(Fault::LostLog(lost)),

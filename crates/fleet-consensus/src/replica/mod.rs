@@ -7,7 +7,7 @@
 //! agent and the simulator run the very same code.
 //!
 //! Order of things in one turn: inputs, then proposals and read rounds, then ready phases
-//! (`ready.rs`), then relays and transfers. An `Err` from any call is a [`Fault`]: the
+//! (`ready.rs`), then relays and transfers. An `Err` from any call is a [`Fault`](crate::Fault): the
 //! replica must not be used again, the process ends, and a restart reads the disk.
 //!
 //! - `inbox.rs`: what frames from other members lead to
