@@ -172,10 +172,22 @@ impl Site {
 
     /// What the site says about itself, read linearizable.
     pub async fn facts(&self) -> Option<Value> {
-        match self.client.request("control.query.site.get", "").await {
+        match self.client.hasty().request("control.query.site.get", "").await {
             Answer::Reply(reply) if reply.is_ok() => Some(reply.at("/item").clone()),
             _ => None,
         }
+    }
+
+    /// The digests of everything that commands change, section by section. The site's own
+    /// section is left out: it counts every entry, also a new leader's empty one.
+    pub async fn await_section_digests(&self) -> Value {
+        let mut facts = wait::until("the site answers", ELECTION_LIMIT, || self.facts()).await;
+        let digests = facts.get_mut("digests").map(Value::take).unwrap_or_default();
+        let Value::Object(mut digests) = digests else { panic!("no digests in {facts}") };
+        digests.remove("site");
+        digests.remove("combined");
+        assert!(digests.len() >= 5, "sections are missing: {digests:?}");
+        Value::Object(digests)
     }
 
     /// Waits until so many nodes vote, and one leads; gives the leader's index.

@@ -76,7 +76,7 @@ async fn bodies_that_are_not_what_they_should_be() {
         (REGISTER, b"{\"nmae\":\"x\"}".to_vec(), "malformed"),
         (REGISTER, b"{\"name\":7}".to_vec(), "malformed"),
         (REGISTER, b"{\"link\":\"Not A Link\"}".to_vec(), "malformed"),
-        (REGISTER, b"{\"link\":\"missing\"}".to_vec(), "not_found"),
+        (REGISTER, b"{\"link\":\"missing\"}".to_vec(), "link_not_found"),
         (REGISTER, b"{\"model\":{\"type\":\"array\"}}".to_vec(), "malformed"),
         (BATCH, b"{}".to_vec(), "malformed"),
         (BATCH, b"[]".to_vec(), "malformed"),
