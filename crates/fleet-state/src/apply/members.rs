@@ -236,5 +236,15 @@ fn repeat_join(known: &Member, request: &JoinRequest) -> Decision {
             format!("one of these keys belongs to node {} named {}", known.id, known.name);
         return Err(Rejection::new(RejectCode::AlreadyExists, message));
     }
+    // Who asks again has no node file, so whatever it voted for is forgotten. As long as it never
+    // had a vote that costs nothing; a voter must come back as another node.
+    if known.role == Role::Voter {
+        let message = format!(
+            "these keys belong to node {}, which votes; with its files lost it must not come back \
+             under that id: remove it (flotilla member remove {}) and join with an empty data directory",
+            known.id, known.name
+        );
+        return Err(Rejection::new(RejectCode::Denied, message));
+    }
     Ok(Outcome::Accepted(Accepted { node: Some(known.id) }))
 }

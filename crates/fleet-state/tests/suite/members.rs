@@ -72,6 +72,18 @@ fn joining_gives_an_id_and_repeats_it() {
 }
 
 #[test]
+fn a_voter_that_lost_its_files_does_not_come_back_under_its_id() {
+    let mut site = with_token();
+    site.accept(join(1, "gw-2", 2));
+    // A learner has no vote to forget.
+    role(&mut site, 2, Role::Learner);
+    assert_eq!(joined(site.run(join(1, "gw-2", 2))), 2);
+    role(&mut site, 2, Role::Voter);
+    let message = site.reject(join(1, "gw-2", 2), RejectCode::Denied);
+    assert!(message.contains("flotilla member remove gw-2"), "{message}");
+}
+
+#[test]
 fn names_and_keys_are_unique() {
     let mut site = with_token();
     site.accept(join(1, "gw-2", 2));

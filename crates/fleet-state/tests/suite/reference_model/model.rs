@@ -252,6 +252,7 @@ impl Model {
                         member if member.name != request.name.as_str() => {
                             Err(RejectCode::AlreadyExists)
                         }
+                        member if member.role == Role::Voter => Err(RejectCode::Denied),
                         _ => Ok((true, Some(*id))),
                     };
                 }
