@@ -25,7 +25,7 @@ pub(crate) struct Globals {
     /// How long to wait for an answer, as in 500ms or 10s
     #[arg(long, global = true, default_value = "4s", env = "FLOTILLA_TIMEOUT", value_name = "TIME", value_parser = timeout)]
     pub(crate) timeout: Duration,
-    /// Read whatever the answering agent has, even without a leader
+    /// Read whatever the answering agent has, without asking the leader
     #[arg(long, global = true, env = "FLOTILLA_STALE")]
     pub(crate) stale: bool,
     /// Who you say you are; it is shown, and authorises nothing

@@ -67,45 +67,8 @@ struct Envelope {
 impl Exchange<'_> {
     /// Sends, and sends again, until it ended.
     pub(crate) async fn run(&self, connection: &Connection) -> Result<Ended, ClientError> {
-        let mut attempts = FuturesUnordered::new();
-        let mut sent = 0u32;
-        let mut perhaps_taken = false;
-        let mut why = "no answer came".to_owned();
-        let (mut patience_ms, mut pause_ms) = (PATIENCE_MS, PAUSE_MS);
-        loop {
-            attempts.push(self.attempt(connection));
-            sent = sent.saturating_add(1);
-            let impatient = Instant::now() + Duration::from_millis(patience_ms);
-            patience_ms = patience_ms.saturating_mul(2).min(PATIENCE_MS_MAX);
-            let mut send_again = impatient;
-            // Wait for answers of all attempts until it is time for the next one.
-            while let Some(attempt) =
-                next(&mut attempts, send_again.min(self.deadline + GRACE)).await
-            {
-                match attempt? {
-                    Attempt::Answered(payload) => match final_word(&payload, perhaps_taken) {
-                        true => return Ok(Ended::Answered(payload, sent)),
-                        false => why = message_of(&payload),
-                    },
-                    Attempt::NotTaken(reason) => why = reason,
-                    Attempt::PerhapsTaken(reason) => {
-                        perhaps_taken = true;
-                        why = reason;
-                    }
-                }
-                send_again = send_again.min(Instant::now() + Duration::from_millis(pause_ms));
-                pause_ms = pause_ms.saturating_mul(2).min(PAUSE_MS_MAX);
-            }
-            perhaps_taken |= !attempts.is_empty();
-            if let Some(subject) =
-                connection.violations.about(self.subject).filter(|_| !attempts.is_empty())
-            {
-                return Err(ClientError::Denied { subject });
-            }
-            if Instant::now() >= self.deadline {
-                return Ok(if perhaps_taken { Ended::Unknown(why) } else { Ended::NotTaken(why) });
-            }
-        }
+        let denied = || connection.violations.about(self.subject);
+        settle(self.deadline, || self.attempt(connection), denied).await
     }
 
     async fn attempt(&self, connection: &Connection) -> Result<Attempt, ClientError> {
@@ -138,6 +101,55 @@ impl Exchange<'_> {
         let left = u64::try_from(left).unwrap_or(u64::MAX).clamp(TIMEOUT_MS_MIN, TIMEOUT_MS_MAX);
         headers.insert(fleet_protocol::HeaderName::Timeout.as_str(), format_ms(left));
         headers
+    }
+}
+
+/// Makes attempts until one of them has the last word or the deadline is over. `denied` names the
+/// subject, once the server forbade it.
+async fn settle<F, A>(
+    deadline: Instant,
+    attempt: impl Fn() -> F,
+    denied: A,
+) -> Result<Ended, ClientError>
+where
+    F: Future<Output = Result<Attempt, ClientError>>,
+    A: Fn() -> Option<String>,
+{
+    let mut attempts = FuturesUnordered::new();
+    let mut sent = 0u32;
+    let mut perhaps_taken = false;
+    let mut why = "no answer came".to_owned();
+    let (mut patience_ms, mut pause_ms) = (PATIENCE_MS, PAUSE_MS);
+    loop {
+        attempts.push(attempt());
+        sent = sent.saturating_add(1);
+        let mut send_again = Instant::now() + Duration::from_millis(patience_ms);
+        patience_ms = patience_ms.saturating_mul(2).min(PATIENCE_MS_MAX);
+        // Wait for answers of all attempts until it is time for the next one.
+        while let Some(ended) = next(&mut attempts, send_again.min(deadline + GRACE)).await {
+            match ended? {
+                Attempt::Answered(payload) if final_word(&payload, perhaps_taken) => {
+                    return Ok(Ended::Answered(payload, sent));
+                }
+                Attempt::Answered(payload) => why = message_of(&payload),
+                Attempt::NotTaken(reason) => why = reason,
+                Attempt::PerhapsTaken(reason) => {
+                    perhaps_taken = true;
+                    why = reason;
+                }
+            }
+            send_again = send_again.min(Instant::now() + Duration::from_millis(pause_ms));
+            pause_ms = pause_ms.saturating_mul(2).min(PAUSE_MS_MAX);
+        }
+        if !attempts.is_empty() {
+            perhaps_taken = true;
+            if let Some(subject) = denied() {
+                return Err(ClientError::Denied { subject });
+            }
+        }
+        if Instant::now() >= deadline {
+            return Ok(if perhaps_taken { Ended::Unknown(why) } else { Ended::NotTaken(why) });
+        }
     }
 }
 

@@ -53,7 +53,7 @@ error_codes! {
     Malformed = "malformed", false, 400, 2, "The request does not have the shape the contract asks for.", "Correct the request; docs/protocol.md shows its shape.";
     TooLarge = "too_large", false, 413, 8, "A part of the request is larger than its limit.", "Make it smaller or split it.";
     Denied = "denied", false, 403, 6, "This is not allowed.", "Ask someone who may, or for the permission.";
-    NotFound = "not_found", false, 404, 3, "What the request names does not exist.", "Check the spelling of the id; a device or link must be registered first.";
+    NotFound = "not_found", false, 404, 3, "What the request names does not exist.", "Check the spelling; a device or link must be registered before it is changed.";
     LinkNotFound = "link_not_found", false, 404, 3, "The link that the device names does not exist.", "Register the link first, or check its id: flotilla link ls.";
     AlreadyExists = "already_exists", false, 409, 8, "Something of this name exists already.", "Choose another name, or change the one that exists.";
     RevisionMismatch = "revision_mismatch", false, 412, 4, "It changed since the revision the request was made for.", "Read it again, decide again, and send a new request.";

@@ -157,7 +157,7 @@ fn what_is_not_there_is_said() {
     let failure = site.answer(&query, 100).unwrap_err();
     assert_eq!(
         (failure.code, failure.message.as_str()),
-        (ErrorCode::NotFound, "param a.b does not exist")
+        (ErrorCode::NotFound, "parameter a.b does not exist")
     );
 }
 

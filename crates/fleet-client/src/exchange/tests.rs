@@ -1,5 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "most codes are alike here")]
 
+use std::{cell::RefCell, collections::VecDeque, pin::Pin};
+
 use super::*;
 
 fn message(payload: &str) -> Message {
@@ -57,4 +59,94 @@ fn after_an_unknown_only_the_log_has_the_last_word() {
     assert!(!final_word(refused.as_bytes(), true));
     assert!(final_word(failed(ErrorCode::NotFound, Some(3)).as_bytes(), true));
     assert!(final_word(b"{\"ok\":true,\"request_id\":\"a\",\"revision\":1}", true));
+}
+
+/// What an attempt is answered with, and after how long; `None`: never.
+type Script = (u64, Option<String>);
+
+/// Plays one answer per attempt; more attempts than answers hear nothing. Gives the end, how many
+/// attempts were made, and after how many milliseconds it ended.
+async fn play(script: &[Script]) -> (Result<Ended, ClientError>, usize, u128) {
+    let script: RefCell<VecDeque<Script>> = RefCell::new(script.iter().cloned().collect());
+    let made = RefCell::new(0);
+    let began = Instant::now();
+    let attempt = || -> Pin<Box<dyn Future<Output = Result<Attempt, ClientError>>>> {
+        *made.borrow_mut() += 1;
+        match script.borrow_mut().pop_front() {
+            Some((after_ms, Some(payload))) => Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                Ok(match payload.as_str() {
+                    "nobody" => Attempt::NotTaken("nobody".to_owned()),
+                    payload => classify(message(payload)),
+                })
+            }),
+            _ => Box::pin(std::future::pending()),
+        }
+    };
+    let ended = settle(began + Duration::from_secs(4), attempt, || None).await;
+    (ended, *made.borrow(), began.elapsed().as_millis())
+}
+
+fn answer(after_ms: u64, payload: &str) -> Script {
+    (after_ms, Some(payload.to_owned()))
+}
+
+const DONE: &str = "{\"ok\":true,\"request_id\":\"a\",\"revision\":1}";
+
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_ends_it() {
+    let (ended, made, after_ms) = play(&[answer(3, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 1))), "{ended:?}");
+    assert_eq!((made, after_ms), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_followed_by_another_attempt_and_a_late_answer_counts() {
+    let (ended, made, after_ms) = play(&[(0, None), answer(3, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 2))), "{ended:?}");
+    assert_eq!((made, after_ms), (2, 503));
+    let (ended, made, after_ms) = play(&[answer(700, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(..))), "{ended:?}");
+    assert_eq!((made, after_ms), (2, 700));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_no_unknown() {
+    let (ended, made, after_ms) = play(&vec![answer(1, "nobody"); 100]).await;
+    assert!(matches!(ended, Ok(Ended::NotTaken(_))), "{ended:?}");
+    assert!(
+        (4_000..4_500).contains(&after_ms) && (5..30).contains(&made),
+        "{made} in {after_ms} ms"
+    );
+    let busy = failed(ErrorCode::Busy, None);
+    let (ended, made, _) = play(&[answer(1, &busy), answer(1, &busy), answer(1, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 3))), "{ended:?}");
+    assert_eq!(made, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_the_log_ends_what_was_perhaps_taken() {
+    let unknown = failed(ErrorCode::Unknown, None);
+    let malformed = failed(ErrorCode::Malformed, None);
+    let refusals: Vec<Script> =
+        std::iter::once(answer(1, &unknown)).chain(vec![answer(1, &malformed); 100]).collect();
+    let (ended, ..) = play(&refusals).await;
+    assert!(matches!(ended, Ok(Ended::Unknown(_))), "{ended:?}");
+    let (ended, ..) = play(&[answer(1, &unknown), answer(1, "nobody"), answer(1, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 3))), "{ended:?}");
+    let rejected = failed(ErrorCode::NotFound, Some(9));
+    let (ended, ..) = play(&[(0, None), answer(1, &rejected)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 2))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_to_the_end_is_unknown() {
+    let (ended, made, after_ms) = play(&[]).await;
+    assert!(matches!(ended, Ok(Ended::Unknown(_))), "{ended:?}");
+    assert!(after_ms <= 4_250 && made <= 5, "{made} in {after_ms} ms");
+    // Somebody took it once and died; then nobody is there.
+    let script: Vec<Script> =
+        std::iter::once((0, None)).chain(vec![answer(1, "nobody"); 100]).collect();
+    let (ended, ..) = play(&script).await;
+    assert!(matches!(ended, Ok(Ended::Unknown(_))), "{ended:?}");
 }

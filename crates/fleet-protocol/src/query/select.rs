@@ -65,7 +65,13 @@ fn item<T: Serialize>(context: &ReadContext<'_>, item: T) -> ReplyMessage {
 }
 
 fn not_found(entity: &Entity) -> Failure {
-    let noun = Noun::from(entity);
+    // The word people use, as the log's own rejections do.
+    let noun = match Noun::from(entity) {
+        Noun::Param => "parameter",
+        noun @ (Noun::Link | Noun::Device | Noun::Member | Noun::Token | Noun::Site) => {
+            noun.as_str()
+        }
+    };
     Failure::new(ErrorCode::NotFound, format!("{noun} {} does not exist", entity.id_text()))
 }
 
