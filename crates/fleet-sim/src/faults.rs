@@ -67,11 +67,11 @@ faults! {
     /// A process stands still.
     Pause = "pause", 1;
     /// The leader stands still.
-    PauseLeader = "pause_leader", 2;
+    PauseLeader = "pause_leader", 1;
     /// A wall clock jumps.
     WallJump = "wall_jump", 1;
     /// Leadership is handed over.
-    Transfer = "transfer", 2;
+    Transfer = "transfer", 3;
     /// A snapshot is taken now.
     Snapshot = "snapshot", 1;
     /// A node joins.
@@ -87,13 +87,19 @@ faults! {
 }
 
 impl Fault {
+    /// Whether a single voter can't have it.
+    fn needs_voters(self) -> bool {
+        matches!(self, Self::Transfer | Self::RemoveLeader | Self::Wipe)
+    }
+
     /// A few that a site of so many nodes can have.
-    pub fn draw(random: &mut Random, nodes: usize) -> Vec<Self> {
+    pub fn draw(random: &mut Random, nodes: usize, voters: u8) -> Vec<Self> {
         let rate = random.between(60, 350);
         let mut drawn: Vec<Self> = Self::ALL
             .iter()
             .copied()
             .filter(|fault| fault.nodes_min() <= nodes && random.per_mille(rate))
+            .filter(|fault| voters > 1 || !fault.needs_voters())
             .collect();
         if drawn.is_empty() {
             drawn.push(Self::PowerCut);

@@ -57,6 +57,8 @@ pub struct Node {
     pub wall_offset_ms: i64,
     /// Frames that arrived during a pause.
     pub inbox: Vec<Flight>,
+    /// Its power was cut since it last ran.
+    pub was_cut: bool,
     /// It applied its own removal.
     pub removed: bool,
     started_ms: u64,
@@ -80,6 +82,7 @@ impl Node {
             credential: None,
             wall_offset_ms: 0,
             inbox: Vec::new(),
+            was_cut: false,
             removed: false,
             started_ms: 0,
             ticks: 0,
@@ -185,6 +188,7 @@ impl Node {
     /// The power is gone too: what was not synced survives in part.
     pub fn cut_power(&mut self, seed: u64) {
         self.drop_replica();
+        self.was_cut = true;
         self.log_disk.power_cut(seed);
         self.snapshot_disk.power_cut(mix(seed));
     }

@@ -19,6 +19,8 @@ const PATIENCE: u64 = 4;
 /// Ticks after which a calm site must have converged: all members with equal states, every
 /// change of membership carried out, writes and reads answered.
 pub const CALM_TICKS_MAX: u64 = 1_600;
+/// Calm in which clients go on until they were answered a few times.
+const CALM_LOAD_MS: u64 = 10_000;
 /// Fewer answered operations in a run prove nothing.
 const PROGRESS_MIN: u64 = 5;
 
@@ -130,11 +132,15 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     let began_ms = world.now_ms();
     world.run_for(safety_ms)?;
     let patience_ms = began_ms + PATIENCE * safety_ms;
-    world.run_until(patience_ms, |w| w.unfired().is_empty())?;
+    if !world.unfired().is_empty() {
+        world.last_chance();
+        world.run_until(patience_ms, |w| w.unfired().is_empty())?;
+    }
     // 3. Calm, then liveness.
     world.stop_faults()?;
-    world.stop_clients();
     let calm_ms = world.now_ms();
+    world.run_until(calm_ms + CALM_LOAD_MS, World::has_progressed)?;
+    world.stop_clients();
     let deadline_ms = calm_ms + CALM_TICKS_MAX * TICK_MS;
     if !world.run_until(deadline_ms, World::has_converged)? {
         return Err(Violation::new("liveness", world.why_not_converged()));
@@ -153,9 +159,8 @@ fn prove_worth(world: &World) -> Result<(), Violation> {
         let words: Vec<&str> = unfired.iter().map(|fault| fault.as_str()).collect();
         return Err(Violation::new("planned faults happen", words.join(", ")));
     }
-    let figures = world.client_figures();
-    if figures.decided + figures.read < PROGRESS_MIN {
-        return Err(Violation::new("progress", format!("{figures:?}")));
+    if !world.has_progressed() {
+        return Err(Violation::new("progress", format!("{:?}", world.client_figures())));
     }
     Ok(())
 }
@@ -188,6 +193,13 @@ impl World {
         self.operator_idle() && voters.len() == wanted && voters.len() + learners.len() == size
     }
 
+    /// Whether clients were answered often enough for the run to mean something.
+    #[must_use]
+    pub fn has_progressed(&self) -> bool {
+        let figures = self.client_figures();
+        figures.decided + figures.read >= PROGRESS_MIN && figures.decided > 0
+    }
+
     /// Whether all members have one state, nobody waits, and every wish was carried out.
     #[must_use]
     pub fn has_converged(&self) -> bool {
@@ -201,7 +213,9 @@ impl World {
             .nodes()
             .map(|node| {
                 let standing = node.replica.as_ref().map(|r| r.view().standing);
-                format!("node {} is {:?}: {standing:?}", node.id, node.life)
+                let refused: Vec<_> =
+                    node.replica.iter().flat_map(|r| r.counters().refused()).collect();
+                format!("node {} is {:?}: {standing:?}, refused {refused:?}", node.id, node.life)
             })
             .collect();
         format!("{}\n{}", self.why_not().unwrap_or_default(), nodes.join("\n"))

@@ -138,7 +138,7 @@ impl Swarm {
         let voters = random.pick(&voters).copied().unwrap_or(3);
         let frames = [1_200, 4_096, 64 * 1024, 1024 * 1024];
         let gaps = [400, 1_500, 4_000];
-        let faults = Fault::draw(random, nodes);
+        let faults = Fault::draw(random, nodes, voters);
         Self {
             nodes,
             voters,

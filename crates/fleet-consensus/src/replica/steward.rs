@@ -91,16 +91,18 @@ impl<D: Disk, T> Replica<D, T> {
         Ok(())
     }
 
-    /// A voter holds the site key, so that any leader can certify joiners.
+    /// A voter holds the site key, so that any leader can certify joiners. It asks all other
+    /// voters: the leader itself may be the one that lacks it.
     fn ask_for_site_key(&mut self, now: Now) {
-        let lacks = self.site_key.is_none() && self.is_voter(self.config.node);
-        let Some(leader) = self.leader().filter(|l| lacks && *l != self.config.node) else {
+        let me = self.config.node;
+        if self.site_key.is_some() || !self.is_voter(me) {
             return;
-        };
+        }
         let asked = now.mono_ms.saturating_sub(self.pace.last_site_key_ask_ms);
         if asked >= SITE_KEY_ASK_EVERY_MS {
             self.pace.last_site_key_ask_ms = now.mono_ms;
-            self.outbox.push((leader, Class::Normal, Payload::SiteKeyWant));
+            let others = self.conf.voters.iter().filter(|voter| **voter != me);
+            self.outbox.extend(others.map(|to| (*to, Class::Normal, Payload::SiteKeyWant)));
         }
     }
 

@@ -25,8 +25,9 @@ impl World {
         let opened = match node.open(&self.site, &self.swarm, now_ms) {
             Ok(opened) => opened,
             Err(error) => {
-                let boot = node.boot;
-                if !self.note_disk_faults() {
+                let (boot, was_cut) = (node.boot, node.was_cut);
+                // A machine that had stopped needs its power cut before it starts again.
+                if !self.note_disk_faults() && was_cut {
                     let what = format!("node {id}, start {boot}: {error}");
                     return Err(Violation::new("a node starts again", what));
                 }
@@ -42,6 +43,7 @@ impl World {
         let boot = node.boot;
         node.replica = Some(opened.replica);
         node.life = Life::Running;
+        node.was_cut = false;
         self.trace.note(now_ms, id, trace::Event::Start { boot, applied });
         let first_ms = now_ms + self.random.between(1, TICK_MS);
         self.queue.push(first_ms, Event::Tick(id, boot));

@@ -103,6 +103,7 @@ impl World {
         let wall_ms = founder.clock(0).wall_ms;
         let founding = site.founding(&founder.secrets, swarm.voters, wall_ms);
         invariants.states.begin(FleetState::found(founding), 1);
+        invariants.membership.observe(NodeId::FOUNDER, 1, &[NodeId::FOUNDER], &[])?;
         founder
             .found(&site, &swarm)
             .map_err(|e| Violation::new("a site can be founded", e.to_string()))?;
@@ -110,7 +111,7 @@ impl World {
         let mut world = Self {
             clients: Clients::new(&swarm.workload),
             operator: Operator::default(),
-            nemesis: Nemesis::default(),
+            nemesis: Nemesis::new(&mut random),
             trace: Trace::new(live),
             nodes: BTreeMap::from([(NodeId::FOUNDER, founder)]),
             fired: BTreeMap::new(),

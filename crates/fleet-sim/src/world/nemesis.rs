@@ -1,7 +1,5 @@
 //! The nemesis: breaks things, one after the other, as the seed chose.
 
-use std::collections::BTreeSet;
-
 use fleet_log::DiskFault;
 use fleet_state::NodeId;
 
@@ -9,19 +7,31 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::invariants::Violation;
 use crate::node::Life;
+use crate::random::Random;
 
 /// Calls to the disk within which a planned fault happens.
 const DISK_CALLS_AHEAD: u64 = 24;
 /// Calls to the disk while a node starts.
 const START_CALLS_AHEAD: u64 = 12;
+/// Pause between faults that have not happened yet, long enough for an election.
+const LAST_CHANCE_GAP_MS: u64 = 2_500;
 /// A day, as wall clocks jump.
 const DAY_MS: u64 = 86_400_000;
 
-#[derive(Default)]
 pub(super) struct Nemesis {
     at: usize,
-    tried: BTreeSet<Fault>,
     stopped: bool,
+    /// Only what has not happened yet, and slowly: some faults need a leader.
+    last_chance: bool,
+    /// Whether wall clocks jump back in this run, or forward. Both in one run may make the memory
+    /// of answers forget ids that the clock by then takes for ones of the future.
+    clocks_go_back: bool,
+}
+
+impl Nemesis {
+    pub(super) fn new(random: &mut Random) -> Self {
+        Self { at: 0, stopped: false, last_chance: false, clocks_go_back: random.per_mille(500) }
+    }
 }
 
 impl World {
@@ -29,6 +39,13 @@ impl World {
     pub fn start_faults(&mut self) {
         self.network.set_manners(self.swarm.network.clone());
         self.queue.push(self.now_ms + 1, Event::Nemesis);
+    }
+
+    /// From now on only what was chosen and has not happened yet.
+    pub fn last_chance(&mut self) {
+        self.nemesis.last_chance = true;
+        self.network.set_manners(crate::swarm::NetworkManners::calm());
+        self.network.heal();
     }
 
     /// Faults end: the network is good again. Who is down comes back by itself.
@@ -56,15 +73,17 @@ impl World {
         if self.nemesis.stopped {
             return Ok(());
         }
-        let gap_ms = self.random.between(50, self.swarm.fault_gap_ms_max);
+        let (faults, gap_ms) = if self.nemesis.last_chance {
+            (self.unfired(), LAST_CHANCE_GAP_MS)
+        } else {
+            (self.swarm.faults.clone(), self.random.between(50, self.swarm.fault_gap_ms_max))
+        };
         self.queue.push(self.now_ms + gap_ms, Event::Nemesis);
-        let faults = self.swarm.faults.len().max(1);
-        let fault = self.swarm.faults.get(self.nemesis.at % faults).copied();
+        let fault = faults.get(self.nemesis.at % faults.len().max(1)).copied();
         self.nemesis.at += 1;
         let Some(fault) = fault else {
             return Ok(());
         };
-        self.nemesis.tried.insert(fault);
         if self.strike(fault)? {
             *self.fired.entry(fault).or_default() += 1;
         }
@@ -197,7 +216,7 @@ impl World {
     fn jump_wall_clock(&mut self, id: NodeId) -> bool {
         let jump_ms = self.random.between(1_000, DAY_MS);
         let jump_ms = i64::try_from(jump_ms).unwrap_or(0);
-        let back = self.random.per_mille(500);
+        let back = self.nemesis.clocks_go_back;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.wall_offset_ms = if back { -jump_ms } else { jump_ms };
         }
@@ -215,6 +234,14 @@ impl World {
             return replica.handle_transfer(None).is_ok();
         }
         replica.applied().get() > 0 && replica.handle_snapshot_request()
+    }
+
+    /// Whether learners are about to become voters. With two voters nobody can be spared.
+    fn voters_will_grow(&self) -> bool {
+        let (voters, learners) = self.invariants.membership.newest();
+        let wanted = self.invariants.states.reference().map_or(0, |(s, _)| s.voters_wanted());
+        let grows = voters.len() + 2 <= usize::from(wanted) && learners.len() >= 2;
+        voters.len() % 2 == 0 || grows
     }
 
     /// One change at a time, and never so that fewer than a majority could come back.
@@ -245,7 +272,7 @@ impl World {
                 Some(leader) => self.remove(leader),
                 None => return false,
             },
-            Fault::Wipe if voters.len() >= 3 || learners.contains(&any) => {
+            Fault::Wipe if voters.len() >= 3 && !self.voters_will_grow() => {
                 self.wipe(any);
                 self.remove(any);
                 self.invite();
