@@ -52,7 +52,7 @@ fix: ## format, and let clippy repair what it can
 
 bench: nats ## writes per second and the longest gap on a local site, as JSON
 	$(CARGO) build --release --bins
-	$(WITH_NATS) deploy/demo/bench.sh target/release
+	$(WITH_NATS) deploy/bench/bench.sh target/release
 
 nats: ## fetch the nats-server that tests and the demo use
 	@$(FETCH) --quiet

@@ -119,18 +119,31 @@ pub async fn run_bench(
         known = Some(client.site().clone());
         clients.push(client);
     }
+    let targets = (0..plan.clients).zip(clients.iter().cycle()).map(|(number, client)| {
+        let subjects = keys(number, &plan)
+            .map(|key| client.subjects.command(&CommandTarget::ParamSet(key)))
+            .collect();
+        SiteTarget { client: client.clone(), subjects }
+    });
+    run_load(targets.collect(), plan).await
+}
+
+/// Runs a load against targets, one closed loop on each.
+///
+/// # Errors
+/// When a loop failed itself.
+pub async fn run_load<T: BenchTarget>(
+    targets: Vec<T>,
+    plan: BenchPlan,
+) -> Result<BenchReport, ClientError> {
     let tally = Arc::new(Tally {
         started: Instant::now(),
         last_success_us: AtomicU64::new(0),
         longest_gap_us: AtomicU64::new(0),
     });
     let mut writers = JoinSet::new();
-    for (number, client) in (0..plan.clients).zip(clients.iter().cycle()) {
-        let subjects = keys(number, &plan)
-            .map(|key| client.subjects.command(&CommandTarget::ParamSet(key)))
-            .collect();
-        let writer =
-            Writer { client: client.clone(), number, subjects, plan, tally: Arc::clone(&tally) };
+    for (number, target) in targets.into_iter().enumerate() {
+        let writer = Writer { target, number, plan, tally: Arc::clone(&tally) };
         writers.spawn(writer.run());
     }
     let mut all = Seen::default();
@@ -151,43 +164,73 @@ fn keys(number: usize, plan: &BenchPlan) -> impl Iterator<Item = ParamKey> {
     own.filter_map(|key| format!("bench.k{key}").parse().ok())
 }
 
-struct Writer {
+/// Something that takes writes: a site, or a peer that it is compared with.
+pub trait BenchTarget: Send + 'static {
+    /// One write; it has ended when this returns. `count` counts the writes of this target.
+    fn write(&self, count: usize, value: Bytes) -> impl Future<Output = WriteEnd> + Send;
+}
+
+/// How a write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteEnd {
+    /// It is durable on a majority.
+    Done,
+    /// Nobody can say.
+    Unknown(String),
+    /// It was not done.
+    Refused(String),
+}
+
+/// One client's writes to the parameters that are its own.
+struct SiteTarget {
     client: Client,
-    number: usize,
     subjects: Vec<String>,
+}
+
+impl BenchTarget for SiteTarget {
+    async fn write(&self, count: usize, value: Bytes) -> WriteEnd {
+        let Some(subject) = self.subjects.get(count % self.subjects.len().max(1)) else {
+            return WriteEnd::Refused("there are no parameters to write to".to_owned());
+        };
+        match self.client.send_command(subject, value, &CommandOptions::default()).await {
+            Ok(Outcome::Committed(_)) => WriteEnd::Done,
+            Ok(Outcome::Unknown(unknown)) => WriteEnd::Unknown(unknown.why),
+            Ok(Outcome::Rejected(failed)) => WriteEnd::Refused(failed.error.message),
+            Err(error) => WriteEnd::Refused(error.to_string()),
+        }
+    }
+}
+
+struct Writer<T> {
+    target: T,
+    number: usize,
     plan: BenchPlan,
     tally: Arc<Tally>,
 }
 
-impl Writer {
+impl<T: BenchTarget> Writer<T> {
     async fn run(self) -> Seen {
         let mut seen = Seen::default();
         let end = self.tally.started + self.plan.duration;
-        let options = CommandOptions::default();
-        for (count, subject) in self.subjects.iter().cycle().enumerate() {
+        for count in 0.. {
             let began = Instant::now();
             if began >= end {
                 break;
             }
-            let outcome = self.client.send_command(subject, self.value(count), &options).await;
-            match outcome {
+            match self.target.write(count, self.value(count)).await {
                 // What is answered after the end would stretch the measured time.
-                Ok(Outcome::Committed(_)) if Instant::now() <= end => {
+                WriteEnd::Done if Instant::now() <= end => {
                     seen.latencies.record(began.elapsed());
                     self.tally.succeeded();
                 }
-                Ok(Outcome::Committed(_)) => {}
-                Ok(Outcome::Unknown(unknown)) => {
+                WriteEnd::Done => {}
+                WriteEnd::Unknown(why) => {
                     seen.unknown = seen.unknown.saturating_add(1);
-                    seen.last_error = Some(unknown.why);
+                    seen.last_error = Some(why);
                 }
-                Ok(Outcome::Rejected(failed)) => {
+                WriteEnd::Refused(why) => {
                     seen.errors = seen.errors.saturating_add(1);
-                    seen.last_error = Some(failed.error.message);
-                }
-                Err(error) => {
-                    seen.errors = seen.errors.saturating_add(1);
-                    seen.last_error = Some(error.to_string());
+                    seen.last_error = Some(why);
                     tokio::time::sleep(PAUSE).await;
                 }
             }

@@ -40,7 +40,7 @@ mod request_ids;
 mod site;
 mod snapshot;
 
-pub use bench::{BenchPlan, BenchReport, run_bench};
+pub use bench::{BenchPlan, BenchReport, BenchTarget, WriteEnd, run_bench, run_load};
 pub use client::{Client, CommandOptions, is_code};
 pub use connect::{Auth, ConnectConfig, SERVER_DEFAULT, Tls};
 pub use error::{ClientError, ConnectError};

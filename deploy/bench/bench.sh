@@ -2,7 +2,7 @@
 # Writes per second on a local site of three agents, as JSON lines: one per number of
 # clients. `flotilla bench --help` says what is counted.
 #
-#   deploy/demo/bench.sh [BIN_DIR] [SECONDS]
+#   deploy/bench/bench.sh [BIN_DIR] [SECONDS]
 set -euo pipefail
 
 bin=${1:-target/release}
