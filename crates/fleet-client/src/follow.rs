@@ -64,7 +64,36 @@ pub struct Follower {
 #[derive(Debug)]
 struct Stream {
     pages: Subscriber,
-    sequence: u64,
+    tape: Tape,
+}
+
+/// The numbers of a stream's pages.
+#[derive(Debug, Default)]
+struct Tape {
+    last: u64,
+}
+
+impl Tape {
+    /// Takes the next page: whether more follow it, or `None` when one before it is missing.
+    fn take(&mut self, page: &ChangesPage) -> Option<bool> {
+        if page.sequence != self.last.saturating_add(1) {
+            return None;
+        }
+        self.last = page.sequence;
+        Some(page.kind != PageKind::End.as_str())
+    }
+}
+
+/// Where to go on after a page.
+fn cursor_after(page: &ChangesPage) -> Cursor {
+    // An `after` of a noun that this client does not know leads back to the start of its revision: its
+    // changes are told again rather than missed.
+    let after = page.after.as_deref().map(parse_after);
+    let revision = match after {
+        Some(Err(_)) => page.revision.saturating_sub(1),
+        Some(Ok(_)) | None => page.revision,
+    };
+    Cursor { revision: Revision::new(revision), after: after.and_then(Result::ok) }
 }
 
 impl Client {
@@ -124,7 +153,7 @@ impl Follower {
         nats.publish_with_reply_and_headers(subject, inbox, headers, request.to_payload().into())
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Stream { pages, sequence: 0 })
+        Ok(Stream { pages, tape: Tape::default() })
     }
 
     /// Takes one page from a stream and keeps the stream if it is whole.
@@ -165,22 +194,16 @@ impl Follower {
     }
 
     fn take(&mut self, mut stream: Stream, page: ChangesPage) {
-        if page.sequence != stream.sequence.saturating_add(1) {
+        let Some(goes_on) = stream.tape.take(&page) else {
             // A page was lost on its way; the next stream begins where the last whole page ended.
             return;
-        }
+        };
         if self.silent_since.take().is_some() {
             self.queue.push_back(News::Back);
         }
-        stream.sequence = page.sequence;
-        self.cursor = Cursor {
-            revision: Revision::new(page.revision),
-            after: page.after.as_deref().and_then(|after| parse_after(after).ok()),
-        };
+        self.cursor = cursor_after(&page);
         self.queue.extend(page.changes.into_iter().map(News::Change));
-        if page.kind != PageKind::End.as_str() {
-            self.stream = Some(stream);
-        }
+        self.stream = goes_on.then_some(stream);
     }
 
     fn silent(&mut self, why: &str) {
@@ -188,5 +211,43 @@ impl Follower {
             self.silent_since = Some(Instant::now());
             self.queue.push_back(News::Waiting(why.to_owned()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(sequence: u64, kind: PageKind, revision: u64, after: Option<&str>) -> ChangesPage {
+        ChangesPage {
+            kind: kind.to_string(),
+            sequence,
+            changes: Vec::new(),
+            revision,
+            after: after.map(str::to_owned),
+            more: false,
+        }
+    }
+
+    #[test]
+    fn a_missing_page_is_noticed() {
+        let mut tape = Tape::default();
+        assert_eq!(tape.take(&page(1, PageKind::Page, 5, None)), Some(true));
+        assert_eq!(tape.take(&page(2, PageKind::Page, 6, None)), Some(true));
+        assert_eq!(tape.take(&page(4, PageKind::Page, 9, None)), None);
+        assert_eq!(tape.take(&page(2, PageKind::Page, 6, None)), None);
+        assert_eq!(tape.take(&page(3, PageKind::End, 7, None)), Some(false));
+        assert_eq!(Tape::default().take(&page(2, PageKind::Page, 5, None)), None);
+    }
+
+    #[test]
+    fn the_next_stream_begins_where_the_last_page_ended() {
+        let at = |revision, after| cursor_after(&page(1, PageKind::Page, revision, after));
+        assert_eq!(at(7, None), Cursor { revision: Revision::new(7), after: None });
+        let within = at(7, Some("device.hall2.lamp-1"));
+        assert_eq!(within.revision, Revision::new(7));
+        assert!(within.after.is_some());
+        let newer = at(7, Some("alarm.hall2.x"));
+        assert_eq!(newer, Cursor { revision: Revision::new(6), after: None });
     }
 }
