@@ -1,7 +1,7 @@
 //! `flotilla`: the operator's command line.
 //!
 //! One file per noun under `commands/`; what they share is beside this file: the options and the
-//! connection ([`session`]), sending and reporting ([`write`]), reading lists ([`file`]) and words
+//! connection ([`session`]), sending and reporting ([`mod@write`]), reading lists ([`mod@file`]) and words
 //! ([`value`]), printing ([`output`]). Data goes to standard output, talk to standard error. This file
 //! only decides the exit code, by the list in [`exit`].
 
