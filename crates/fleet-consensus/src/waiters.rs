@@ -146,9 +146,10 @@ impl<T> Waiters<T> {
     }
 
     /// The leader did not take these in. A first attempt ends as busy; a later one goes on
-    /// waiting, because an earlier attempt may be in the log.
+    /// waiting, because an earlier attempt may be in the log. So do all where several wait under
+    /// one id: the refusal doesn't say whose copy it is for.
     pub(crate) fn refuse(&mut self, id: &RequestId, why: &'static str) -> Vec<(T, CommandEnd)> {
-        let Some(same) = self.by_id.get_mut(id) else {
+        let Some(same) = self.by_id.get_mut(id).filter(|same| same.len() == 1) else {
             return Vec::new();
         };
         let mut ended = Vec::new();
@@ -169,9 +170,11 @@ impl<T> Waiters<T> {
         ended
     }
 
-    /// This attempt did not reach a leader that takes proposals: it is due again.
+    /// Raft on this node did not take it: what was just handed to it is due again. Another
+    /// attempt under the same id that was relayed before may be in the log and is left alone.
     pub(crate) fn not_taken(&mut self, id: &RequestId) {
-        for waiter in self.by_id.get_mut(id).into_iter().flatten() {
+        let same = self.by_id.get_mut(id).into_iter().flatten();
+        for waiter in same.filter(|w| matches!(w.sent, Sent::Proposed { .. })) {
             waiter.sent = Sent::Due;
             waiter.attempts = waiter.attempts.saturating_sub(1);
         }
@@ -248,5 +251,50 @@ impl<T> Waiters<T> {
         self.len -= ended.len();
         self.earliest_deadline_ms = earliest;
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64) -> NodeId {
+        NodeId::new(id).expect("not zero")
+    }
+
+    fn id() -> RequestId {
+        "request-1".parse().expect("a valid id")
+    }
+
+    fn waiters(tokens: &[u32]) -> Waiters<u32> {
+        let mut waiters = Waiters::default();
+        for token in tokens {
+            waiters.add(id(), Bytes::from_static(b"x"), 1_000, *token).expect("room");
+        }
+        waiters
+    }
+
+    #[test]
+    fn a_refusal_ends_a_lone_first_attempt_only() {
+        let mut lone = waiters(&[1]);
+        lone.take_due(node(1), node(2), 1, 0);
+        assert_eq!(lone.refuse(&id(), "busy"), [(1, CommandEnd::Busy("busy"))]);
+
+        let mut two = waiters(&[1, 2]);
+        two.take_due(node(1), node(2), 1, 0);
+        assert_eq!(two.refuse(&id(), "busy"), []);
+        assert_eq!(two.len(), 2);
+    }
+
+    #[test]
+    fn what_was_relayed_before_stays_unknown_when_raft_here_declines_a_copy() {
+        let mut waiters = waiters(&[1]);
+        waiters.take_due(node(1), node(2), 1, 0);
+        waiters.add(id(), Bytes::from_static(b"x"), 2_000, 2).expect("room");
+        waiters.take_due(node(1), node(1), 2, 10);
+        waiters.not_taken(&id());
+        let mut ended = waiters.end_all();
+        ended.sort_by_key(|(token, _)| *token);
+        assert_eq!(ended, [(1, CommandEnd::Unknown), (2, CommandEnd::NoLeader)]);
     }
 }
