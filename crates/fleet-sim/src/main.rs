@@ -13,6 +13,9 @@ const USAGE: &str = "usage: fleet-sim [--seed N] [--seeds COUNT] [--twice] [-v]
   --twice        run each seed twice and compare what happened
   -v             print every event but frames";
 
+/// A way to convergence that is worth a look.
+const SLOW_TICKS: u64 = 600;
+
 struct Options {
     seed: u64,
     seeds: u64,
@@ -32,7 +35,12 @@ fn main() -> ExitCode {
     let mut total = Total::default();
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
         match run(seed, &options) {
-            Ok(report) => total.add(&report),
+            Ok(report) => {
+                if report.calm_ticks > SLOW_TICKS {
+                    println!("seed {seed} converged after {} ticks", report.calm_ticks);
+                }
+                total.add(&report);
+            }
             Err(failure) => {
                 eprintln!("{failure}");
                 total.failed.push(seed);

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use fleet_consensus::Wire;
 use fleet_consensus::frame::{Class, Path, Route};
+use fleet_consensus::{Routes, Wire};
 use fleet_state::NodeId;
 
 use crate::random::Random;
@@ -205,12 +205,12 @@ impl<'a> SimWire<'a> {
 }
 
 impl Wire for SimWire<'_> {
-    fn route(&mut self, to: NodeId, class: Class) -> Option<Route> {
+    fn routes(&mut self, to: NodeId, class: Class, _now_ms: u64) -> Routes {
         if self.network.offline.contains(&self.from) {
-            return None;
+            return Routes::NONE;
         }
         let frame_bytes_max = self.frame_bytes_max;
-        Some(Route { to, path: Path::Nats, class, frame_bytes_max })
+        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max })
     }
 
     fn send(&mut self, route: Route, frame: Bytes) -> bool {

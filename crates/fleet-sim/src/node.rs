@@ -57,6 +57,8 @@ pub struct Node {
     pub wall_offset_ms: i64,
     /// Frames that arrived during a pause.
     pub inbox: Vec<Flight>,
+    /// Faults planned for its disks so far.
+    pub disk_faults_planned: u64,
     /// Its power was cut since it last ran.
     pub was_cut: bool,
     /// It applied its own removal.
@@ -82,6 +84,7 @@ impl Node {
             credential: None,
             wall_offset_ms: 0,
             inbox: Vec::new(),
+            disk_faults_planned: 0,
             was_cut: false,
             removed: false,
             started_ms: 0,

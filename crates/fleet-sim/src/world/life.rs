@@ -11,6 +11,8 @@ use crate::trace;
 
 /// Longest time that a crashed node stays down.
 const DOWN_MS_MAX: u64 = 3_000;
+/// Faults planned for one node's disks that have not happened yet.
+const DISK_FAULTS_AHEAD_MAX: u64 = 2;
 
 impl World {
     /// Starts a node's process.
@@ -151,13 +153,20 @@ impl World {
     }
 
     /// Plans a fault for one of the next calls to a node's disk.
-    pub fn plan_disk_fault(&mut self, id: NodeId, fault: DiskFault, within_calls: u64) {
+    /// Not while earlier ones wait for such a call: they would all hit one restart.
+    pub fn plan_disk_fault(&mut self, id: NodeId, fault: DiskFault, within_calls: u64) -> bool {
         let on_log = self.random.per_mille(750);
         let ahead = self.random.below(within_calls);
-        if let Some(node) = self.nodes.get_mut(&id) {
-            let disk = if on_log { &node.log_disk } else { &node.snapshot_disk };
-            disk.plan_fault(disk.calls() + ahead, fault);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return false;
+        };
+        if node.disk_faults_planned >= node.disk_faults() + DISK_FAULTS_AHEAD_MAX {
+            return false;
         }
+        node.disk_faults_planned += 1;
+        let disk = if on_log { &node.log_disk } else { &node.snapshot_disk };
+        disk.plan_fault(disk.calls() + ahead, fault);
+        true
     }
 
     /// A node that was accepted gets its files and starts.

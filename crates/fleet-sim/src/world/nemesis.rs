@@ -155,8 +155,7 @@ impl World {
     }
 
     fn plan(&mut self, id: NodeId, fault: DiskFault) -> Result<bool, Violation> {
-        self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD);
-        Ok(true)
+        Ok(self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD))
     }
 
     fn heal_later(&mut self) {
@@ -261,6 +260,12 @@ impl World {
             return false;
         }
         let live = voters.len() + learners.len();
+        let needs_more = (live < 4 && matches!(fault, Fault::Remove | Fault::RemoveLeader))
+            || (voters.len() < 3 && fault == Fault::Wipe && !self.voters_will_grow());
+        if needs_more {
+            self.invite();
+            return false;
+        }
         match fault {
             Fault::Join if live < 8 => self.invite(),
             Fault::Voters => {

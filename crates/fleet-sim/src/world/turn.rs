@@ -236,11 +236,17 @@ impl World {
             return Ok(());
         };
         let built = build.run();
-        if let Err(error) = &built
-            && node.disk_faults() == 0
-        {
-            let what = format!("node {id}: {error}");
-            return Err(Violation::new("snapshots can be written", what));
+        if let Err(error) = &built {
+            if node.disk_faults() == 0 {
+                let what = format!("node {id}: {error}");
+                return Err(Violation::new("snapshots can be written", what));
+            }
+            // One machine has both disks: it stops as a whole.
+            if error.to_string().contains("stopped") {
+                self.note_disk_faults();
+                self.crash(id, true, "disk");
+                return Ok(());
+            }
         }
         let Some(replica) = &mut node.replica else {
             return Ok(());
