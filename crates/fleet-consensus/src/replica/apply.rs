@@ -21,6 +21,9 @@ use crate::raft_storage::{SnapshotPointer, hard_state_from_raft};
 use crate::snapshot_store::LoadedSnapshot;
 use crate::waiters::CommandEnd;
 
+/// Ticks between a snapshot that could not be written and the next attempt.
+const SNAPSHOT_RETRY_TICKS: u64 = 40;
+
 impl<D: Disk, T> Replica<D, T> {
     pub(super) fn apply_committed(
         &mut self,
@@ -107,6 +110,7 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn apply_conf_change(&mut self, index: u64, change: ConfChange) -> Result<(), Fault> {
+        self.make_commit_durable(index)?;
         let conf = self
             .raw
             .apply_conf_change(&change.to_raft())
@@ -141,6 +145,20 @@ impl<D: Disk, T> Replica<D, T> {
         raft.become_follower(term, raft::INVALID_ID);
         raft.msgs.clear();
         self.outputs.notices.push(Notice::Removed);
+    }
+
+    /// A configuration in force must be in force after any restart. If all nodes forgot that it
+    /// was committed, they would elect under the one before, which may need a node that was
+    /// given up for good in the meantime.
+    fn make_commit_durable(&mut self, index: u64) -> Result<(), Fault> {
+        let log = &mut self.raw.mut_store().log;
+        let mut hard = log.hard_state();
+        if hard.commit < index {
+            hard.commit = index;
+            log.set_hard_state(hard)?;
+        }
+        log.sync()?;
+        Ok(())
     }
 
     fn set_conf(&mut self, conf: ConfState, index: u64) {
@@ -262,7 +280,8 @@ impl<D: Disk, T> Replica<D, T> {
         let due = self.pace.entries_since_snapshot >= self.config.snapshot_entries_here()
             || self.pace.bytes_since_snapshot >= self.config.snapshot_every_bytes
             || self.raw.store().snapshot_wanted.get();
-        if due && !self.pace.building && !self.transfer.is_receiving() {
+        let rested = self.pace.ticks >= self.pace.build_from_tick;
+        if due && rested && !self.pace.building && !self.transfer.is_receiving() {
             self.begin_snapshot();
         }
     }
@@ -297,6 +316,9 @@ impl<D: Disk, T> Replica<D, T> {
     pub fn handle_snapshot_built(&mut self, built: Option<BuiltSnapshot>) -> Result<(), Fault> {
         self.pace.building = false;
         let Some(built) = built else {
+            // Whatever is wrong with the disk, trying at once again makes it worse.
+            self.pace.build_from_tick = self.pace.ticks + SNAPSHOT_RETRY_TICKS;
+            self.raw.store().snapshot_wanted.set(true);
             return Ok(());
         };
         let newest = self.raw.store().snapshot.as_ref().map_or(0, |s| s.file.index);

@@ -86,6 +86,8 @@ struct Pace {
     entries_since_snapshot: u64,
     bytes_since_snapshot: u64,
     building: bool,
+    /// No snapshot is begun before this tick.
+    build_from_tick: u64,
     draining: bool,
     /// The disk is nearly full: proposals are refused and leadership is handed over.
     low_space: bool,

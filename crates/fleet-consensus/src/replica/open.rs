@@ -231,8 +231,9 @@ fn fit_log<D: Disk>(log: &mut Log<D>, snapshot: Option<Position>) -> Result<(), 
     }
     check_commit(log)?;
     let mut hard = log.hard_state();
-    if log.last_index() < snapshot.index {
-        // The received snapshot was named, the log not yet emptied.
+    if log.term(snapshot.index) != Some(snapshot.term) {
+        // The received snapshot was named, the log not yet emptied. Where it goes further it
+        // holds entries that lost to those in the snapshot.
         log.reset(snapshot)?;
         hard.term = hard.term.max(snapshot.term);
     }
