@@ -23,14 +23,16 @@ pub(super) struct Nemesis {
     stopped: bool,
     /// Only what has not happened yet, and slowly: some faults need a leader.
     last_chance: bool,
-    /// Whether wall clocks jump back in this run, or forward. Both in one run may make the memory
-    /// of answers forget ids that the clock by then takes for ones of the future.
-    clocks_go_back: bool,
+    /// By how much wall clocks are put back in this run; `None`: they jump forward. Clocks that
+    /// are behind by different times may make the memory of answers forget ids that the next
+    /// leader's clock takes for ones of the future, and then nothing can tell a repetition.
+    clocks_back_ms: Option<u64>,
 }
 
 impl Nemesis {
     pub(super) fn new(random: &mut Random) -> Self {
-        Self { at: 0, stopped: false, last_chance: false, clocks_go_back: random.per_mille(500) }
+        let clocks_back_ms = random.per_mille(500).then(|| random.between(1_000, DAY_MS));
+        Self { at: 0, stopped: false, last_chance: false, clocks_back_ms }
     }
 }
 
@@ -213,11 +215,11 @@ impl World {
     }
 
     fn jump_wall_clock(&mut self, id: NodeId) -> bool {
-        let jump_ms = self.random.between(1_000, DAY_MS);
+        let back_ms = self.nemesis.clocks_back_ms;
+        let jump_ms = back_ms.unwrap_or_else(|| self.random.between(1_000, DAY_MS));
         let jump_ms = i64::try_from(jump_ms).unwrap_or(0);
-        let back = self.nemesis.clocks_go_back;
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.wall_offset_ms = if back { -jump_ms } else { jump_ms };
+            node.wall_offset_ms = if back_ms.is_some() { -jump_ms } else { jump_ms };
         }
         true
     }
