@@ -12,8 +12,8 @@ use flotilla_tests::wait;
 use futures_util::future::join_all;
 use serde_json::json;
 
-/// Snapshots often, and few entries kept behind them.
-const EAGER: &str = "[raft]\nsnapshot_every_entries = 200\nlog_trailing_entries = 100\n";
+/// Snapshots often; the log reaches back to the older one of two.
+const EAGER: &str = "[raft]\nsnapshot_every_entries = 100\nsnapshot_every_bytes = 1048576\n";
 const VALUE_BYTES: usize = 24_000;
 const VALUES: usize = 400;
 

@@ -132,6 +132,7 @@ impl Source {
             || self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/benches/")
+            || self.path.contains("/examples/")
     }
 
     /// The lines of the product: up to the first `#[cfg(test)]` that opens a module,

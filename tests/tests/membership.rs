@@ -158,9 +158,11 @@ async fn the_leader_is_removed_under_load() {
     let leader = site.await_leader().await;
     let node = site.await_status(leader).await.node_id();
     remove(&site, node).await;
+    wait::until_true("it is no member", LIMIT, || async {
+        members(&site).await.iter().all(|member| member["node"] != json!(node))
+    })
+    .await;
     load.await_more(200).await;
-    let list = members(&site).await;
-    assert!(list.iter().all(|member| member["node"] != json!(node)), "{list:?}");
     site.agents[leader].kill();
     load.await_more(200).await;
     let history = load.finish().await;
