@@ -34,7 +34,10 @@ pub const SNAPSHOT_WINDOW_BYTES: u64 = 512 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES: u64 = 96 * 1024;
 /// A window of a snapshot is asked for again after this time without a chunk.
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
-/// A snapshot transfer without a sign of life for this long has failed.
+/// A receiver asks at least every [`SNAPSHOT_RETRY_MS`]; after so long without a word the offer
+/// was lost or the receiver restarted, and the snapshot is offered anew. It goes on where it was.
+pub const SNAPSHOT_SILENCE_MS: u64 = 2_000;
+/// A receiver that got nothing of a snapshot for this long gives it up for another one.
 pub const SNAPSHOT_STALL_MS: u64 = 10_000;
 /// Entries that a learner may lack and still count as caught up.
 pub const CAUGHT_UP_ENTRIES: u64 = 256;

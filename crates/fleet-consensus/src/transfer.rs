@@ -15,7 +15,8 @@ use fleet_log::Disk;
 use fleet_state::NodeId;
 
 use crate::config::{
-    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_STALL_MS, SNAPSHOT_WINDOW_BYTES,
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS, SNAPSHOT_STALL_MS,
+    SNAPSHOT_WINDOW_BYTES,
 };
 use crate::frame::{Payload, SnapshotId};
 use crate::snapshot_store::{IncomingFile, LoadedSnapshot, SnapshotFile, SnapshotStore};
@@ -112,7 +113,7 @@ impl<D: Disk> Transfer<D> {
         let stalled: Vec<NodeId> = self
             .sending
             .iter()
-            .filter(|(_, heard_ms)| now_ms.saturating_sub(**heard_ms) >= SNAPSHOT_STALL_MS)
+            .filter(|(_, heard_ms)| now_ms.saturating_sub(**heard_ms) >= SNAPSHOT_SILENCE_MS)
             .map(|(node, _)| *node)
             .collect();
         for node in &stalled {
