@@ -242,7 +242,8 @@ impl World {
         let (voters, learners) = self.invariants.membership.newest();
         let wanted = self.invariants.states.reference().map_or(0, |(s, _)| s.voters_wanted());
         let grows = voters.len() + 2 <= usize::from(wanted) && learners.len() >= 2;
-        voters.len() % 2 == 0 || grows
+        let one_more = voters.len() % 2 == 0 && !learners.is_empty();
+        one_more || grows
     }
 
     /// One change at a time, and never so that fewer than a majority could come back.
