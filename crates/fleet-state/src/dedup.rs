@@ -7,7 +7,8 @@
 //! What is forgotten leaves a trace when the id is a UUIDv7: such ids order by time, so the newest one forgotten is a
 //! horizon, and an unknown id at or below it is refused as expired, because nobody can tell whether it was carried
 //! out. An id stamped far ahead of the site's clock does not move the horizon, or one client with a wrong clock would
-//! shut out all others. Such ids, and ids that are no UUIDv7, are protected within the window only.
+//! shut out all others. Such ids are remembered beyond their time, until the clock has caught up or others need the room.
+//! Ids that are no UUIDv7 are protected within the window only.
 
 use std::sync::Arc;
 
@@ -114,28 +115,41 @@ impl Dedup {
     }
 
     /// Forgets answers whose time is over, a few per call.
+    ///
+    /// Answers to ids that the site's clock takes for ones of the future stay until the clock has caught up: they
+    /// could leave no horizon. The clock may be the wrong one, where the leader's was put back, and then a repetition
+    /// of a right client would be carried out again.
     pub(crate) fn forget_aged(&mut self, log_time_ms: u64, wall_time_ms: u64) {
-        for _ in 0..DEDUP_EVICTIONS_PER_ENTRY_MAX {
-            let oldest = self.by_revision.get_min().map(|(_, oldest)| oldest.log_time_ms);
-            if oldest.is_none_or(|oldest| log_time_ms.saturating_sub(oldest) <= DEDUP_WINDOW_MS) {
-                return;
-            }
-            self.forget_oldest(wall_time_ms);
+        let aged =
+            |answer: &Remembered| log_time_ms.saturating_sub(answer.log_time_ms) > DEDUP_WINDOW_MS;
+        let over: Vec<Revision> = self
+            .by_revision
+            .iter()
+            .take(DEDUP_EVICTIONS_PER_ENTRY_MAX)
+            .take_while(|(_, answer)| aged(answer))
+            .filter(|(_, answer)| !answer.is_from_the_future(wall_time_ms))
+            .map(|(revision, _)| *revision)
+            .collect();
+        for revision in over {
+            self.forget(revision, wall_time_ms);
         }
     }
 
     fn forget_oldest(&mut self, wall_time_ms: u64) {
-        let Some((revision, oldest)) = self.by_revision.get_min().cloned() else {
+        if let Some(revision) = self.by_revision.get_min().map(|(revision, _)| *revision) {
+            self.forget(revision, wall_time_ms);
+        }
+    }
+
+    fn forget(&mut self, revision: Revision, wall_time_ms: u64) {
+        let Some(oldest) = self.by_revision.get(&revision).cloned() else {
             return;
         };
         self.by_revision.remove(&revision);
         self.by_id.remove(&oldest.request_id);
         self.sum.subtract(Section::Dedup, oldest.bytes().as_slice());
-        if let Some(uuid) = oldest.request_id.uuid_v7() {
-            let latest_ms = wall_time_ms.saturating_add(DEDUP_CLOCK_AHEAD_MS_MAX);
-            if uuid_v7_unix_ms(uuid) <= latest_ms {
-                self.horizon = self.horizon.max(Some(uuid));
-            }
+        if !oldest.is_from_the_future(wall_time_ms) {
+            self.horizon = self.horizon.max(oldest.request_id.uuid_v7());
         }
     }
 }
@@ -145,6 +159,12 @@ const ACCEPTED: u8 = 1;
 const REJECTED: u8 = 2;
 
 impl Remembered {
+    /// Whether its id is a UUIDv7 stamped well after this time.
+    fn is_from_the_future(&self, wall_time_ms: u64) -> bool {
+        let latest_ms = wall_time_ms.saturating_add(DEDUP_CLOCK_AHEAD_MS_MAX);
+        self.request_id.uuid_v7().is_some_and(|uuid| uuid_v7_unix_ms(uuid) > latest_ms)
+    }
+
     fn bytes(&self) -> Writer {
         let mut writer = Writer::with_capacity(96);
         self.encode(&mut writer);

@@ -29,14 +29,19 @@ impl<'a> HashingWriter<'a> {
 
 impl Write for HashingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
+        let written = self.inner.write(bytes).map_err(without_content)?;
         self.hasher.update(bytes.get(..written).unwrap_or(bytes));
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.inner.flush().map_err(without_content)
     }
+}
+
+/// The compressor takes any error that carries another one for its own, and panics when it isn't.
+fn without_content(error: io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Gives out all of a stream but its last 32 bytes, hashing what it gives out. Where the content ends is therefore

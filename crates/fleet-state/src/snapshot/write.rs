@@ -44,7 +44,7 @@ pub fn encode_snapshot(
         record: Writer::with_capacity(1024),
     };
     body.state(state)?;
-    body.frame.finish().map_err(io::Error::other)?.finish()
+    body.frame.finish().map_err(io::Error::from)?.finish()
 }
 
 fn length(size_bytes: usize) -> io::Result<[u8; 4]> {

@@ -112,9 +112,27 @@ fn a_client_from_the_future_does_not_shut_out_the_others() {
     let now = site.wall_time_ms;
     site.propose(uuid_v7(now + 86_400_000, 1), None, set("p", "1"));
     site.tick(DEDUP_WINDOW_MS + 1);
-    assert_eq!(site.state.answers_len(), 0);
     let answer = site.propose(uuid_v7(site.wall_time_ms, 1), None, set("p", "2")).answer.unwrap();
     assert_eq!(rejection(&answer), None);
+}
+
+#[test]
+fn a_clock_that_was_put_back_does_not_forget_what_right_clients_did() {
+    let mut site = Site::default();
+    let now = site.wall_time_ms;
+    let first = site.propose(uuid_v7(now, 1), None, set("p", "1")).answer.unwrap();
+    site.propose(id("text"), None, set("p", "2"));
+    // The next leader's clock is a day behind, and the site's log time has gone on.
+    site.wall_time_ms = now - 86_400_000;
+    site.tick(DEDUP_WINDOW_MS * 2);
+    assert_eq!(site.propose(uuid_v7(now, 1), None, set("p", "1")).answer.unwrap(), first);
+    // Those behind it age as ever, and it ages when the clock is right again.
+    assert_eq!(site.state.answers_len(), 1);
+    site.wall_time_ms = now;
+    site.tick(1);
+    assert_eq!(site.state.answers_len(), 0);
+    let late = site.propose(uuid_v7(now, 1), None, set("p", "1")).answer.unwrap();
+    assert_eq!(rejection(&late), Some(RejectCode::RequestExpired));
 }
 
 #[test]

@@ -216,3 +216,33 @@ fn a_large_state_round_trips_within_its_limit() {
         Err(SnapshotError::TooLarge { limit_bytes: 300_000 })
     ));
 }
+
+/// Fails after so many bytes, with an error that carries a message as a disk's does.
+struct FullDisk(usize);
+
+impl Write for FullDisk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "snapshots/building.tmp"));
+        }
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_byte_is_an_error_and_no_panic() {
+    let site = small_site();
+    let meta = meta_of(&site.state);
+    let whole = snapshot_of(&site.state).len();
+    for room in 0..whole {
+        let error = encode_snapshot(&site.state, &meta, &mut FullDisk(room)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{room} of {whole}");
+    }
+    encode_snapshot(&site.state, &meta, &mut FullDisk(whole)).unwrap();
+}
