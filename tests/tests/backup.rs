@@ -8,6 +8,8 @@
 )]
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use flotilla_tests::agent::Agent;
 use flotilla_tests::bare::{Answer, BareClient};
@@ -102,4 +104,45 @@ async fn a_changed_snapshot_file_is_refused_at_every_place() {
         assert_ne!(done.code, Some(0), "cut to {length} bytes and taken");
         assert!(!agent.data_dir().join("node.json").exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_snapshot_of_a_survivor_becomes_a_site_when_the_majority_is_lost() {
+    let mut site = filled().await;
+    site.client.request("control.admin.snapshot.take", "").await.accepted();
+    let before = site.await_section_digests().await;
+    let newest = newest_snapshot(&site).expect("somebody has just taken one");
+    site.kill_all();
+
+    let mut first = Agent::prepare(site.workplace().path(), "r1", &site.config());
+    let path = newest.to_str().unwrap();
+    first.run_once(&["restore", path, "--site", "home", "--name", "r1"]).expect_code(0);
+    first.start();
+    let after = facts(&site.client).await;
+    for section in ["devices", "links", "params"] {
+        assert_eq!(before[section], after["digests"][section], "{section}");
+    }
+
+    // Members of the former site come back and are not heard.
+    site.start_all();
+    let members =
+        wait::stays_true("the new site has one member", Duration::from_secs(3), || async {
+            let reply = site.client.hasty().request("control.query.site.get", "").await;
+            match reply {
+                Answer::Reply(reply) if reply.is_ok() && reply.at("/item/uid") == &after["uid"] => {
+                    reply.at("/item/members") == &json!(1)
+                }
+                _ => true,
+            }
+        })
+        .await;
+}
+
+/// The newest snapshot file of any agent, by its name, which begins with its index.
+fn newest_snapshot(site: &Site) -> Option<PathBuf> {
+    let folders = site.agents.iter().map(|agent| agent.data_dir().join("snapshots"));
+    let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let paths = files.map(|entry| entry.path());
+    let snapshots = paths.filter(|path| path.extension().is_some_and(|it| it == "flt"));
+    snapshots.max_by(|a, b| a.file_name().cmp(&b.file_name()))
 }
