@@ -15,23 +15,28 @@ use anyhow::{Context as _, anyhow, bail};
 use fleet_consensus::{Fault, ReplicaConfig};
 use fleet_protocol::Subjects;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::config::{Config, RaftConfig};
+use crate::config::{Config, RaftConfig, TransportConfig};
 use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, OpenNotes};
 use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
 use crate::http::{self, HttpContext, HttpServer};
+use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
-use crate::nats::{ConnectionPlan, Prepared, prepare};
+use crate::nats::{ConnectionPlan, LinkState, Prepared, prepare};
 use crate::site;
 use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, store_site_key};
-use crate::transport::{NatsWay, inbox};
+use crate::transport::{ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, Ways, inbox};
 
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a request under way may take while draining.
 const DRAIN_INTAKE_MAX: Duration = Duration::from_secs(5);
+/// Heartbeats that a node may stay silent on NATS while the mesh hears it.
+const SILENT_HEARTBEATS: u64 = 2;
+/// NATS is taken again after it has carried a node's frames for this long.
+const NATS_BACK_MS: u64 = 1_000;
 /// Messages that a subscription holds.
 const SUBSCRIPTION_CAPACITY: usize = 16_384;
 /// Publications that a client holds before it gives up (frames) or waits (replies).
@@ -118,8 +123,17 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let prepared = prepare(&config.nats)?;
     let frames = connect(&prepared, file, "raft").await?;
     let (to_inbox, inbox) = inbox();
-    let (wire, _receiving) =
+    let frames_state = frames.state.clone();
+    let mesh = if config.mesh.enabled {
+        let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };
+        Some(prepare_mesh(config, dir, file, context)?)
+    } else {
+        None
+    };
+    let (nats_way, _receiving) =
         NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
+    let mesh_way = mesh.as_ref().map(|(handle, _)| MeshWay::new(handle.lanes(), metrics.clone()));
+    let wire = Ways::new(nats_way, mesh_way, choice_config(&config.raft), metrics.clone());
     let loop_parts = LoopParts {
         wire,
         inbox,
@@ -133,6 +147,10 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     };
     let (handle, consensus) =
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
+    if let Some((mesh, event_loop)) = mesh {
+        tokio::spawn(event_loop.run(handle.watch_view()));
+        tokio::spawn(tell_nats(mesh, frames_state));
+    }
 
     let client = connect(&prepared, file, "control").await?;
     let control = control::start(ControlContext {
@@ -153,6 +171,75 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         }
     };
     Ok(Running { handle, consensus, control, http, stopping })
+}
+
+/// When the way to a node is changed. A heartbeat says what works, so it is the measure.
+fn choice_config(raft: &RaftConfig) -> ChoiceConfig {
+    ChoiceConfig {
+        mode: match raft.transport {
+            TransportConfig::Auto => WayMode::Auto,
+            TransportConfig::Nats => WayMode::Nats,
+            TransportConfig::Mesh => WayMode::Mesh,
+        },
+        silent_ms: raft
+            .tick_ms
+            .saturating_mul(u64::from(raft.heartbeat_ticks))
+            .saturating_mul(SILENT_HEARTBEATS),
+        back_ms: NATS_BACK_MS,
+    }
+}
+
+/// What the mesh shares with the rest.
+struct MeshContext {
+    to_inbox: InboxSender,
+    clock: MonotonicClock,
+    metrics: Metrics,
+}
+
+fn prepare_mesh(
+    config: &Config,
+    dir: &DataDir,
+    file: &NodeFile,
+    context: MeshContext,
+) -> anyhow::Result<(MeshHandle, EventLoop)> {
+    let (handle, events, event_loop) = mesh::new(MeshParts {
+        config: config.mesh.clone(),
+        site: file.site.clone(),
+        uid: file.uid,
+        node: file.node,
+        boot: file.boot,
+        sign_key: dir.identity()?.sign_key().clone(),
+        data_dir: dir.path().to_owned(),
+        inbox: context.to_inbox,
+        clock: context.clock,
+        metrics: context.metrics,
+    })?;
+    tokio::spawn(log_mesh(events));
+    Ok((handle, event_loop))
+}
+
+/// Who comes and goes on the mesh, for the log.
+async fn log_mesh(mut events: mpsc::Receiver<MeshEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            MeshEvent::Listening(address) => tracing::debug!(address, "the mesh listens"),
+            MeshEvent::Up(node) => tracing::info!(node = node.get(), "connected over the mesh"),
+            MeshEvent::Down(node) => {
+                tracing::info!(node = node.get(), "not connected over the mesh any more");
+            }
+        }
+    }
+}
+
+/// Tells the others whether this node is connected to NATS.
+async fn tell_nats(mesh: MeshHandle, mut state: watch::Receiver<LinkState>) {
+    loop {
+        let connected = *state.borrow_and_update() != LinkState::Disconnected;
+        mesh.note_nats(connected);
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn connect(

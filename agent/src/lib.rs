@@ -8,6 +8,7 @@ pub mod consensus;
 pub mod control;
 pub mod http;
 pub mod logging;
+pub mod mesh;
 pub mod metrics;
 pub mod nats;
 pub mod site;

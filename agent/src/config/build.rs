@@ -7,8 +7,8 @@ use super::error::{ConfigError, Origin};
 use super::layers::Settings;
 use super::secrets::{self, Secret};
 use super::sections::{
-    Config, HttpConfig, LogConfig, LogFormat, NatsAuth, NatsConfig, NodeConfig, RaftConfig,
-    SiteConfig, TlsConfig,
+    Config, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig, NodeConfig,
+    RaftConfig, SiteConfig, TlsConfig, TransportConfig,
 };
 use super::values::{self, Value};
 
@@ -23,6 +23,7 @@ pub(super) fn build(settings: &Settings) -> Result<Config, ConfigError> {
         },
         nats: nats(&reader)?,
         raft: raft(&reader)?,
+        mesh: mesh(&reader)?,
         http: http(&reader)?,
         log: log(&reader)?,
     })
@@ -218,6 +219,11 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
         election_ticks_max: reader.ticks("raft.election_ticks_max"),
         snapshot_every_entries: reader.number("raft.snapshot_every_entries"),
         snapshot_every_bytes: reader.number("raft.snapshot_every_bytes"),
+        transport: match reader.text("raft.transport").as_deref() {
+            Some("nats") => TransportConfig::Nats,
+            Some("mesh") => TransportConfig::Mesh,
+            Some(_) | None => TransportConfig::Auto,
+        },
     };
     // A follower must miss several heartbeats before it may doubt the leader.
     if config.heartbeat_ticks.saturating_mul(HEARTBEATS_PER_ELECTION_MIN)
@@ -248,6 +254,34 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
 /// Of two keys that contradict each other, the one that somebody has set.
 fn blamed<'a>(reader: &Reader<'_>, first: &'a str, second: &'a str) -> &'a str {
     if reader.origin(first) == Some(Origin::Default) { second } else { first }
+}
+
+fn mesh(reader: &Reader<'_>) -> Result<MeshConfig, ConfigError> {
+    let config = MeshConfig {
+        enabled: reader.flag("mesh.enabled"),
+        listen: reader.list("mesh.listen"),
+        listen_is_default: reader.origin("mesh.listen") == Some(Origin::Default),
+        bootstrap: reader.list("mesh.bootstrap"),
+        mdns: reader.flag("mesh.mdns"),
+    };
+    for (name, addresses) in
+        [("mesh.listen", &config.listen), ("mesh.bootstrap", &config.bootstrap)]
+    {
+        for address in addresses {
+            crate::mesh::check_address(address).map_err(|error| {
+                let what = format!("{} can't be used: {error}", values::quoted(address));
+                reader.refuse(name, what, "write it as /ip4/192.168.1.7/tcp/4244")
+            })?;
+        }
+    }
+    if !config.enabled && reader.text("raft.transport").as_deref() == Some("mesh") {
+        return Err(reader.refuse(
+            "raft.transport",
+            "frames shall go over the mesh, and mesh.enabled is false",
+            "set mesh.enabled = true, or raft.transport = \"auto\"",
+        ));
+    }
+    Ok(config)
 }
 
 fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {

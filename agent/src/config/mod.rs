@@ -39,8 +39,8 @@ pub use layers::Sources;
 pub use secrets::Secret;
 pub(crate) use secrets::read_file as read_secret_file;
 pub use sections::{
-    Config, HttpConfig, LogConfig, LogFormat, NatsAuth, NatsConfig, NodeConfig, RaftConfig,
-    SiteConfig, TlsConfig,
+    Config, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig, NodeConfig,
+    RaftConfig, SiteConfig, TlsConfig, TransportConfig,
 };
 
 /// What `load` gives: the typed configuration and where each of its values came from.

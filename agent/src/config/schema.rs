@@ -57,6 +57,8 @@ const TEXT_BYTES_MAX: usize = 1024;
 const NAME_BYTES_MAX: usize = 32;
 /// Most NATS servers in a list.
 const URLS_MAX: usize = 32;
+/// Most addresses of the mesh in a list.
+const ADDRESSES_MAX: usize = 32;
 /// Shortest and longest raft tick.
 const TICK_MS_MIN: u64 = 5;
 const TICK_MS_MAX: u64 = 1_000;
@@ -157,6 +159,29 @@ pub(super) const KEYS: &[KeySpec] = &[
         ),
         "67108864",
     ),
+    with(
+        key(
+            "raft.transport",
+            Kind::Choice(&["auto", "nats", "mesh"]),
+            "the way between agents: NATS while it works, or one way only",
+        ),
+        "\"auto\"",
+    ),
+    with(key("mesh.enabled", Kind::Bool, "join the mesh of the gateways, beside NATS"), "true"),
+    with(
+        key(
+            "mesh.listen",
+            Kind::List { items_max: ADDRESSES_MAX },
+            "where the other gateways may connect, as multiaddresses",
+        ),
+        "[\"/ip4/0.0.0.0/tcp/4244\", \"/ip6/::/tcp/4244\"]",
+    ),
+    key(
+        "mesh.bootstrap",
+        Kind::List { items_max: ADDRESSES_MAX },
+        "addresses of other gateways; one that is up is enough",
+    ),
+    with(key("mesh.mdns", Kind::Bool, "find gateways on the local network"), "true"),
     with(key("http.listen", TEXT, "health and metrics; \"off\" for none"), "\"127.0.0.1:0\""),
     with(
         key("http.allow_remote", Kind::Bool, "let http.listen be an address off the loopback"),

@@ -18,6 +18,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// Section `[raft]`.
     pub raft: RaftConfig,
+    /// Section `[mesh]`.
+    pub mesh: MeshConfig,
     /// Section `[http]`.
     pub http: HttpConfig,
     /// Section `[log]`.
@@ -110,6 +112,34 @@ pub struct RaftConfig {
     pub snapshot_every_entries: u64,
     /// A snapshot after so many bytes of log.
     pub snapshot_every_bytes: u64,
+    /// The way between agents.
+    pub transport: TransportConfig,
+}
+
+/// The way that frames between agents take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportConfig {
+    /// NATS while it works, the mesh as soon as it does not.
+    Auto,
+    /// NATS only.
+    Nats,
+    /// The mesh only.
+    Mesh,
+}
+
+/// Section `[mesh]`. Addresses are checked for their form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// Whether this node takes part in the mesh.
+    pub enabled: bool,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// Whether `listen` is the built-in default, whose port may be taken.
+    pub listen_is_default: bool,
+    /// Addresses of other gateways.
+    pub bootstrap: Vec<String>,
+    /// Whether gateways are looked for on the local network.
+    pub mdns: bool,
 }
 
 /// Section `[http]`.

@@ -117,6 +117,10 @@ pub struct Metrics {
     pub frames_received: Family<Way, Counter>,
     /// Frames dropped because a queue was full, by way.
     pub frames_dropped: Family<Way, Counter>,
+    /// How often the way to a node was changed, by the new way.
+    pub way_switches: Family<Way, Counter>,
+    /// Nodes that are connected over the mesh.
+    pub mesh_nodes: Gauge,
     /// Time of one sync of the log.
     pub fsync_seconds: Histogram,
     /// Entries applied in one turn.
@@ -194,6 +198,8 @@ impl Metrics {
             frames_sent: Family::default(),
             frames_received: Family::default(),
             frames_dropped: Family::default(),
+            way_switches: Family::default(),
+            mesh_nodes: Gauge::default(),
             fsync_seconds: seconds(),
             apply_batch: sizes(),
             propose_batch: sizes(),
@@ -237,6 +243,8 @@ impl Metrics {
         r.register("frames_sent", "Frames sent", self.frames_sent.clone());
         r.register("frames_received", "Frames accepted", self.frames_received.clone());
         r.register("frames_dropped", "Frames dropped, queue full", self.frames_dropped.clone());
+        r.register("way_switches", "Changes of the way to a node", self.way_switches.clone());
+        r.register("mesh_nodes", "Nodes connected over the mesh", self.mesh_nodes.clone());
         r.register_with_unit(
             "log_sync",
             "Time of one sync of the log",

@@ -11,7 +11,7 @@ const MODE: u32 = 0o600;
 pub(super) const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
 /// Puts a file in place of one of that name, durably. After a crash it is the old or the new one.
-pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
     // Another's leftover could have other rights, or be a link.
     match fs::remove_file(&temporary) {
@@ -31,7 +31,7 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Reads a small regular file; a larger one is refused before it is read.
-pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe must not wait for its other end.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;

@@ -29,6 +29,7 @@ mod space;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use disk::{RealDisk, RealFile};
+pub(crate) use durable::{read_small, replace};
 pub use identity::Identity;
 pub use lock::{DirectoryLock, LockError};
 pub use node_file::{NODE_FILE, NodeFile, NodeFileError};

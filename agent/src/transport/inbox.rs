@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 /// sends again what mattered.
 const INBOX_FRAMES_MAX: usize = 8_192;
 /// No frame of this version is larger, whatever a server would carry.
-const FRAME_BYTES_MAX: usize = 1_200 * 1024;
+pub const FRAME_BYTES_MAX: usize = 1_200 * 1024;
 
 /// A frame as it arrived.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::{Client, Subject, Subscriber};
 use bytes::Bytes;
-use fleet_consensus::Wire;
 use fleet_consensus::frame::{Class, Path, Route};
 use fleet_protocol::Subjects;
 use fleet_state::NodeId;
@@ -85,20 +84,20 @@ impl NatsWay {
     }
 }
 
-impl Wire for NatsWay {
-    fn route(&mut self, to: NodeId, class: Class) -> Option<Route> {
-        if *self.state.borrow() == LinkState::Disconnected {
-            return None;
-        }
-        Some(Route {
-            to,
-            path: Path::Nats,
-            class,
-            frame_bytes_max: self.frame_bytes_max.load(Ordering::Relaxed),
-        })
+impl NatsWay {
+    /// What the client says of its connection; a hint.
+    pub(super) fn state(&self) -> LinkState {
+        *self.state.borrow()
     }
 
-    fn send(&mut self, route: Route, frame: Bytes) -> bool {
+    /// The route to a node.
+    pub(super) fn route(&self, to: NodeId, class: Class) -> Route {
+        let frame_bytes_max = self.frame_bytes_max.load(Ordering::Relaxed);
+        Route { to, path: Path::Nats, class, frame_bytes_max }
+    }
+
+    /// Queues a frame; `false` when there was no room.
+    pub(super) fn send(&mut self, route: Route, frame: Bytes) -> bool {
         let subject = self.subject(route.to);
         // Polled once: either there is room in the client's queue now, or the frame is dropped.
         let queued = self.client.publish(subject, frame).now_or_never();

@@ -35,6 +35,6 @@ pub use counters::Counters;
 pub use fault::{Fault, StartError};
 pub use log_time::Now;
 pub use reads::ReadEnd;
-pub use replica::{Founding, Opened, Outputs, Parts, Replica, Wire};
+pub use replica::{Founding, Opened, Outputs, Parts, Replica, Routes, Wire};
 pub use status::{MemberProgress, NodeRole, Standing, View};
 pub use waiters::CommandEnd;

@@ -26,6 +26,10 @@ impl<D: Disk, T> Replica<D, T> {
             Ok(None) => Ok(()),
             Ok(Some(opened)) => {
                 self.counters.frames_received += 1;
+                // No longer than members times ways, which is what can be in it.
+                if !self.heard.contains(&(opened.from, path)) {
+                    self.heard.push((opened.from, path));
+                }
                 self.handle_payload(opened.from, opened.payload, now)
             }
             Err(refused) => {

@@ -35,12 +35,12 @@ use raft::{RawNode, StateRole};
 
 pub use open::{FOUNDING, Founding, Opened, Parts, found, join};
 pub use outputs::{AppliedEntry, BuildSnapshot, BuiltSnapshot, Notice, Outputs};
-pub use wire::Wire;
+pub use wire::{Routes, Wire};
 
 use crate::checkpoints::Checkpoints;
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
-use crate::frame::{Class, FrameCodec, Payload};
+use crate::frame::{Class, FrameCodec, Path, Payload};
 use crate::guard::Guard;
 use crate::log_time::LogTime;
 use crate::raft_storage::RaftStorage;
@@ -121,6 +121,8 @@ pub struct Replica<D: Disk, T> {
     checkpoints: Checkpoints,
     proposals: Vec<Queued>,
     outbox: Vec<(NodeId, Class, Payload)>,
+    /// Who was heard on which way since the last poll.
+    heard: Vec<(NodeId, Path)>,
     pace: Pace,
     outputs: Outputs<D, T>,
     counters: Counters,

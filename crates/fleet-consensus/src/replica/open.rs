@@ -181,6 +181,7 @@ impl<D: Disk, T> Replica<D, T> {
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),
             outbox: Vec::new(),
+            heard: Vec::new(),
             pace: Pace { last_tick_ms: now.mono_ms, ..Pace::default() },
             outputs: Outputs::default(),
             counters: Counters::default(),

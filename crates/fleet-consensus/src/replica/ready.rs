@@ -28,7 +28,8 @@ use crate::config::{PROPOSALS_PER_STEP_MAX, READY_ROUNDS_MAX};
 use crate::fault::Fault;
 use crate::frame::limits::READS_MAX;
 use crate::frame::{
-    Class, LogEntry, MessageKind, Payload, RaftMessage, RefuseReason, pack_messages, pack_proposals,
+    Class, LogEntry, MessageKind, Payload, RaftMessage, RefuseReason, Route, pack_messages,
+    pack_proposals,
 };
 use crate::log_time::Now;
 use crate::raft_storage::hard_state_from_raft;
@@ -39,6 +40,9 @@ impl<D: Disk, T> Replica<D, T> {
     /// # Errors
     /// A [`Fault`]; the replica must not be used again.
     pub fn poll(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
+        for (from, path) in self.heard.drain(..) {
+            wire.heard(from, path, now.mono_ms);
+        }
         for _ in 0..READY_ROUNDS_MAX {
             self.note_role(now);
             self.hand_on_waiters(now);
@@ -144,7 +148,8 @@ impl<D: Disk, T> Replica<D, T> {
         wire: &mut impl Wire,
         unreachable: &mut Vec<NodeId>,
     ) -> Result<(), Fault> {
-        let mut by_node: BTreeMap<NodeId, (Vec<RaftMessage>, bool)> = BTreeMap::new();
+        // What is urgent goes by itself, by every way that works; it also proves the ways.
+        let mut by_lane: BTreeMap<(NodeId, bool), Vec<RaftMessage>> = BTreeMap::new();
         for message in messages {
             let urgent = is_urgent(message.get_msg_type());
             let message = match RaftMessage::from_raft(message) {
@@ -158,18 +163,18 @@ impl<D: Disk, T> Replica<D, T> {
             if matches!(message.kind, MessageKind::Snapshot(_)) {
                 self.transfer.offered(message.to, now.mono_ms);
             }
-            let (same, all_urgent) = by_node.entry(message.to).or_insert((Vec::new(), true));
-            *all_urgent &= urgent;
-            same.push(message);
+            by_lane.entry((message.to, !urgent)).or_default().push(message);
         }
-        for (to, (messages, urgent)) in by_node {
-            let class = if urgent { Class::Urgent } else { Class::Normal };
+        for ((to, patient), messages) in by_lane {
+            let class = if patient { Class::Normal } else { Class::Urgent };
             let has_snapshot = messages.iter().any(|m| matches!(m.kind, MessageKind::Snapshot(_)));
             let sent = pack_messages(messages)
                 .iter()
                 .all(|payload| self.send(to, class, payload, now, wire));
             if !sent {
-                unreachable.push(to);
+                if unreachable.last() != Some(&to) {
+                    unreachable.push(to);
+                }
                 if has_snapshot && self.transfer.done(to) {
                     self.pace.failed_offers.push(to);
                 }
@@ -178,7 +183,7 @@ impl<D: Disk, T> Replica<D, T> {
         Ok(())
     }
 
-    /// Seals a payload and hands it to the way that works; `false` when none took it.
+    /// Seals a payload and hands it to the ways that work; `false` when none took it.
     pub(super) fn send(
         &mut self,
         to: NodeId,
@@ -187,21 +192,27 @@ impl<D: Disk, T> Replica<D, T> {
         now: Now,
         wire: &mut impl Wire,
     ) -> bool {
-        let Some(route) = wire.route(to, class) else {
+        let mut sent = false;
+        for route in wire.routes(to, class, now.mono_ms).iter() {
+            sent |= self.send_by(route, payload, now, wire);
+        }
+        if !sent {
             self.counters.frames_unsent += 1;
-            return false;
-        };
+        }
+        sent
+    }
+
+    fn send_by(&mut self, route: Route, payload: &Payload, now: Now, wire: &mut impl Wire) -> bool {
         let frames = match self.frames.seal(route, payload, now.mono_ms) {
             Ok(frames) => frames,
             Err(error) => {
-                tracing::debug!(%error, to = to.get(), "a frame could not be sealed");
+                tracing::debug!(%error, to = route.to.get(), "a frame could not be sealed");
                 self.counters.refuse("frame_out", "unsealable");
                 return false;
             }
         };
         for frame in frames {
             if !wire.send(route, frame) {
-                self.counters.frames_unsent += 1;
                 return false;
             }
             self.counters.frames_sent += 1;

@@ -1,0 +1,244 @@
+//! The address book: where peers may be found, and when to try again. Pure; time comes in.
+//!
+//! An address has a source. One on which the peer was reached beats one that the operator
+//! wrote, which beats what the local network, the last run or the peer itself says. A peer
+//! keeps a few addresses; worse and older ones give way.
+//!
+//! Redialling backs off per peer, and the peer with the smaller id calls first: when two come
+//! back at the same time they make one connection, not two.
+
+use std::collections::BTreeMap;
+
+use libp2p::{Multiaddr, PeerId};
+
+use super::addresses::ADDRESSES_PER_PEER_MAX;
+
+/// Addresses that one attempt goes through.
+const ADDRESSES_PER_DIAL_MAX: usize = 4;
+/// Peers in the book; members are fewer.
+const PEERS_MAX: usize = 1_024;
+/// Wait after the first failure; it doubles up to the longest.
+const RETRY_MS_MIN: u64 = 250;
+const RETRY_MS_MAX: u64 = 8_000;
+/// Head start of the peer with the smaller id.
+const COURTESY_MS: u64 = 400;
+
+/// Where an address comes from, the better ones last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// The peer, or another one, says so.
+    Claimed,
+    /// It was good in an earlier run.
+    Kept,
+    /// The local network says so.
+    Local,
+    /// The operator wrote it.
+    Configured,
+    /// The peer was reached there.
+    Proven,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    address: Multiaddr,
+    source: Source,
+    learnt_ms: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Card {
+    known: Vec<Known>,
+    failures: u32,
+    due_ms: u64,
+}
+
+/// Addresses of peers, and when to dial them.
+#[derive(Debug)]
+pub(super) struct Book {
+    me: PeerId,
+    cards: BTreeMap<PeerId, Card>,
+}
+
+impl Book {
+    /// An empty book of this peer.
+    pub(super) const fn new(me: PeerId) -> Self {
+        Self { me, cards: BTreeMap::new() }
+    }
+
+    /// Adds an address, or raises its standing; `true` when it was not known.
+    pub(super) fn learn(
+        &mut self,
+        peer: PeerId,
+        address: Multiaddr,
+        source: Source,
+        now_ms: u64,
+    ) -> bool {
+        if peer == self.me || (self.cards.len() >= PEERS_MAX && !self.cards.contains_key(&peer)) {
+            return false;
+        }
+        let card = self.cards.entry(peer).or_default();
+        if let Some(known) = card.known.iter_mut().find(|known| known.address == address) {
+            known.source = known.source.max(source);
+            known.learnt_ms = now_ms;
+            return false;
+        }
+        card.known.push(Known { address, source, learnt_ms: now_ms });
+        card.known.sort_by_key(|known| std::cmp::Reverse((known.source, known.learnt_ms)));
+        card.known.truncate(ADDRESSES_PER_PEER_MAX);
+        // News are worth an attempt.
+        card.due_ms = card.due_ms.min(now_ms.saturating_add(RETRY_MS_MIN));
+        true
+    }
+
+    /// A connection to the peer stands; `address` is where it was reached, if it was dialled.
+    pub(super) fn connected(&mut self, peer: PeerId, address: Option<Multiaddr>, now_ms: u64) {
+        if let Some(address) = address {
+            self.learn(peer, address, Source::Proven, now_ms);
+        }
+        if let Some(card) = self.cards.get_mut(&peer) {
+            card.failures = 0;
+        }
+    }
+
+    /// The last connection to the peer is gone.
+    pub(super) fn disconnected(&mut self, peer: PeerId, now_ms: u64) {
+        let courtesy_ms = self.courtesy_ms(&peer);
+        if let Some(card) = self.cards.get_mut(&peer) {
+            card.failures = 0;
+            card.due_ms = now_ms.saturating_add(courtesy_ms);
+        }
+    }
+
+    /// An attempt to reach the peer has failed.
+    pub(super) fn failed(&mut self, peer: PeerId, now_ms: u64) {
+        let spread_ms = spread_ms(&self.me, &peer);
+        if let Some(card) = self.cards.get_mut(&peer) {
+            let wait_ms = RETRY_MS_MIN.checked_shl(card.failures.min(16)).unwrap_or(RETRY_MS_MAX);
+            card.failures = card.failures.saturating_add(1);
+            card.due_ms = now_ms.saturating_add(wait_ms.min(RETRY_MS_MAX) + spread_ms);
+        }
+    }
+
+    /// The peer may be dialled at once again: something suggests that it is there.
+    pub(super) fn hurry(&mut self, peer: PeerId, now_ms: u64) {
+        let courtesy_ms = self.courtesy_ms(&peer);
+        if let Some(card) = self.cards.get_mut(&peer) {
+            card.due_ms = card.due_ms.min(now_ms.saturating_add(courtesy_ms));
+        }
+    }
+
+    /// The addresses to dial now, best first, if an attempt is due. It counts as begun.
+    pub(super) fn take_due(&mut self, peer: &PeerId, now_ms: u64) -> Option<Vec<Multiaddr>> {
+        let card = self.cards.get_mut(peer)?;
+        if card.known.is_empty() || now_ms < card.due_ms {
+            return None;
+        }
+        // Until its end is told no other attempt is made.
+        card.due_ms = now_ms.saturating_add(RETRY_MS_MAX);
+        card.known.sort_by_key(|known| std::cmp::Reverse((known.source, known.learnt_ms)));
+        let best = card.known.iter().take(ADDRESSES_PER_DIAL_MAX);
+        Some(best.map(|known| known.address.clone()).collect())
+    }
+
+    /// Whether any address of the peer is known.
+    pub(super) fn knows(&self, peer: &PeerId) -> bool {
+        self.cards.get(peer).is_some_and(|card| !card.known.is_empty())
+    }
+
+    /// Drops the cards of all others.
+    pub(super) fn retain(&mut self, keep: impl Fn(&PeerId) -> bool) {
+        self.cards.retain(|peer, _| keep(peer));
+    }
+
+    /// Every peer with its addresses, best first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, impl Iterator<Item = &Multiaddr>)> {
+        self.cards.iter().map(|(peer, card)| (peer, card.known.iter().map(|known| &known.address)))
+    }
+
+    fn courtesy_ms(&self, peer: &PeerId) -> u64 {
+        if self.me < *peer { 0 } else { COURTESY_MS }
+    }
+}
+
+/// Attempts of different pairs must not come in step; any function of both will do.
+fn spread_ms(me: &PeerId, peer: &PeerId) -> u64 {
+    let sum = |id: &PeerId| id.to_bytes().iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    (sum(me).wrapping_mul(31).wrapping_add(sum(peer))) % 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> Multiaddr {
+        format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap()
+    }
+
+    fn pair() -> (PeerId, PeerId) {
+        let (a, b) = (PeerId::random(), PeerId::random());
+        (a.min(b), a.max(b))
+    }
+
+    #[test]
+    fn better_addresses_come_first_and_worse_give_way() {
+        let (me, peer) = pair();
+        let mut book = Book::new(me);
+        for port in 0..20 {
+            book.learn(peer, at(port), Source::Claimed, u64::from(port));
+        }
+        book.learn(peer, at(100), Source::Configured, 1);
+        book.connected(peer, Some(at(15)), 100);
+        let due = book.take_due(&peer, 1_000).unwrap();
+        assert_eq!(due.len(), ADDRESSES_PER_DIAL_MAX);
+        assert_eq!(due[..2], [at(15), at(100)]);
+        let (_, all) = book.iter().next().unwrap();
+        assert_eq!(all.count(), ADDRESSES_PER_PEER_MAX);
+        assert!(!book.learn(me, at(1), Source::Configured, 1), "oneself is nobody to call");
+        assert!(!book.knows(&me));
+    }
+
+    #[test]
+    fn attempts_back_off_and_begin_anew() {
+        let (me, peer) = pair();
+        let mut book = Book::new(me);
+        book.learn(peer, at(1), Source::Kept, 0);
+        let mut now_ms = 0;
+        let mut attempts = Vec::new();
+        while now_ms < 60_000 {
+            if book.take_due(&peer, now_ms).is_some() {
+                attempts.push(now_ms);
+                book.failed(peer, now_ms);
+            }
+            now_ms += 10;
+        }
+        assert!((9..=14).contains(&attempts.len()), "{attempts:?}");
+        book.disconnected(peer, now_ms);
+        assert!(book.take_due(&peer, now_ms).is_some(), "at once after a connection was lost");
+        assert!(book.take_due(&peer, now_ms + 1_000).is_none(), "one attempt at a time");
+        book.hurry(peer, now_ms);
+        assert!(book.take_due(&peer, now_ms).is_some());
+    }
+
+    #[test]
+    fn the_smaller_id_calls_first() {
+        let (small, large) = pair();
+        for (me, peer, wait_ms) in [(small, large, 0), (large, small, COURTESY_MS)] {
+            let mut book = Book::new(me);
+            book.learn(peer, at(1), Source::Proven, 0);
+            book.disconnected(peer, 1_000);
+            assert_eq!(book.take_due(&peer, 1_000 + wait_ms / 2).is_some(), wait_ms == 0);
+            assert_eq!(book.take_due(&peer, 1_000 + wait_ms).is_some(), wait_ms != 0);
+        }
+    }
+
+    #[test]
+    fn the_book_is_bounded() {
+        let mut book = Book::new(PeerId::random());
+        for _ in 0..PEERS_MAX + 10 {
+            book.learn(PeerId::random(), at(1), Source::Claimed, 0);
+        }
+        assert_eq!(book.iter().count(), PEERS_MAX);
+        book.retain(|_| false);
+        assert_eq!(book.iter().count(), 0);
+    }
+}

@@ -1,0 +1,148 @@
+//! What the event loop does now and then: dialling, searching, telling, keeping.
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+
+use super::event_loop::EventLoop;
+use super::handle::MeshStatus;
+use super::peers_file::PeersFile;
+use super::presence::Beat;
+
+/// A node says that it is there so often.
+const BEAT_EVERY_MS: u64 = 2_000;
+/// While members are missing they are searched for so often.
+const SEARCH_EVERY_MS: u64 = 2_000;
+/// What is known of others is written down at most so often.
+const KEEP_EVERY_MS: u64 = 10_000;
+/// What is known is published at most so often, unless a node comes or goes.
+const STATUS_EVERY_MS: u64 = 1_000;
+
+impl EventLoop {
+    pub(super) fn on_tick(&mut self) {
+        let now_ms = self.clock.now_ms();
+        self.presence.tick(now_ms);
+        self.dial(now_ms);
+        self.search(now_ms);
+        self.say_presence(now_ms);
+        self.keep(now_ms);
+        self.publish_status(now_ms);
+    }
+
+    /// Those that should be connected and are not.
+    fn missing(&self) -> Vec<PeerId> {
+        let wanted: Vec<PeerId> = if self.roster.is_known() {
+            self.roster.peers().map(|(peer, _)| *peer).collect()
+        } else {
+            self.book.iter().map(|(peer, _)| *peer).collect()
+        };
+        wanted.into_iter().filter(|peer| !self.peers.is_connected(peer)).collect()
+    }
+
+    fn dial(&mut self, now_ms: u64) {
+        let missing = self.missing();
+        for peer in &missing {
+            let Some(addresses) = self.book.take_due(peer, now_ms) else { continue };
+            let options = DialOpts::peer_id(*peer)
+                .addresses(addresses)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::trace!(%peer, %error, "not dialled");
+                self.book.failed(*peer, now_ms);
+            }
+        }
+        if missing.is_empty() && self.roster.is_known() {
+            return;
+        }
+        for address in self.seeds.take_due(now_ms) {
+            let options = DialOpts::unknown_peer_id().address(address).build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::trace!(%error, "not dialled");
+            }
+        }
+    }
+
+    /// Asks the connected ones for those that are missing.
+    fn search(&mut self, now_ms: u64) {
+        if now_ms < self.chores.search_due_ms {
+            return;
+        }
+        self.chores.search_due_ms = now_ms.saturating_add(SEARCH_EVERY_MS);
+        if self.peers.iter().next().is_none() {
+            return;
+        }
+        let missing = self.missing();
+        // One at a time; with the next tick it may be another's turn.
+        let turn = usize::try_from(now_ms / SEARCH_EVERY_MS).unwrap_or(0);
+        let unknown: Vec<&PeerId> = missing.iter().filter(|peer| !self.book.knows(peer)).collect();
+        let pick = |of: usize| turn.checked_rem(of);
+        let wanted = pick(unknown.len())
+            .and_then(|at| unknown.get(at).copied())
+            .or_else(|| pick(missing.len()).and_then(|at| missing.get(at)));
+        if let Some(peer) = wanted {
+            self.swarm.behaviour_mut().kad.get_closest_peers(*peer);
+        }
+    }
+
+    fn say_presence(&mut self, now_ms: u64) {
+        if now_ms < self.chores.beat_due_ms {
+            return;
+        }
+        let Some((role, term, applied)) = self.chores.standing else { return };
+        self.chores.beat_due_ms = now_ms.saturating_add(BEAT_EVERY_MS);
+        self.chores.beats = self.chores.beats.saturating_add(1);
+        let beat = Beat {
+            node: self.node,
+            boot: self.boot,
+            sequence: self.chores.beats,
+            role,
+            term,
+            applied,
+            on_nats: *self.on_nats.borrow(),
+            mesh_nodes: u32::try_from(self.lanes.borrow().len()).unwrap_or(u32::MAX),
+        };
+        let topic = self.names.presence.clone();
+        // Nobody to tell is no error: the next one will be heard.
+        if let Err(error) = self.swarm.behaviour_mut().gossip.publish(topic, beat.encode()) {
+            tracing::trace!(%error, "presence was not told");
+        }
+    }
+
+    /// Writes down where the others are, if that has changed.
+    pub(super) fn keep(&mut self, now_ms: u64) {
+        if now_ms < self.chores.keep_due_ms {
+            return;
+        }
+        let file = PeersFile::of(&self.book, &self.chores.listening);
+        if file == self.chores.kept {
+            return;
+        }
+        self.chores.keep_due_ms = now_ms.saturating_add(KEEP_EVERY_MS);
+        self.chores.kept = file.clone();
+        let dir = self.data_dir.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = file.store(&dir) {
+                tracing::warn!(%error, "what is known of other gateways could not be written down");
+            }
+        });
+    }
+
+    fn publish_status(&mut self, now_ms: u64) {
+        if now_ms < self.chores.status_due_ms {
+            return;
+        }
+        self.chores.status_due_ms = now_ms.saturating_add(STATUS_EVERY_MS);
+        let me = self.swarm.local_peer_id();
+        let listening = self.chores.listening.iter().map(|at| format!("{at}/p2p/{me}")).collect();
+        let status = MeshStatus { listening, nodes: self.presence.snapshot() };
+        self.status.send_if_modified(|known| {
+            let news = **known != status;
+            if news {
+                *known = Arc::new(status);
+            }
+            news
+        });
+    }
+}

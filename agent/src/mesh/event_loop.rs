@@ -1,0 +1,310 @@
+//! The task that owns the swarm.
+//!
+//! It receives the swarm's events, new views of the replicated state and a tick, and calls one
+//! function for each. It never waits for a consumer: frames go from readers to the inbox, what
+//! is known goes into watch channels, and events are dropped when nobody takes them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use fleet_consensus::View;
+use fleet_state::{NodeId, SiteName, SiteUid};
+use libp2p::futures::StreamExt as _;
+use libp2p::{Multiaddr, PeerId, Swarm, swarm};
+use libp2p_stream::{Control, IncomingStreams};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::addresses::{Address, AddressError, AddressRules, parse};
+use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names};
+use super::book::{Book, Source};
+use super::dial::transport;
+use super::frames::{Intake, accept};
+use super::handle::{MeshEvent, MeshHandle, MeshStatus};
+use super::identity::keypair;
+use super::lanes::LaneTable;
+use super::peers::Peers;
+use super::peers_file::PeersFile;
+use super::presence::PresenceTable;
+use super::roster::Roster;
+use super::seeds::Seeds;
+use crate::config::MeshConfig;
+use crate::consensus::MonotonicClock;
+use crate::metrics::Metrics;
+use crate::transport::InboxSender;
+
+/// What is due is looked at so often.
+const TICK: Duration = Duration::from_millis(100);
+/// Events that may wait for whoever takes them.
+const EVENTS_MAX: usize = 256;
+
+/// What the mesh of a node is made from.
+pub struct MeshParts {
+    /// Section `[mesh]` of the configuration.
+    pub config: MeshConfig,
+    /// The site's name, part of every protocol name.
+    pub site: SiteName,
+    /// The site's uid, without which no connection comes about.
+    pub uid: SiteUid,
+    /// This node.
+    pub node: NodeId,
+    /// How often it was started.
+    pub boot: u64,
+    /// Its key.
+    pub sign_key: SigningKey,
+    /// Where what is known of others is kept.
+    pub data_dir: PathBuf,
+    /// Where frames go.
+    pub inbox: InboxSender,
+    /// The node's clock.
+    pub clock: MonotonicClock,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for MeshParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeshParts").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Why the mesh could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// An address in the configuration.
+    #[error("{key}: {address} can't be used: {reason}")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// Why.
+        reason: AddressError,
+    },
+    /// Listening failed.
+    #[error(
+        "mesh.listen: {address} can't be listened on: {reason}; choose another address or port"
+    )]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A setting of the library.
+    #[error("the mesh can't be set up: {0}")]
+    Setup(String),
+}
+
+/// The swarm and everything that is known about its peers.
+pub struct EventLoop {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) names: Names,
+    pub(super) control: Control,
+    pub(super) node: NodeId,
+    pub(super) boot: u64,
+    pub(super) rules: AddressRules,
+    pub(super) roster: Roster,
+    pub(super) book: Book,
+    pub(super) seeds: Seeds,
+    pub(super) peers: Peers,
+    pub(super) presence: PresenceTable,
+    pub(super) chores: Chores,
+    pub(super) lanes: watch::Sender<LaneTable>,
+    pub(super) status: watch::Sender<Arc<MeshStatus>>,
+    pub(super) on_nats: watch::Receiver<bool>,
+    pub(super) events: mpsc::Sender<MeshEvent>,
+    pub(super) clock: MonotonicClock,
+    pub(super) metrics: Metrics,
+    pub(super) data_dir: PathBuf,
+    incoming: Option<IncomingStreams>,
+    intake: Intake,
+}
+
+impl std::fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLoop").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What is done now and then.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    /// Where this node listens.
+    pub(super) listening: Vec<Multiaddr>,
+    /// What was written to disk last.
+    pub(super) kept: PeersFile,
+    pub(super) keep_due_ms: u64,
+    pub(super) beat_due_ms: u64,
+    pub(super) beats: u64,
+    pub(super) search_due_ms: u64,
+    pub(super) status_due_ms: u64,
+    /// What this node says of itself, from the last view.
+    pub(super) standing: Option<(fleet_consensus::NodeRole, u64, u64)>,
+}
+
+/// The mesh of a node: the handle for those who use it, what happens, and the loop to be run.
+///
+/// # Errors
+/// See [`MeshError`].
+pub fn new(
+    parts: MeshParts,
+) -> Result<(MeshHandle, mpsc::Receiver<MeshEvent>, EventLoop), MeshError> {
+    let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
+    let keypair = keypair(&parts.sign_key).ok_or_else(|| setup(&"the node's key is not valid"))?;
+    let me = keypair.public().to_peer_id();
+    let listen = addresses("mesh.listen", &parts.config.listen)?;
+    let bootstrap = addresses("mesh.bootstrap", &parts.config.bootstrap)?;
+    let rules = AddressRules::new(&listen, &bootstrap);
+    let names = Names::new(&parts.site).map_err(|error| setup(&error))?;
+    let behaviour =
+        Behaviour::new(&keypair, parts.node, &names, parts.config.mdns, parts.metrics.clone())
+            .map_err(|error| setup(&error))?;
+    let transport = transport(&keypair, parts.uid, rules).map_err(|error| setup(&error))?;
+    let mut swarm = Swarm::new(transport, behaviour, me, swarm_config());
+    let mut control = swarm.behaviour().frames.new_control();
+    let incoming = control.accept(names.frames.clone()).map_err(|error| setup(&error))?;
+
+    let kept = PeersFile::load(&parts.data_dir);
+    let now_ms = parts.clock.now_ms();
+    let book = first_book(me, rules, &kept, &bootstrap, now_ms);
+    super::listening::listen(&mut swarm, &listen, parts.config.listen_is_default, &kept)?;
+    let (lanes, lanes_seen) = watch::channel(LaneTable::default());
+    let (status, status_seen) = watch::channel(Arc::default());
+    let (on_nats, on_nats_seen) = watch::channel(false);
+    let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let handle = MeshHandle { lanes: lanes_seen, status: status_seen, on_nats: Arc::new(on_nats) };
+    let (clock, metrics) = (parts.clock, parts.metrics);
+    let event_loop = EventLoop {
+        swarm,
+        names,
+        control,
+        node: parts.node,
+        boot: parts.boot,
+        rules,
+        roster: Roster::default(),
+        book,
+        seeds: Seeds::new(bootstrap),
+        peers: Peers::default(),
+        presence: PresenceTable::default(),
+        chores: Chores { kept, ..Chores::default() },
+        lanes,
+        status,
+        on_nats: on_nats_seen,
+        events,
+        clock,
+        metrics: metrics.clone(),
+        data_dir: parts.data_dir,
+        incoming: Some(incoming),
+        intake: Intake { inbox: parts.inbox, metrics, clock },
+    };
+    Ok((handle, events_out, event_loop))
+}
+
+fn swarm_config() -> swarm::Config {
+    let concurrency = u8::try_from(DIAL_CONCURRENCY.get()).ok().and_then(NonZeroU8::new);
+    swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE_MAX)
+        .with_dial_concurrency_factor(concurrency.unwrap_or(NonZeroU8::MIN))
+}
+
+fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Address>, MeshError> {
+    let parse = |text: &String| {
+        parse(text).map_err(|reason| MeshError::Address { key, address: text.clone(), reason })
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn first_book(
+    me: PeerId,
+    rules: AddressRules,
+    kept: &PeersFile,
+    bootstrap: &[Address],
+    now_ms: u64,
+) -> Book {
+    let mut book = Book::new(me);
+    for (peer, addresses) in kept.peers() {
+        for address in rules.filter(peer, addresses) {
+            book.learn(peer, address, Source::Kept, now_ms);
+        }
+    }
+    for seed in bootstrap {
+        if let Some(peer) = seed.peer {
+            book.learn(peer, seed.address.clone(), Source::Configured, now_ms);
+        }
+    }
+    book
+}
+
+impl EventLoop {
+    /// Runs until the consensus loop has ended, whose views are `view`.
+    pub async fn run(mut self, mut view: watch::Receiver<Arc<View>>) {
+        let mut tasks = JoinSet::new();
+        if let Some(incoming) = self.incoming.take() {
+            tasks.spawn(accept(incoming, self.intake.clone()));
+        }
+        let first = view.borrow_and_update().clone();
+        self.on_view(&first);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                changed = view.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let view = view.borrow_and_update().clone();
+                    self.on_view(&view);
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+        self.keep(u64::MAX);
+    }
+
+    /// The replicated state says who is a member.
+    fn on_view(&mut self, view: &View) {
+        let standing = &view.standing;
+        let role_changed = self
+            .chores
+            .standing
+            .is_none_or(|(role, term, _)| (role, term) != (standing.role, standing.term));
+        self.chores.standing = Some((standing.role, standing.term, view.applied.get()));
+        if role_changed {
+            self.chores.beat_due_ms = 0;
+        }
+        let roster = Roster::of(view, self.node);
+        if roster == self.roster {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        self.swarm.behaviour_mut().gate.set_policy(roster.policy());
+        let nodes: Vec<NodeId> = roster.peers().map(|(_, node)| node).collect();
+        self.presence.set_members(&nodes, now_ms);
+        if roster.is_known() {
+            self.book.retain(|peer| roster.node_of(peer).is_some());
+        }
+        tracing::debug!(members = nodes.len(), "members of the mesh changed");
+        self.roster = roster;
+        self.rename_peers(now_ms);
+        self.chores.search_due_ms = now_ms;
+    }
+
+    /// Tells whoever listens; nobody has to.
+    pub(super) fn tell(&self, event: MeshEvent) {
+        let _dropped = self.events.try_send(event);
+    }
+
+    /// The nodes that frames can be sent to, anew.
+    pub(super) fn publish_lanes(&self) {
+        let table: BTreeMap<_, _> = self.peers.lanes().collect();
+        self.metrics.mesh_nodes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+        self.lanes.send_replace(Arc::new(table));
+    }
+}

@@ -1,0 +1,96 @@
+//! Writes the frames of one node and class to a stream, for as long as the node is connected.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use fleet_consensus::frame::Class;
+use libp2p::futures::io::{AsyncWrite, AsyncWriteExt as _};
+use libp2p::{PeerId, Stream, StreamProtocol};
+use libp2p_stream::Control;
+use tokio::time::timeout;
+
+use super::codec;
+use crate::mesh::lanes::NodeLanes;
+use crate::metrics::Metrics;
+
+/// How long opening a stream may take, its protocol agreed on.
+const OPEN_MAX: Duration = Duration::from_secs(3);
+/// Wait before a stream is opened again.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// Small frames are written together up to this many bytes.
+const TOGETHER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the other end may take to make room for what is written. Longer than a heartbeat
+/// is worth, shorter than a person notices.
+const fn write_max(class: Class) -> Duration {
+    match class {
+        Class::Urgent => Duration::from_secs(1),
+        Class::Normal => Duration::from_secs(3),
+        Class::Bulk => Duration::from_secs(10),
+    }
+}
+
+/// Where a writer writes.
+pub(in crate::mesh) struct StreamTo {
+    pub(in crate::mesh) peer: PeerId,
+    pub(in crate::mesh) class: Class,
+    pub(in crate::mesh) protocol: StreamProtocol,
+    pub(in crate::mesh) control: Control,
+    pub(in crate::mesh) lanes: Arc<NodeLanes>,
+    pub(in crate::mesh) metrics: Metrics,
+}
+
+/// Goes on until it is aborted, which happens when the node is not connected any more.
+pub(in crate::mesh) async fn write(mut to: StreamTo) {
+    loop {
+        match open(&mut to).await {
+            Ok(stream) => {
+                let error = write_frames(stream, &to).await;
+                tracing::debug!(peer = %to.peer, class = to.class.as_str(), %error, "stream given up");
+                to.metrics.refuse("mesh", "stream_given_up");
+            }
+            Err(error) => {
+                let class = to.class.as_str();
+                tracing::debug!(peer = %to.peer, class, %error, "no stream could be opened");
+            }
+        }
+        // What waited through this is old.
+        to.lanes.queue(to.class).clear();
+        tokio::time::sleep(REOPEN_AFTER).await;
+    }
+}
+
+async fn open(to: &mut StreamTo) -> io::Result<Stream> {
+    let opening = to.control.open_stream(to.peer, to.protocol.clone());
+    match timeout(OPEN_MAX, opening).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(io::Error::other(error)),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Ends with the reason why the stream is of no more use.
+async fn write_frames(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io::Error {
+    let queue = to.lanes.queue(to.class);
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.clear();
+        codec::put(&mut buffer, &queue.pop().await);
+        while buffer.len() < TOGETHER_BYTES_MAX
+            && let Some(frame) = queue.try_pop()
+        {
+            codec::put(&mut buffer, &frame);
+        }
+        let written = async {
+            stream.write_all(&buffer).await?;
+            stream.flush().await
+        };
+        match timeout(write_max(to.class), written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return io::ErrorKind::TimedOut.into(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the rest of the agent holds of the mesh.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet_state::NodeId;
+use tokio::sync::watch;
+
+use super::lanes::LaneTable;
+use super::presence::NodePresence;
+
+/// What the mesh knows, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshStatus {
+    /// Where this node can be reached, each with its PeerId behind.
+    pub listening: Vec<String>,
+    /// The other members.
+    pub nodes: BTreeMap<NodeId, NodePresence>,
+}
+
+/// Something happened that people may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MeshEvent {
+    /// This node can be reached there.
+    Listening(String),
+    /// A node is connected.
+    Up(NodeId),
+    /// The last connection to a node is gone.
+    Down(NodeId),
+}
+
+/// The mesh, to whoever uses it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MeshHandle {
+    pub(super) lanes: watch::Receiver<LaneTable>,
+    pub(super) status: watch::Receiver<Arc<MeshStatus>>,
+    pub(super) on_nats: Arc<watch::Sender<bool>>,
+}
+
+impl MeshHandle {
+    /// The nodes that frames can be sent to now.
+    #[must_use]
+    pub fn lanes(&self) -> watch::Receiver<LaneTable> {
+        self.lanes.clone()
+    }
+
+    /// Follows what the mesh knows.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Arc<MeshStatus>> {
+        self.status.clone()
+    }
+
+    /// Notes whether this node is connected to NATS, for the others to see.
+    pub fn note_nats(&self, connected: bool) {
+        self.on_nats.send_if_modified(|now| std::mem::replace(now, connected) != connected);
+    }
+}

@@ -1,0 +1,146 @@
+//! The peers that are connected now, and the tasks that write to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet_consensus::frame::Class;
+use fleet_state::NodeId;
+use libp2p::{PeerId, StreamProtocol};
+use libp2p_stream::Control;
+use tokio::task::AbortHandle;
+
+use super::frames::{StreamTo, write};
+use super::lanes::NodeLanes;
+use crate::metrics::Metrics;
+
+/// The writers of one node; they end with this.
+#[derive(Debug)]
+struct Writers {
+    node: NodeId,
+    lanes: Arc<NodeLanes>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    connections: u32,
+    /// What it calls itself; counts only while the members are not known.
+    claimed: Option<NodeId>,
+    writers: Option<Writers>,
+    failed_pings: u8,
+}
+
+/// What writers need to begin.
+pub(super) struct WriterParts<'a> {
+    pub(super) control: &'a Control,
+    pub(super) protocol: &'a StreamProtocol,
+    pub(super) metrics: &'a Metrics,
+}
+
+/// The peers that are connected now.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    by_id: BTreeMap<PeerId, Peer>,
+}
+
+impl Peers {
+    /// A connection was made; `true` when it is the first to this peer.
+    pub(super) fn connected(&mut self, peer: PeerId) -> bool {
+        let peer = self.by_id.entry(peer).or_default();
+        peer.connections = peer.connections.saturating_add(1);
+        peer.connections == 1
+    }
+
+    /// A connection is gone and so many are left; gives the node when it was the last.
+    pub(super) fn disconnected(&mut self, peer: &PeerId, left: u32) -> Option<Option<NodeId>> {
+        if left > 0 {
+            if let Some(peer) = self.by_id.get_mut(peer) {
+                peer.connections = left;
+            }
+            return None;
+        }
+        let gone = self.by_id.remove(peer)?;
+        Some(gone.writers.as_ref().map(|writers| writers.node))
+    }
+
+    /// Whether a connection to this peer stands.
+    pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
+        self.by_id.contains_key(peer)
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PeerId> {
+        self.by_id.keys()
+    }
+
+    /// What a peer calls itself.
+    pub(super) fn claim(&mut self, peer: &PeerId, node: Option<NodeId>) {
+        if let Some(peer) = self.by_id.get_mut(peer) {
+            peer.claimed = node;
+        }
+    }
+
+    /// What a peer has called itself.
+    pub(super) fn claimed(&self, peer: &PeerId) -> Option<NodeId> {
+        self.by_id.get(peer)?.claimed
+    }
+
+    /// The node that frames for this peer are for.
+    pub(super) fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
+        Some(self.by_id.get(peer)?.writers.as_ref()?.node)
+    }
+
+    /// From now on this peer is that node, or none; `true` when that is news.
+    pub(super) fn set_node(
+        &mut self,
+        id: PeerId,
+        node: Option<NodeId>,
+        parts: &WriterParts<'_>,
+    ) -> bool {
+        let Some(peer) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        if peer.writers.as_ref().map(|writers| writers.node) == node {
+            return false;
+        }
+        peer.writers = node.map(|node| begin(id, node, parts));
+        true
+    }
+
+    /// A ping was answered or not; gives how many failed in a row.
+    pub(super) fn pinged(&mut self, peer: &PeerId, answered: bool) -> u8 {
+        let Some(peer) = self.by_id.get_mut(peer) else {
+            return 0;
+        };
+        peer.failed_pings = if answered { 0 } else { peer.failed_pings.saturating_add(1) };
+        peer.failed_pings
+    }
+
+    /// The queues of all nodes that are connected.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (NodeId, Arc<NodeLanes>)> {
+        let writers = self.by_id.values().filter_map(|peer| peer.writers.as_ref());
+        writers.map(|writers| (writers.node, Arc::clone(&writers.lanes)))
+    }
+}
+
+fn begin(peer: PeerId, node: NodeId, parts: &WriterParts<'_>) -> Writers {
+    let lanes = Arc::new(NodeLanes::default());
+    let tasks = [Class::Urgent, Class::Normal, Class::Bulk].map(|class| {
+        let to = StreamTo {
+            peer,
+            class,
+            protocol: parts.protocol.clone(),
+            control: parts.control.clone(),
+            lanes: Arc::clone(&lanes),
+            metrics: parts.metrics.clone(),
+        };
+        tokio::spawn(write(to)).abort_handle()
+    });
+    Writers { node, lanes, tasks: tasks.into() }
+}

@@ -1,0 +1,61 @@
+//! Which peer is which node: what the replicated member records say, in the mesh's words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_consensus::View;
+use fleet_state::{NodeId, Role};
+use libp2p::PeerId;
+
+use super::gate::Policy;
+use super::identity::peer_of;
+
+/// The live members of the site but this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roster {
+    by_peer: BTreeMap<PeerId, NodeId>,
+    /// Whether any member record is there at all.
+    known: bool,
+    /// Whether this node is no member any more.
+    removed: bool,
+}
+
+impl Roster {
+    /// The roster in a view of the replicated state.
+    pub(super) fn of(view: &View, me: NodeId) -> Self {
+        let mut roster = Self::default();
+        for member in view.state.members() {
+            roster.known = true;
+            let removed = member.role == Role::Removed;
+            if member.id == me {
+                roster.removed = removed;
+            } else if !removed && let Some(peer) = peer_of(&member.keys.sign) {
+                roster.by_peer.insert(peer, member.id);
+            }
+        }
+        roster
+    }
+
+    /// Whether the members are known; a node that has just joined has none of their records.
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The node behind a peer.
+    pub(super) fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
+        self.by_peer.get(peer).copied()
+    }
+
+    /// The other live members.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&PeerId, NodeId)> {
+        self.by_peer.iter().map(|(peer, node)| (peer, *node))
+    }
+
+    /// Whom the gate lets in. A removed node keeps away by itself.
+    pub(super) fn policy(&self) -> Policy {
+        match (self.known, self.removed) {
+            (false, _) => Policy::Open,
+            (true, true) => Policy::Members(BTreeSet::new()),
+            (true, false) => Policy::Members(self.by_peer.keys().copied().collect()),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What the swarm reports, and what follows from it.
+
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, mdns, ping};
+
+use super::addresses::split;
+use super::behaviour::{BehaviourEvent, node_in};
+use super::book::Source;
+use super::event_loop::EventLoop;
+use super::handle::MeshEvent;
+use super::peers::WriterParts;
+use super::presence::{Beat, Heard};
+
+/// Pings in a row that may fail before a connection is taken for dead.
+const FAILED_PINGS_MAX: u8 = 2;
+
+impl EventLoop {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+                self.on_connected(peer_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established, cause, .. } => {
+                tracing::debug!(peer = %peer_id, ?cause, left = num_established, "connection closed");
+                self.on_disconnected(peer_id, num_established);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                tracing::debug!(peer = ?peer_id, %error, "a gateway could not be reached");
+                if let Some(peer) = peer_id {
+                    self.book.failed(peer, self.clock.now_ms());
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, peer_id, .. } => {
+                tracing::debug!(peer = ?peer_id, %error, "a connection was not let in");
+                self.metrics.refuse("mesh", "handshake");
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.chores.listening.retain(|known| *known != address);
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "trouble while listening for other gateways");
+            }
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                tracing::error!(?reason, "other gateways can't connect to this one any more");
+            }
+            other => tracing::trace!(?other, "swarm"),
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::Ping(event) => self.on_ping(&event),
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Mdns(event) => self.on_mdns(event),
+            BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Frames(()) => {}
+            BehaviourEvent::Gate(never) | BehaviourEvent::Limits(never) => match never {},
+        }
+    }
+
+    fn on_listening(&mut self, address: &Multiaddr) {
+        if self.chores.listening.contains(address) {
+            return;
+        }
+        self.chores.listening.push(address.clone());
+        let reachable = format!("{address}/p2p/{}", self.swarm.local_peer_id());
+        tracing::info!(address = reachable, "listening for other gateways");
+        self.tell(MeshEvent::Listening(reachable));
+        self.chores.keep_due_ms = 0;
+        self.chores.status_due_ms = 0;
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        let now_ms = self.clock.now_ms();
+        let dialled = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => split(address).map(|at| at.address),
+            ConnectedPoint::Listener { .. } => None,
+        };
+        self.book.connected(peer, dialled, now_ms);
+        if self.peers.connected(peer) {
+            tracing::debug!(%peer, ?endpoint, "connected");
+            self.name_peer(peer, now_ms);
+        }
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId, left: u32) {
+        let now_ms = self.clock.now_ms();
+        let Some(node) = self.peers.disconnected(&peer, left) else {
+            return;
+        };
+        self.book.disconnected(peer, now_ms);
+        self.seeds.hurry(now_ms);
+        self.chores.search_due_ms = self.chores.search_due_ms.min(now_ms);
+        if let Some(node) = node {
+            self.presence.connection(node, false, now_ms);
+            self.publish_lanes();
+            self.tell(MeshEvent::Down(node));
+            self.chores.status_due_ms = 0;
+        }
+    }
+
+    /// The node behind a connected peer: by its record, or, before any record is known, by what
+    /// it calls itself.
+    fn name_peer(&mut self, peer: PeerId, now_ms: u64) {
+        let node = if self.roster.is_known() {
+            self.roster.node_of(&peer)
+        } else {
+            self.peers.claimed(&peer)
+        };
+        let before = self.peers.node_of(&peer);
+        let parts = WriterParts {
+            control: &self.control,
+            protocol: &self.names.frames,
+            metrics: &self.metrics,
+        };
+        if !self.peers.set_node(peer, node, &parts) {
+            return;
+        }
+        self.publish_lanes();
+        if let Some(before) = before {
+            self.presence.connection(before, false, now_ms);
+            self.tell(MeshEvent::Down(before));
+        }
+        if let Some(node) = node {
+            self.presence.connection(node, true, now_ms);
+            self.tell(MeshEvent::Up(node));
+        }
+        self.chores.status_due_ms = 0;
+    }
+
+    /// The members have changed.
+    pub(super) fn rename_peers(&mut self, now_ms: u64) {
+        let all: Vec<PeerId> = self.peers.iter().copied().collect();
+        for peer in all {
+            self.name_peer(peer, now_ms);
+        }
+    }
+
+    fn on_identify(&mut self, event: identify::Event) {
+        match event {
+            identify::Event::Received { peer_id, info, .. } => {
+                self.peers.claim(&peer_id, node_in(&info.agent_version));
+                let now_ms = self.clock.now_ms();
+                self.name_peer(peer_id, now_ms);
+                for address in self.rules.filter(peer_id, info.listen_addrs) {
+                    self.swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
+                    self.book.learn(peer_id, address, Source::Claimed, now_ms);
+                }
+            }
+            identify::Event::Error { peer_id, error, .. } => {
+                tracing::debug!(peer = %peer_id, %error, "a peer does not say who it is");
+            }
+            identify::Event::Sent { .. } | identify::Event::Pushed { .. } => {}
+        }
+    }
+
+    fn on_ping(&mut self, event: &ping::Event) {
+        let failed = self.peers.pinged(&event.peer, event.result.is_ok());
+        match (&event.result, self.peers.node_of(&event.peer)) {
+            (Ok(rtt), Some(node)) => self.presence.pinged(node, *rtt, self.clock.now_ms()),
+            (Ok(_), None) => {}
+            (Err(error), _) if failed >= FAILED_PINGS_MAX => {
+                tracing::debug!(peer = %event.peer, %error, "a connection is dead");
+                self.swarm.close_connection(event.connection);
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    fn on_mdns(&mut self, event: mdns::Event) {
+        let mdns::Event::Discovered(found) = event else {
+            return;
+        };
+        let now_ms = self.clock.now_ms();
+        for (peer, address) in found {
+            // Before the members are known anybody may be one; the uid in the handshake tells.
+            if self.roster.is_known() && self.roster.node_of(&peer).is_none() {
+                continue;
+            }
+            for address in self.rules.filter(peer, [address]) {
+                self.book.learn(peer, address, Source::Local, now_ms);
+                self.book.hurry(peer, now_ms);
+            }
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
+    fn on_kad(&mut self, event: kad::Event) {
+        let now_ms = self.clock.now_ms();
+        match event {
+            kad::Event::RoutingUpdated { peer, addresses, .. } => {
+                for address in self.rules.filter(peer, addresses.iter().cloned()) {
+                    self.book.learn(peer, address, Source::Claimed, now_ms);
+                }
+            }
+            kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetClosestPeers(Ok(found)),
+                ..
+            } => {
+                for info in found.peers {
+                    for address in self.rules.filter(info.peer_id, info.addrs) {
+                        self.book.learn(info.peer_id, address, Source::Claimed, now_ms);
+                    }
+                }
+            }
+            other => tracing::trace!(?other, "kad"),
+        }
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event) {
+        let gossipsub::Event::Message { propagation_source, message_id, message } = event else {
+            return;
+        };
+        let acceptance = self.judge(&message);
+        self.swarm.behaviour_mut().gossip.report_message_validation_result(
+            &message_id,
+            &propagation_source,
+            acceptance,
+        );
+    }
+
+    /// A message counts when its author, whose signature was checked, is the member that it
+    /// speaks of. Everything else is refused before it is passed on.
+    fn judge(&mut self, message: &gossipsub::Message) -> gossipsub::MessageAcceptance {
+        let author = message.source.and_then(|peer| self.roster.node_of(&peer));
+        let Some(author) = author else {
+            // A member that this node has not heard of yet is no liar.
+            self.metrics.refuse("presence", "unknown_author");
+            return gossipsub::MessageAcceptance::Ignore;
+        };
+        match Beat::decode(&message.data) {
+            Ok(beat) if beat.node == author => {
+                match self.presence.beat(beat, self.clock.now_ms()) {
+                    Heard::New => gossipsub::MessageAcceptance::Accept,
+                    Heard::Old => gossipsub::MessageAcceptance::Ignore,
+                    Heard::TooMany => {
+                        self.metrics.refuse("presence", "too_many");
+                        gossipsub::MessageAcceptance::Ignore
+                    }
+                }
+            }
+            Ok(_) => {
+                self.metrics.refuse("presence", "not_the_author");
+                gossipsub::MessageAcceptance::Reject
+            }
+            Err(_) => {
+                self.metrics.refuse("presence", "malformed");
+                gossipsub::MessageAcceptance::Reject
+            }
+        }
+    }
+}
