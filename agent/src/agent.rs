@@ -8,6 +8,7 @@
 //! answered; the log is synced; exit 0. A second signal exits at once. A core task that ends by
 //! itself ends the process with its reason.
 
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
 use crate::nats::{ConnectionPlan, LinkState, Prepared, prepare};
 use crate::site;
-use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, store_site_key};
+use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, quarantine, store_site_key};
 use crate::transport::{ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, Ways, inbox};
 
 /// How long a drain may take before the process ends anyway.
@@ -46,6 +47,7 @@ const PUBLISH_CAPACITY: usize = 4_096;
 struct Running {
     handle: Handle,
     consensus: JoinHandle<Result<(), Fault>>,
+    receiving: tokio::task::JoinHandle<()>,
     control: ControlHandle,
     http: Option<HttpServer>,
     stopping: watch::Sender<bool>,
@@ -57,6 +59,9 @@ struct Running {
 /// Why it could not start, or what ended it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let (dir, mut file) = DataDir::open_existing(&config.node.data_dir)?;
+    if let Some(reason) = quarantine::reason(dir.path()) {
+        bail!("{} is in quarantine: {reason}", dir.path().display());
+    }
     check_expectations(&config, &file)?;
     file.boot += 1;
     dir.write_node(&file)?;
@@ -75,13 +80,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = signals.first() => None,
         reason = running.control.failed() => Some(anyhow!(reason)),
         reason = consensus_ended(&running.consensus) => Some(reason),
+        _ = &mut running.receiving => Some(anyhow!("the task that receives frames has ended")),
     };
     if let Some(reason) = ended {
-        return Err(fault_of(running.consensus, reason));
+        return Err(fault_of(running.consensus, reason, dir.path()));
     }
     tracing::info!("told to stop; draining (a second signal stops at once)");
     tokio::select! {
-        drained = drain(running) => drained,
+        drained = drain(running, dir.path()) => drained,
         () = signals.first() => bail!("stopped at once by a second signal"),
     }
 }
@@ -130,7 +136,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     } else {
         None
     };
-    let (nats_way, _receiving) =
+    let (nats_way, receiving) =
         NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
     let mesh_way = mesh.as_ref().map(|(handle, _)| MeshWay::new(handle.lanes(), metrics.clone()));
     let wire = Ways::new(nats_way, mesh_way, choice_config(&config.raft), metrics.clone());
@@ -170,7 +176,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
             Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
         }
     };
-    Ok(Running { handle, consensus, control, http, stopping })
+    Ok(Running { handle, consensus, receiving, control, http, stopping })
 }
 
 /// When the way to a node is changed. A heartbeat says what works, so it is the measure.
@@ -316,19 +322,33 @@ async fn consensus_ended(thread: &JoinHandle<Result<(), Fault>>) -> anyhow::Erro
 }
 
 /// The fault behind the end of the loop, if it is what ended.
-fn fault_of(thread: JoinHandle<Result<(), Fault>>, otherwise: anyhow::Error) -> anyhow::Error {
+fn fault_of(
+    thread: JoinHandle<Result<(), Fault>>,
+    otherwise: anyhow::Error,
+    data_dir: &Path,
+) -> anyhow::Error {
     if !thread.is_finished() {
         return otherwise;
     }
     match thread.join() {
         Ok(Ok(())) => otherwise,
-        Ok(Err(fault)) => fault.into(),
+        Ok(Err(fault)) => noted(fault, data_dir),
         Err(_) => anyhow!("the consensus loop panicked; the log above says where"),
     }
 }
 
-async fn drain(running: Running) -> anyhow::Result<()> {
-    let Running { handle, consensus, control, http, stopping } = running;
+/// A fault that a restart can't mend keeps this directory from being started again.
+fn noted(fault: Fault, data_dir: &Path) -> anyhow::Error {
+    if fault.is_final()
+        && let Err(error) = quarantine::set(data_dir, &fault.to_string())
+    {
+        tracing::error!(%error, "the quarantine could not be written down; do not restart this node");
+    }
+    fault.into()
+}
+
+async fn drain(running: Running, data_dir: &Path) -> anyhow::Result<()> {
+    let Running { handle, consensus, receiving: _, control, http, stopping } = running;
     stopping.send_replace(true);
     let started = Instant::now();
     // What was taken in is still decided; what comes from now on goes to other agents.
@@ -343,7 +363,7 @@ async fn drain(running: Running) -> anyhow::Result<()> {
             tracing::info!(took_ms = millis(started.elapsed()), "stopped");
             Ok(())
         }
-        Ok(Ok(Ok(Err(fault)))) => Err(fault.into()),
+        Ok(Ok(Ok(Err(fault)))) => Err(noted(fault, data_dir)),
         Ok(_) => bail!("the consensus loop panicked; the log above says where"),
         Err(_) => bail!("the consensus loop did not end in time"),
     }

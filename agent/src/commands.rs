@@ -32,7 +32,7 @@ pub async fn carry_out(cli: Cli) -> anyhow::Result<()> {
         Command::Init(arguments) => init(arguments).await,
         Command::Join(arguments) => join(arguments).await,
         Command::Run(arguments) => run(arguments).await,
-        Command::Restore(arguments) => restore(&arguments),
+        Command::Restore(arguments) => restore(&arguments).await,
         Command::Store(command) => crate::storage::offline::carry_out(&command),
         Command::Config(command) => configuration(&command),
     }
@@ -80,7 +80,7 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
                 request.name,
                 dir.path().display()
             );
-            eprintln!("start it:      flotilla-agent run --data-dir {}", dir.path().display());
+            eprintln!("start it:      {}", run_command(&dir, &config, &prepared));
             eprintln!("let others in: flotilla-agent join TOKEN, with this token (a secret):");
             println!("{token}");
         }
@@ -158,6 +158,8 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
         }
     }
     if arguments.only {
+        let dir = DataDir::open(&config.node.data_dir)?;
+        eprintln!("start it: {}", run_command(&dir, &config, &prepared));
         return Ok(());
     }
     agent::run(config).await
@@ -177,9 +179,11 @@ fn read_token(argument: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn restore(arguments: &Restore) -> anyhow::Result<()> {
+async fn restore(arguments: &Restore) -> anyhow::Result<()> {
     let config = begin(&arguments.settings, arguments.name.as_ref())?;
+    let prepared = prepare(&config.nats)?;
     let dir = DataDir::open(&config.node.data_dir)?;
+    refuse_namesake(&prepared, &arguments.site).await?;
     let request = RestoreRequest {
         file: arguments.file.clone(),
         site: arguments.site.clone(),
@@ -197,8 +201,20 @@ fn restore(arguments: &Restore) -> anyhow::Result<()> {
         request.name,
         restored.node
     );
-    eprintln!("start it: flotilla-agent run --data-dir {}", dir.path().display());
+    eprintln!("start it: {}", run_command(&dir, &config, &prepared));
     Ok(())
+}
+
+/// The command that runs what was made, with what differs from the defaults.
+fn run_command(dir: &DataDir, config: &Config, prepared: &Prepared) -> String {
+    let mut command = format!("flotilla-agent run --data-dir {}", dir.path().display());
+    if !config.nats.urls_are_default {
+        for url in prepared.urls() {
+            command.push_str(" --nats ");
+            command.push_str(&url);
+        }
+    }
+    command
 }
 
 fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {

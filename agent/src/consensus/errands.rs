@@ -14,6 +14,8 @@ use super::reply::ReplyTo;
 
 /// Callers that may wait for the same snapshot.
 const SNAPSHOT_CALLERS_MAX: usize = 64;
+/// Milliseconds between two offers of leadership while draining.
+const OFFER_EVERY_MS: u64 = 150;
 /// Transfers that may be waited for.
 const TRANSFERS_MAX: usize = 64;
 
@@ -34,7 +36,8 @@ struct Transfer {
 struct Drain {
     deadline_ms: u64,
     reply: oneshot::Sender<()>,
-    handing_over: bool,
+    /// When leadership is offered next; an offer may get lost, or the heir be gone.
+    next_offer_ms: u64,
 }
 
 /// What the loop has promised and not yet done.
@@ -96,8 +99,11 @@ impl Errands {
         reply: oneshot::Sender<()>,
     ) {
         replica.begin_drain();
-        let handing_over = replica.is_leader() && replica.handle_transfer(None).is_ok();
-        self.drain = Some(Drain { deadline_ms, reply, handing_over });
+        self.drain = Some(Drain { deadline_ms, reply, next_offer_ms: 0 });
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some()
     }
 
     /// A snapshot was written, or could not be.
@@ -140,11 +146,16 @@ impl Errands {
         if nothing_building && !self.snapshot_next.is_empty() && replica.handle_snapshot_request() {
             self.snapshot_now = std::mem::take(&mut self.snapshot_next);
         }
-        let Some(drain) = &self.drain else {
+        let Some(drain) = &mut self.drain else {
             return false;
         };
-        let handed_over = !drain.handing_over || !replica.is_leader();
-        let done = handed_over && replica.waiting() == 0;
+        let leads_others = replica.is_leader() && replica.has_other_voters();
+        if leads_others && now_ms >= drain.next_offer_ms {
+            drain.next_offer_ms = now_ms + OFFER_EVERY_MS;
+            // Without an heir yet it is tried again; the deadline ends it.
+            let _offered = replica.handle_transfer(None);
+        }
+        let done = !leads_others && replica.waiting() == 0;
         if !done && now_ms < drain.deadline_ms {
             return false;
         }

@@ -22,7 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::MonotonicClock;
 use super::errands::Errands;
-use super::handle::{AppliedBatch, AppliedItem, Handle, Request};
+use super::handle::{AppliedBatch, AppliedItem, Handle, Request, Submitted};
 use super::reply::ReplyTo;
 use super::tally::Tally;
 use crate::metrics::Metrics;
@@ -35,6 +35,8 @@ const REQUESTS_MAX: usize = 16_384;
 const APPLIED_BATCHES_MAX: usize = 4_096;
 /// Milliseconds between two looks at the free space.
 const SPACE_EVERY_MS: u64 = 2_000;
+/// Busy turns after which the runtime is let in.
+const TURNS_BETWEEN_YIELDS: u32 = 16;
 /// Inputs of a kind taken in one turn.
 const INPUTS_PER_TURN_MAX: usize = 2_048;
 
@@ -124,9 +126,11 @@ where
         space_due_ms: 0,
         parts,
     };
-    let thread = std::thread::Builder::new()
-        .name("consensus".to_owned())
-        .spawn(move || runtime.block_on(consensus.run(built)))?;
+    let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
+        // Without a budget: with one, a busy turn would find every queue of the client
+        // "full" and drop frames for which there was room.
+        runtime.block_on(tokio::task::unconstrained(consensus.run(built)))
+    })?;
     Ok((handle, thread))
 }
 
@@ -167,6 +171,7 @@ where
 {
     async fn run(mut self, mut built: mpsc::Receiver<Built>) -> Result<(), Fault> {
         let mut ticker = ticker(self.parts.tick_ms);
+        let mut turns = 0_u32;
         loop {
             if !self.replica.has_more() {
                 tokio::select! {
@@ -178,6 +183,11 @@ where
             }
             if self.turn()? {
                 break;
+            }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_BETWEEN_YIELDS) {
+                // The runtime looks at its timers and at finished snapshots.
+                tokio::task::yield_now().await;
             }
         }
         self.replica.flush()?;
@@ -258,6 +268,10 @@ where
 
     fn take_request(&mut self, request: Request) {
         match request {
+            Request::Submit { reply, .. } if self.errands.is_draining() => {
+                // Who has gone away needs no answer.
+                let _gone = reply.send(Submitted::Stopping);
+            }
             Request::Submit { proposal, deadline_ms, reply } => {
                 self.replica.handle_submit(&proposal, deadline_ms, ReplyTo::Command(reply))
             }

@@ -24,6 +24,7 @@ mod identity;
 mod lock;
 mod node_file;
 pub mod offline;
+pub mod quarantine;
 mod secret_file;
 mod space;
 

@@ -1,5 +1,8 @@
 //! The one inbox of frames, whichever way they came.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use fleet_consensus::frame::Path;
 use tokio::sync::mpsc;
@@ -10,6 +13,23 @@ const INBOX_FRAMES_MAX: usize = 8_192;
 /// No frame of this version is larger, whatever a server would carry.
 pub const FRAME_BYTES_MAX: usize = 1_200 * 1024;
 
+/// Bytes that may wait for the loop, seals unchecked: anybody who may publish to this node's
+/// subject can fill it, and nothing more.
+const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Gives a frame's bytes back to the budget when the frame has been taken.
+#[derive(Debug)]
+struct Weight {
+    waiting_bytes: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A frame as it arrived.
 #[derive(Debug)]
 pub struct Inbound {
@@ -17,6 +37,7 @@ pub struct Inbound {
     pub path: Path,
     /// The sealed bytes.
     pub frame: Bytes,
+    _weight: Weight,
 }
 
 /// The loop's end.
@@ -24,13 +45,16 @@ pub type Inbox = mpsc::Receiver<Inbound>;
 
 /// A way's end.
 #[derive(Clone, Debug)]
-pub struct InboxSender(mpsc::Sender<Inbound>);
+pub struct InboxSender {
+    frames: mpsc::Sender<Inbound>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
 
 /// A bounded inbox.
 #[must_use]
 pub fn inbox() -> (InboxSender, Inbox) {
     let (sender, receiver) = mpsc::channel(INBOX_FRAMES_MAX);
-    (InboxSender(sender), receiver)
+    (InboxSender { frames: sender, waiting_bytes: Arc::default() }, receiver)
 }
 
 /// Why a frame was dropped before the loop saw it.
@@ -65,9 +89,36 @@ impl InboxSender {
         if frame.len() > FRAME_BYTES_MAX {
             return Err(Dropped::TooLarge);
         }
-        self.0.try_send(Inbound { path, frame }).map_err(|error| match error {
+        let bytes = frame.len();
+        let weight = Weight { waiting_bytes: Arc::clone(&self.waiting_bytes), bytes };
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > INBOX_BYTES_MAX {
+            return Err(Dropped::Full);
+        }
+        let inbound = Inbound { path, frame, _weight: weight };
+        self.frames.try_send(inbound).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Dropped::Full,
             mpsc::error::TrySendError::Closed(_) => Dropped::Stopped,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_wait_within_a_budget_of_bytes() {
+        let (sender, mut inbox) = inbox();
+        let frame = Bytes::from(vec![0; 1024 * 1024]);
+        let mut taken = 0;
+        while sender.put(Path::Nats, frame.clone()).is_ok() {
+            taken += 1;
+        }
+        assert_eq!(taken, INBOX_BYTES_MAX / frame.len());
+        assert_eq!(sender.put(Path::Nats, frame.clone()), Err(Dropped::Full));
+        drop(inbox.try_recv().unwrap());
+        sender.put(Path::Nats, frame).unwrap();
+        let large = Bytes::from(vec![0; FRAME_BYTES_MAX + 1]);
+        assert_eq!(sender.put(Path::Nats, large), Err(Dropped::TooLarge));
     }
 }

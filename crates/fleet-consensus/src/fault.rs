@@ -36,6 +36,14 @@ pub enum Fault {
         "this node has lost part of its log ({0}); it must not vote. Remove it (`flotilla member remove`), wipe its data directory and join again"
     )]
     LostLog(crate::guard::LostLog),
+    /// The data directory is an older copy of this node's.
+    #[error(
+        "other members have heard later starts of this node than this one (its boot counter is {boot}): the data directory was set back to an older copy and with it what this node voted for. It must not vote. Remove it (`flotilla member remove`), wipe its data directory and join again"
+    )]
+    RolledBack {
+        /// The boot counter of this start.
+        boot: u64,
+    },
     /// A majority of voters agrees on another state at the same index.
     #[error(
         "the state at index {index} differs from the one that a majority of voters has; wipe the data directory and join again"
@@ -47,6 +55,23 @@ pub enum Fault {
     /// The Raft library refused something that it never should.
     #[error("raft refused a step of its own: {0}")]
     Raft(String),
+}
+
+impl Fault {
+    /// Whether a restart can't mend it: the node would come back with the same loss and might
+    /// vote. It must not start again on this data directory.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::LostLog(_) | Self::RolledBack { .. } | Self::Diverged { .. } => true,
+            Self::Log(_)
+            | Self::SnapshotIo(_)
+            | Self::SiteKey(_)
+            | Self::Snapshot(_)
+            | Self::Undecodable { .. }
+            | Self::Raft(_) => false,
+        }
+    }
 }
 
 /// Why a replica could not be opened from its files.

@@ -99,6 +99,9 @@ impl FrameCodec {
         piece: Vec<u8>,
         now_ms: u64,
     ) -> Result<Option<Opened>, Refused> {
+        if header.to_boot > self.boot {
+            return Err(Refused::RolledBack);
+        }
         let (from, fresh) = (header.from, header.to_boot == self.boot);
         let kept = self.kept_bytes(from);
         let peer = self.keyring.get_mut(from).ok_or(Refused::UnknownSender)?;

@@ -53,6 +53,10 @@ pub enum Refused {
         "two starts of the sender share a boot counter; was its data directory copied or restored from a backup?"
     )]
     BootReused,
+    /// A member has heard a later start of this node than this one: the data directory was set
+    /// back to an older copy, and with it what this node voted for. The replica must stop.
+    #[error("a member has heard later starts of this node than this one")]
+    RolledBack,
     /// Sealed for an earlier start of this node. The sender is greeted, so that it learns of this one.
     #[error("the frame was sealed for an earlier start of this node")]
     NotFresh,
@@ -79,6 +83,7 @@ impl Refused {
             Self::WrongPath => "wrong_path",
             Self::UnknownSender => "unknown_sender",
             Self::BadCredential => "bad_credential",
+            Self::RolledBack => "rolled_back",
             Self::TooManyStrangers => "too_many_strangers",
             Self::Removed => "removed",
             Self::BadSeal => "bad_seal",

@@ -10,7 +10,9 @@ use fleet_state::{NodeId, Proposal};
 use super::outputs::Notice;
 use super::{Queued, Replica};
 use crate::fault::Fault;
-use crate::frame::{Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, SnapshotOffer};
+use crate::frame::{
+    Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, Refused, SnapshotOffer,
+};
 use crate::guard::{GuardView, Objection};
 use crate::log_time::Now;
 use crate::snapshot_store::SnapshotFile;
@@ -32,6 +34,7 @@ impl<D: Disk, T> Replica<D, T> {
                 }
                 self.handle_payload(opened.from, opened.payload, now)
             }
+            Err(Refused::RolledBack) => Err(Fault::RolledBack { boot: self.boot }),
             Err(refused) => {
                 self.counters.refuse("frame", refused.as_str());
                 Ok(())

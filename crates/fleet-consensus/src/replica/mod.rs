@@ -234,6 +234,12 @@ impl<D: Disk, T> Replica<D, T> {
         NodeId::new(self.raw.raft.leader_id)
     }
 
+    /// Whether the configuration has another voter than this node.
+    #[must_use]
+    pub fn has_other_voters(&self) -> bool {
+        self.conf.voters.iter().any(|voter| *voter != self.config.node)
+    }
+
     /// Whether this node leads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
