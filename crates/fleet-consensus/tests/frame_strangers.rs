@@ -232,3 +232,20 @@ fn what_was_heard_is_told() {
     assert_eq!((two.boot_of(node(1)), two.heard_ms(node(1))), (Some(5), Some(77)));
     assert_eq!((two.boot_of(node(8)), two.heard_ms(node(8))), (None, None));
 }
+
+#[test]
+fn a_node_that_was_set_back_to_an_older_copy_is_told_by_the_first_genuine_frame() {
+    let mut one = codec(1, 1, &[2]);
+    let mut later = codec(2, 7, &[1]);
+    let frame = seal(&mut later, 1, &hello(7));
+    open(&mut one, &frame).unwrap();
+    // The copy is of before: its counter stands at 5, and it starts as 6.
+    let mut set_back = codec(2, 6, &[1]);
+    let frame = seal(&mut one, 2, &Payload::SiteKeyWant);
+    assert_eq!(open(&mut set_back, &frame), Err(Refused::RolledBack));
+    // Nobody but a member can make it believe so.
+    let mut forged = frame.to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    assert_eq!(open(&mut set_back, &forged), Err(Refused::BadSeal));
+}
