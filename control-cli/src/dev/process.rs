@@ -160,7 +160,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut process = sleeper(&folder.path().join("log"));
         assert!(process.ensure_running().is_ok());
-        assert!(running_with(Path::new("1000.25")).contains(&process.pid));
+        // A process that was just started shows its arguments a moment later.
+        let found = timeout(STOP_LIMIT, async {
+            while !running_with(Path::new("1000.25")).contains(&process.pid) {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(found.await.is_ok(), "a running process is not found by its argument");
         assert!(!running_with(Path::new("1000.2")).contains(&process.pid));
         assert!(process.stop().await);
         assert!(process.ensure_running().unwrap_err().to_string().contains("sleeper ended"));
