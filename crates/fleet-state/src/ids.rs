@@ -44,13 +44,13 @@ pub enum IdError {
         field: &'static str,
     },
     /// A character outside the alphabet.
-    #[error("{field} contains {found} at byte {at}; allowed are {allowed}")]
+    #[error("{field} contains {found} at position {at}; allowed are {allowed}")]
     Character {
         /// What was being parsed.
         field: &'static str,
         /// The character, quoted and escaped.
         found: String,
-        /// Where, in bytes from the start.
+        /// Where: 1 is the first character. All before it are of the alphabet, so characters are bytes.
         at: usize,
         /// The alphabet.
         allowed: &'static str,
@@ -88,7 +88,9 @@ pub enum IdError {
 const TOKEN_ALPHABET: &str = "a-z, 0-9, _ and -";
 const TOKENS_ALPHABET: &str = "a-z, 0-9, _, - and dots between parts";
 
-fn character(field: &'static str, found: char, at: usize, allowed: &'static str) -> IdError {
+/// The character `found` with `before` bytes before it.
+fn character(field: &'static str, found: char, before: usize, allowed: &'static str) -> IdError {
+    let at = before.saturating_add(1);
     IdError::Character { field, found: format!("{:?}", found.to_string()), at, allowed }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn compare_revision(
         None if expected == Revision::NONE => return Ok(()),
         Some(current) if expected == Revision::NONE => {
             format!(
-                "{entity} exists since or was changed at revision {current}, and the command wants it not to exist"
+                "{entity} exists, at revision {current}, and the command wants it not to exist; leave the condition out or name that revision"
             )
         }
         Some(current) => format!(
@@ -115,10 +115,7 @@ pub(crate) fn compare_revision(
 
 /// The rejection of a command for an entity that is not there.
 pub(crate) fn not_found(entity: &dyn std::fmt::Display) -> Rejection {
-    Rejection::new(
-        RejectCode::NotFound,
-        format!("{entity} does not exist; register it first or look at the name"),
-    )
+    Rejection::new(RejectCode::NotFound, format!("{entity} does not exist"))
 }
 
 /// The rejection of a command for which there is no room.

@@ -82,10 +82,13 @@ fn the_message_names_the_character_the_place_and_the_limit() {
     let error = "hall.Lamp".parse::<DeviceId>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "the device id contains \"L\" at byte 5; allowed are a-z, 0-9, _, - and dots between parts"
+        "the device id contains \"L\" at position 6; allowed are a-z, 0-9, _, - and dots between parts"
     );
     let error = "a\0".parse::<NodeName>().unwrap_err().to_string();
-    assert_eq!(error, "the node name contains \"\\0\" at byte 1; allowed are a-z, 0-9, _ and -");
+    assert_eq!(
+        error,
+        "the node name contains \"\\0\" at position 2; allowed are a-z, 0-9, _ and -"
+    );
     let error = "a.b.c.d.e".parse::<DeviceId>().unwrap_err().to_string();
     assert_eq!(error, "the device id has 5 parts; the limit is 4");
     let error = "x".repeat(33).parse::<DeviceId>().unwrap_err().to_string();
