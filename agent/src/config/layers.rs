@@ -66,8 +66,8 @@ pub(super) fn collect(sources: &Sources) -> Result<Settings, ConfigError> {
         let Some(default) = spec.default else {
             continue;
         };
-        let raw = default.trim_matches(['"', '[', ']']);
-        let value = values::parse(spec, raw)
+        let raw = default.trim_matches(['[', ']']).replace('"', "");
+        let value = values::parse(spec, &raw)
             .map_err(|misfit| ConfigError::new(None, spec.name, misfit.what, misfit.fix))?;
         settings.put(spec, value, Origin::Default);
     }

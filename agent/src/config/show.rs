@@ -39,7 +39,7 @@ fn toml_text(value: &Value) -> String {
     match value {
         Value::Text(text) => toml::Value::String(text.clone()).to_string(),
         Value::List(items) => {
-            // The only list is one of URLs, which may hold a password.
+            // A URL may hold a password; an address of the mesh has no @.
             let shown = items.iter().map(|item| match item.rsplit_once('@') {
                 Some(_) => crate::nats::redacted(item),
                 None => item.clone(),

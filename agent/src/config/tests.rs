@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::{LogFormat, NatsAuth, Sources, check, load};
+use super::{LogFormat, NatsAuth, Sources, TransportConfig, check, load};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -39,6 +39,9 @@ fn nothing_at_all_gives_the_defaults() {
     assert_eq!(config.http.listen, Some("127.0.0.1:0".parse().unwrap()));
     assert_eq!(config.log.format, LogFormat::Text);
     assert!(config.site.name.is_none());
+    assert_eq!(config.raft.transport, TransportConfig::Auto);
+    assert_eq!(config.mesh.listen, ["/ip4/0.0.0.0/tcp/4244", "/ip6/::/tcp/4244"]);
+    assert!(config.mesh.listen_is_default && config.mesh.bootstrap.is_empty());
 }
 
 #[test]
@@ -76,6 +79,22 @@ fn later_layers_win_key_by_key() {
 
 /// What stands in the file, and what the message must contain.
 const BAD_FILES: &[(&str, &[&str])] = &[
+    (
+        "[mesh]\nlisten = [\"127.0.0.1:4244\"]\n",
+        &[
+            "flotilla.toml:2:10: mesh.listen: \"127.0.0.1:4244\" can't be used",
+            "/ip4/192.168.1.7/tcp/4244",
+        ],
+    ),
+    (
+        "[mesh]\nbootstrap = [\"/ip4/10.0.0.1/udp/4244\"]\n",
+        &["mesh.bootstrap", "only /ip4/…/tcp/…"],
+    ),
+    (
+        "[raft]\ntransport = \"mesh\"\n[mesh]\nenabled = false\n",
+        &["raft.transport", "mesh.enabled is false", "set mesh.enabled = true"],
+    ),
+    ("[raft]\ntransport = \"both\"\n", &["raft.transport", "auto, nats, mesh"]),
     (
         "[nats]\nurl = [\"nats://h\"]\n",
         &[":2:1:", "nats.url:", "unknown key", "did you mean nats.urls?"],

@@ -294,6 +294,7 @@ impl EventLoop {
         self.roster = roster;
         self.rename_peers(now_ms);
         self.chores.search_due_ms = now_ms;
+        self.chores.status_due_ms = 0;
     }
 
     /// Tells whoever listens; nobody has to.

@@ -74,7 +74,7 @@ struct Entry {
     in_second: u32,
 }
 
-/// All nodes.
+/// The members; of others nothing is noted.
 #[derive(Debug, Default)]
 pub(in crate::mesh) struct PresenceTable {
     entries: BTreeMap<NodeId, Entry>,
@@ -83,7 +83,7 @@ pub(in crate::mesh) struct PresenceTable {
 impl PresenceTable {
     /// Takes a message whose author is the node that it speaks of.
     pub(in crate::mesh) fn beat(&mut self, beat: Beat, now_ms: u64) -> Heard {
-        let Some(entry) = self.entry(beat.node, now_ms) else {
+        let Some(entry) = self.entries.get_mut(&beat.node) else {
             return Heard::TooMany;
         };
         let second = now_ms / 1_000;
@@ -106,7 +106,7 @@ impl PresenceTable {
 
     /// A ping was answered.
     pub(in crate::mesh) fn pinged(&mut self, node: NodeId, rtt: Duration, now_ms: u64) {
-        if let Some(entry) = self.entry(node, now_ms) {
+        if let Some(entry) = self.entries.get_mut(&node) {
             entry.seen.rtt = Some(rtt);
             entry.seen.heard_ms = now_ms;
             entry.live(Life::Alive, now_ms);
@@ -116,7 +116,7 @@ impl PresenceTable {
     /// A node was connected, or its last connection is gone. The first is a sign of life; the
     /// second makes it suspect at once.
     pub(in crate::mesh) fn connection(&mut self, node: NodeId, connected: bool, now_ms: u64) {
-        if let Some(entry) = self.entry(node, now_ms) {
+        if let Some(entry) = self.entries.get_mut(&node) {
             entry.seen.connected = connected;
             if connected {
                 entry.seen.heard_ms = now_ms;
@@ -145,8 +145,8 @@ impl PresenceTable {
     /// Forgets nodes that are no members any more, and begins to wait for new ones.
     pub(in crate::mesh) fn set_members(&mut self, members: &[NodeId], now_ms: u64) {
         self.entries.retain(|node, _| members.contains(node));
-        for node in members {
-            let _begun = self.entry(*node, now_ms);
+        for node in members.iter().take(NODES_MAX) {
+            self.entries.entry(*node).or_insert_with(|| Entry::new(now_ms));
         }
     }
 
@@ -154,27 +154,21 @@ impl PresenceTable {
     pub(in crate::mesh) fn snapshot(&self) -> BTreeMap<NodeId, NodePresence> {
         self.entries.iter().map(|(node, entry)| (*node, entry.seen)).collect()
     }
-
-    fn entry(&mut self, node: NodeId, now_ms: u64) -> Option<&mut Entry> {
-        if self.entries.len() >= NODES_MAX && !self.entries.contains_key(&node) {
-            return None;
-        }
-        Some(self.entries.entry(node).or_insert_with(|| Entry {
-            seen: NodePresence {
-                life: Life::Suspect,
-                since_ms: now_ms,
-                heard_ms: now_ms,
-                beat: None,
-                connected: false,
-                rtt: None,
-            },
-            second: 0,
-            in_second: 0,
-        }))
-    }
 }
 
 impl Entry {
+    const fn new(now_ms: u64) -> Self {
+        let seen = NodePresence {
+            life: Life::Suspect,
+            since_ms: now_ms,
+            heard_ms: now_ms,
+            beat: None,
+            connected: false,
+            rtt: None,
+        };
+        Self { seen, second: 0, in_second: 0 }
+    }
+
     fn live(&mut self, life: Life, now_ms: u64) {
         if self.seen.life != life {
             self.seen.life = life;
@@ -239,6 +233,9 @@ mod tests {
     #[test]
     fn replays_and_floods_are_noticed() {
         let mut table = PresenceTable::default();
+        assert_eq!(table.beat(beat(1, 5), 0), Heard::TooMany, "none of the members");
+        assert!(table.snapshot().is_empty());
+        table.set_members(&[node()], 0);
         assert_eq!(table.beat(beat(1, 5), 0), Heard::New);
         assert_eq!(table.beat(beat(1, 5), 1_000), Heard::Old);
         assert_eq!(table.beat(beat(1, 4), 1_000), Heard::Old);
