@@ -18,6 +18,7 @@ mod effects;
 mod links;
 mod members;
 mod params;
+mod room;
 mod tokens;
 
 pub(crate) use effects::Effects;
@@ -151,7 +152,8 @@ impl FleetState {
 const REUSED: &str =
     "the request id was used for another command; give every command an id of its own";
 const EXPIRED: &str = "the request id is older than the answers that are remembered, so it cannot be told whether the \
-                       command was carried out; look at the state, then send it under a new id";
+                       command was carried out; look at the state, then send it under a new id, from a machine \
+                       with a right clock";
 
 /// What agents propose themselves is guarded by its own content and would only push users' answers out.
 fn enters_dedup(command: &Command) -> bool {

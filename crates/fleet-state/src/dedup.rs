@@ -6,9 +6,16 @@
 //!
 //! What is forgotten leaves a trace when the id is a UUIDv7: such ids order by time, so the newest one forgotten is a
 //! horizon, and an unknown id at or below it is refused as expired, because nobody can tell whether it was carried
-//! out. An id stamped far ahead of the site's clock does not move the horizon, or one client with a wrong clock would
-//! shut out all others. Such ids are remembered beyond their time, until the clock has caught up or others need the room.
-//! Ids that are no UUIDv7 are protected within the window only.
+//! out. Hence nothing with such an id is ever carried out twice; the price is that the horizon may refuse a new id as
+//! well, and the rules of forgetting keep it behind all clocks that are nearly right:
+//!
+//! - By age an answer goes when its stamp, too, is as old as the window. One client with a fast clock would otherwise
+//!   lift the horizon into everybody's present, ten minutes after each of its commands.
+//! - For want of room the lowest stamp among the oldest answers goes, not the oldest one whatever its stamp. A stamp
+//!   that is ahead is held until the others have come up to it.
+//! - A stamp far ahead of the site's clock does not move the horizon: it would shut everybody out until then. Such an
+//!   answer stays until the clock has caught up, or, as with ids that are no UUIDv7, until others need the room. It is
+//!   not known whose clock is the wrong one.
 
 use std::sync::Arc;
 
@@ -20,8 +27,8 @@ use crate::command::Proposal;
 use crate::digest::{Section, Sum};
 use crate::ids::{RequestId, Revision, uuid_v7_unix_ms};
 use crate::limits::{
-    DEDUP_CLOCK_AHEAD_MS_MAX, DEDUP_EVICTIONS_PER_ENTRY_MAX, DEDUP_RECORDS_MAX, DEDUP_WINDOW_MS,
-    MESSAGE_BYTES_MAX,
+    DEDUP_CLOCK_AHEAD_MS_MAX, DEDUP_COMPARED_MAX, DEDUP_EVICTIONS_PER_ENTRY_MAX, DEDUP_RECORDS_MAX,
+    DEDUP_WINDOW_MS, MESSAGE_BYTES_MAX,
 };
 use crate::outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
 
@@ -104,7 +111,7 @@ impl Dedup {
     pub(crate) fn remember(&mut self, remembered: Remembered, wall_time_ms: u64) {
         self.insert(Arc::new(remembered));
         if self.len() > DEDUP_RECORDS_MAX {
-            self.forget_oldest(wall_time_ms);
+            self.make_room(wall_time_ms);
         }
     }
 
@@ -115,19 +122,16 @@ impl Dedup {
     }
 
     /// Forgets answers whose time is over, a few per call.
-    ///
-    /// Answers to ids that the site's clock takes for ones of the future stay until the clock has caught up: they
-    /// could leave no horizon. The clock may be the wrong one, where the leader's was put back, and then a repetition
-    /// of a right client would be carried out again.
     pub(crate) fn forget_aged(&mut self, log_time_ms: u64, wall_time_ms: u64) {
         let aged =
             |answer: &Remembered| log_time_ms.saturating_sub(answer.log_time_ms) > DEDUP_WINDOW_MS;
         let over: Vec<Revision> = self
             .by_revision
             .iter()
-            .take(DEDUP_EVICTIONS_PER_ENTRY_MAX)
+            .take(DEDUP_COMPARED_MAX)
             .take_while(|(_, answer)| aged(answer))
-            .filter(|(_, answer)| !answer.is_from_the_future(wall_time_ms))
+            .filter(|(_, answer)| answer.is_stamped_before_window(wall_time_ms))
+            .take(DEDUP_EVICTIONS_PER_ENTRY_MAX)
             .map(|(revision, _)| *revision)
             .collect();
         for revision in over {
@@ -135,22 +139,33 @@ impl Dedup {
         }
     }
 
-    fn forget_oldest(&mut self, wall_time_ms: u64) {
-        if let Some(revision) = self.by_revision.get_min().map(|(revision, _)| *revision) {
+    /// Forgets one of the oldest answers: the one with the lowest stamp, or, if it comes before that one, the first
+    /// that leaves no horizon.
+    fn make_room(&mut self, wall_time_ms: u64) {
+        let mut without: Option<Revision> = None;
+        let mut lowest: Option<([u8; 16], Revision)> = None;
+        for (revision, answer) in self.by_revision.iter().take(DEDUP_COMPARED_MAX) {
+            match answer.horizon(wall_time_ms) {
+                Some(stamp) if lowest.is_none_or(|(lowest, _)| stamp < lowest) => {
+                    lowest = Some((stamp, *revision));
+                }
+                Some(_) => {}
+                None => without = without.or(Some(*revision)),
+            }
+        }
+        let lowest = lowest.map(|(_, revision)| revision);
+        if let Some(revision) = without.into_iter().chain(lowest).min() {
             self.forget(revision, wall_time_ms);
         }
     }
 
     fn forget(&mut self, revision: Revision, wall_time_ms: u64) {
-        let Some(oldest) = self.by_revision.get(&revision).cloned() else {
+        let Some(oldest) = self.by_revision.remove(&revision) else {
             return;
         };
-        self.by_revision.remove(&revision);
         self.by_id.remove(&oldest.request_id);
         self.sum.subtract(Section::Dedup, oldest.bytes().as_slice());
-        if !oldest.is_from_the_future(wall_time_ms) {
-            self.horizon = self.horizon.max(oldest.request_id.uuid_v7());
-        }
+        self.horizon = self.horizon.max(oldest.horizon(wall_time_ms));
     }
 }
 
@@ -159,10 +174,17 @@ const ACCEPTED: u8 = 1;
 const REJECTED: u8 = 2;
 
 impl Remembered {
-    /// Whether its id is a UUIDv7 stamped well after this time.
-    fn is_from_the_future(&self, wall_time_ms: u64) -> bool {
+    /// The horizon that it leaves when it is forgotten now: its id, when that is a UUIDv7 that is not stamped far ahead.
+    fn horizon(&self, wall_time_ms: u64) -> Option<[u8; 16]> {
         let latest_ms = wall_time_ms.saturating_add(DEDUP_CLOCK_AHEAD_MS_MAX);
-        self.request_id.uuid_v7().is_some_and(|uuid| uuid_v7_unix_ms(uuid) > latest_ms)
+        self.request_id.uuid_v7().filter(|uuid| uuid_v7_unix_ms(*uuid) <= latest_ms)
+    }
+
+    /// Whether its id bears no stamp, or one that the window lies behind.
+    fn is_stamped_before_window(&self, wall_time_ms: u64) -> bool {
+        self.request_id.uuid_v7().is_none_or(|uuid| {
+            uuid_v7_unix_ms(uuid).saturating_add(DEDUP_WINDOW_MS) <= wall_time_ms
+        })
     }
 
     fn bytes(&self) -> Writer {

@@ -47,6 +47,8 @@ pub const LINKS_MAX: usize = 4_096;
 pub const DEVICES_MAX: usize = 250_000;
 /// Parameters in a site.
 pub const PARAMS_MAX: usize = 250_000;
+/// Bytes of all links, devices and parameters, as a snapshot writes them. Well below what snapshots may hold.
+pub const SITE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Join tokens in a site, spent and expired ones included.
 pub const TOKENS_MAX: usize = 256;
 /// Members that have not been removed.
@@ -73,6 +75,9 @@ pub const DEDUP_WINDOW_MS: u64 = 10 * 60 * 1_000;
 pub const DEDUP_EVICTIONS_PER_ENTRY_MAX: usize = 16;
 /// How far ahead of the entry's wall time a UUIDv7 may be stamped and still move the horizon of expired ids.
 pub const DEDUP_CLOCK_AHEAD_MS_MAX: u64 = 60 * 1_000;
+/// Of so many of the oldest answers the one with the lowest stamp makes room. That many answers to ids stamped ahead can
+/// be held without harm to others.
+pub const DEDUP_COMPARED_MAX: usize = 256;
 /// Length of a rejection's message.
 pub const MESSAGE_BYTES_MAX: usize = 240;
 

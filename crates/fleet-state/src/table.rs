@@ -1,4 +1,4 @@
-//! One section of the state: an ordered map of shared records and the sum of their hashes.
+//! One section of the state: an ordered map of shared records, the sum of their hashes, and that of their sizes.
 //!
 //! The map shares structure between clones, so a clone of the state is a few pointers and a change copies the path
 //! to one record.
@@ -28,21 +28,22 @@ pub(crate) trait Stored: Sized {
     fn table_mut(state: &mut FleetState) -> &mut Table<Self>;
 }
 
-/// Records by key, and the sum of their hashes.
+/// Records by key, the sum of their hashes, and how many bytes they take as a snapshot writes them.
 pub(crate) struct Table<R: Stored> {
     records: OrdMap<R::Key, Arc<R>>,
     sum: Sum,
+    size_bytes: u64,
 }
 
 impl<R: Stored> Clone for Table<R> {
     fn clone(&self) -> Self {
-        Self { records: self.records.clone(), sum: self.sum }
+        Self { records: self.records.clone(), sum: self.sum, size_bytes: self.size_bytes }
     }
 }
 
 impl<R: Stored> Default for Table<R> {
     fn default() -> Self {
-        Self { records: OrdMap::new(), sum: Sum::default() }
+        Self { records: OrdMap::new(), sum: Sum::default(), size_bytes: 0 }
     }
 }
 
@@ -57,6 +58,10 @@ impl<R: Stored> Table<R> {
 
     pub(crate) fn sum(&self) -> Sum {
         self.sum
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
@@ -78,11 +83,13 @@ impl<R: Stored> Table<R> {
         let mut writer = Writer::with_capacity(256);
         record.write(&mut writer);
         self.sum.add(R::SECTION, writer.as_slice());
+        self.size_bytes = self.size_bytes.saturating_add(writer.len() as u64);
         let before = self.records.insert(record.key().clone(), record);
         if let Some(before) = &before {
             writer.clear();
             before.write(&mut writer);
             self.sum.subtract(R::SECTION, writer.as_slice());
+            self.size_bytes = self.size_bytes.saturating_sub(writer.len() as u64);
         }
         before
     }
@@ -92,6 +99,7 @@ impl<R: Stored> Table<R> {
         let mut writer = Writer::with_capacity(256);
         before.write(&mut writer);
         self.sum.subtract(R::SECTION, writer.as_slice());
+        self.size_bytes = self.size_bytes.saturating_sub(writer.len() as u64);
         Some(before)
     }
 }

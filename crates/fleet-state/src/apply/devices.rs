@@ -46,10 +46,6 @@ impl FleetState {
             check_model(spec.model.as_ref(), &device.desired)?;
         }
         let revision = effects.revision();
-        self.move_link_use(
-            before.as_ref().and_then(|device| device.spec.link.as_ref()),
-            spec.link.as_ref(),
-        );
         let device = Device {
             id: id.clone(),
             spec: spec.clone(),
@@ -61,7 +57,11 @@ impl FleetState {
             revision,
             changed_wall_ms: effects.wall_time_ms(),
         };
-        self.put(device, effects);
+        self.try_put(device, effects)?;
+        self.move_link_use(
+            before.as_ref().and_then(|device| device.spec.link.as_ref()),
+            spec.link.as_ref(),
+        );
         Ok(ACCEPTED)
     }
 
@@ -128,7 +128,7 @@ impl FleetState {
             revision: effects.revision(),
             changed_wall_ms: effects.wall_time_ms(),
         };
-        self.put(device, effects);
+        self.try_put(device, effects)?;
         Ok(ACCEPTED)
     }
 

@@ -33,7 +33,7 @@ impl FleetState {
             revision,
             changed_wall_ms: effects.wall_time_ms(),
         };
-        self.put(link, effects);
+        self.try_put(link, effects)?;
         Ok(ACCEPTED)
     }
 

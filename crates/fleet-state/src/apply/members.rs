@@ -3,12 +3,14 @@
 //! A member comes by a join, and what it is to the consensus follows from the configuration changes in the log, told
 //! by [`FleetState::apply_role`]. Commands only record what is wanted; the leader sees to the rest.
 
+use std::sync::Arc;
+
 use super::effects::{Effects, compare_revision, limit_reached};
 use super::{ACCEPTED, Decision};
 use crate::command::JoinRequest;
 use crate::credential::{join_message, verify_join_proof};
 use crate::ids::{NodeId, Revision};
-use crate::limits::{MEMBERS_MAX, MEMBERS_REMOVED_MAX};
+use crate::limits::{MEMBERS_MAX, MEMBERS_REMOVED_MAX, TOKEN_USES_MAX, VOTERS_MAX};
 use crate::outcome::{Accepted, Outcome, RejectCode, Rejection};
 use crate::record::{Change, Member, Role, Token};
 use crate::state::FleetState;
@@ -101,7 +103,7 @@ impl FleetState {
                 format!("join token {id} has expired; ask for a new one"),
             );
         }
-        if token.uses_left == 0 {
+        if token.uses_left == 0 || token.used_by.len() >= TOKEN_USES_MAX as usize {
             return reject(
                 RejectCode::TokenUsed,
                 format!("join token {id} has no use left; ask for a new one"),
@@ -156,9 +158,35 @@ impl FleetState {
         if before.wanted_voter || before.role == Role::Voter {
             return Ok(Outcome::Unchanged);
         }
+        self.check_room_for_voter()?;
         let member = Member { wanted_voter: true, revision: effects.revision(), ..before.clone() };
         self.put(member, effects);
         Ok(ACCEPTED)
+    }
+
+    /// A voter beyond the wanted number makes it even: one more that can fail, and no more that may.
+    fn check_room_for_voter(&self) -> Result<(), Rejection> {
+        let votes = |member: &&Arc<Member>| {
+            !member.leaving && (member.role == Role::Voter || member.wanted_voter)
+        };
+        let (count, wanted) =
+            (self.members.iter().filter(votes).count(), self.counters.voters_wanted);
+        if count < usize::from(wanted) {
+            return Ok(());
+        }
+        let advice = if wanted < VOTERS_MAX {
+            format!(
+                "remove one of them, or let the site have {} (flotilla member voters)",
+                wanted + 2
+            )
+        } else {
+            "no site has more, so remove one of them".to_owned()
+        };
+        let message = format!(
+            "{count} nodes vote or are named to vote, and the site wants {wanted}; one more would make \
+             the number even, which survives no more failures: {advice}"
+        );
+        Err(Rejection::new(RejectCode::LimitReached, message))
     }
 
     pub(super) fn member_remove(
@@ -236,13 +264,15 @@ fn repeat_join(known: &Member, request: &JoinRequest) -> Decision {
             format!("one of these keys belongs to node {} named {}", known.id, known.name);
         return Err(Rejection::new(RejectCode::AlreadyExists, message));
     }
-    // Who asks again has no node file, so whatever it voted for is forgotten. As long as it never
-    // had a vote that costs nothing; a voter must come back as another node.
-    if known.role == Role::Voter {
+    // Who asks again has no node file: what it stored and voted for is forgotten, and so is the count of its starts,
+    // without which nobody listens to it. Before the configuration held it there was nothing to forget.
+    if known.role != Role::Joining {
         let message = format!(
-            "these keys belong to node {}, which votes; with its files lost it must not come back \
-             under that id: remove it (flotilla member remove {}) and join with an empty data directory",
-            known.id, known.name
+            "these keys belong to node {}, a {} already, which must not come back without its files: remove it \
+             (flotilla member remove {}), then join anew with an empty data directory",
+            known.id,
+            known.role.as_str(),
+            known.name
         );
         return Err(Rejection::new(RejectCode::Denied, message));
     }

@@ -37,7 +37,7 @@ impl FleetState {
             revision,
             changed_wall_ms: effects.wall_time_ms(),
         };
-        self.put(param, effects);
+        self.try_put(param, effects)?;
         Ok(ACCEPTED)
     }
 

@@ -7,7 +7,9 @@ use crate::apply::Effects;
 use crate::command::NodeKeys;
 use crate::dedup::Dedup;
 use crate::ids::{NodeId, NodeName, Revision, SiteName, SiteUid, TokenId};
-use crate::limits::FEATURE_LEVEL;
+use crate::limits::{
+    FEATURE_LEVEL, NOTE_BYTES_MAX, TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX,
+};
 use crate::record::{Member, Role, Token};
 
 /// The first member of a site.
@@ -23,6 +25,9 @@ pub struct FoundingMember {
 }
 
 /// A join token that exists from the start.
+///
+/// What lies outside the limits of tokens is brought within them: a state beyond its own limits could be written as
+/// a snapshot and never be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundingToken {
     /// Its public id.
@@ -35,6 +40,17 @@ pub struct FoundingToken {
     pub uses: u32,
     /// Free text.
     pub note: Arc<str>,
+}
+
+impl FoundingToken {
+    fn within_limits(mut self) -> Self {
+        self.ttl_ms = self.ttl_ms.clamp(TOKEN_TTL_MS_MIN, TOKEN_TTL_MS_MAX);
+        self.uses = self.uses.clamp(1, TOKEN_USES_MAX);
+        if self.note.len() > NOTE_BYTES_MAX {
+            self.note = Arc::from("");
+        }
+        self
+    }
 }
 
 /// What a site is founded with.
@@ -119,7 +135,7 @@ impl FleetState {
         };
         self.put(member, &mut effects);
         if let Some(token) = token {
-            let token = self.new_token(&token, &effects);
+            let token = self.new_token(&token.within_limits(), &effects);
             self.put(token, &mut effects);
         }
         self.reckon_tokens_due();

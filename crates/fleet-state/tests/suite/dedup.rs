@@ -126,13 +126,92 @@ fn a_clock_that_was_put_back_does_not_forget_what_right_clients_did() {
     site.wall_time_ms = now - 86_400_000;
     site.tick(DEDUP_WINDOW_MS * 2);
     assert_eq!(site.propose(uuid_v7(now, 1), None, set("p", "1")).answer.unwrap(), first);
-    // Those behind it age as ever, and it ages when the clock is right again.
+    // Those behind it age as ever, and it ages when the clock has come past it.
     assert_eq!(site.state.answers_len(), 1);
     site.wall_time_ms = now;
     site.tick(1);
+    assert_eq!(site.state.answers_len(), 1);
+    site.tick(DEDUP_WINDOW_MS);
     assert_eq!(site.state.answers_len(), 0);
     let late = site.propose(uuid_v7(now, 1), None, set("p", "1")).answer.unwrap();
     assert_eq!(rejection(&late), Some(RejectCode::RequestExpired));
+}
+
+#[test]
+fn a_client_with_a_fast_clock_does_not_lift_the_horizon_into_the_present() {
+    for ahead_ms in [30_000, DEDUP_WINDOW_MS - 1, DEDUP_WINDOW_MS + 30_000] {
+        let mut site = Site::default();
+        let fast = uuid_v7(site.wall_time_ms + ahead_ms, 1);
+        let first = site.propose(fast.clone(), None, set("p", "1")).answer.unwrap();
+        for _ in 0..4 {
+            site.tick(DEDUP_WINDOW_MS / 2);
+            // The others may be behind by nearly the window.
+            let honest = uuid_v7(site.wall_time_ms + 1 - DEDUP_WINDOW_MS, 2);
+            let answer = site.propose(honest, None, set("p", "2")).answer.unwrap();
+            assert_ne!(rejection(&answer), Some(RejectCode::RequestExpired), "{ahead_ms}");
+            // And the fast one is never carried out again.
+            let again = site.propose(fast.clone(), None, set("p", "1")).answer.unwrap();
+            let expired = rejection(&again) == Some(RejectCode::RequestExpired);
+            assert!(again == first || expired, "{ahead_ms}: {again:?}");
+        }
+    }
+}
+
+/// Applies `number` commands, one a millisecond, with right stamps.
+fn crowd(site: &mut Site, number: u64) {
+    for _ in 0..number {
+        site.wall_time_ms += 1;
+        let id = uuid_v7(site.wall_time_ms, 7);
+        let proposal = fleet_state::Proposal {
+            request_id: id,
+            if_revision: None,
+            actor: None,
+            command: delete_link("none"),
+        };
+        let entry = fleet_state::Entry {
+            log_time_ms: site.log_time_ms,
+            wall_time_ms: site.wall_time_ms,
+            body: fleet_state::Body::Proposal(proposal),
+        };
+        let revision = site.next_revision();
+        let answer = site.state.apply(revision, &entry).answer.unwrap();
+        assert_eq!(rejection(&answer), Some(RejectCode::NotFound));
+    }
+}
+
+#[test]
+fn stamps_that_are_ahead_are_held_while_others_make_room() {
+    let mut site = Site::default();
+    // Fifty seconds ahead is near enough to move the horizon, and the crowd fills the memory sooner than that.
+    let fast = uuid_v7(site.wall_time_ms + 50_000, 1);
+    let first = site.propose(fast.clone(), None, set("p", "1")).answer.unwrap();
+    let text = site.propose(id("text"), None, set("p", "2")).answer.unwrap();
+    let far = uuid_v7(site.wall_time_ms + 86_400_000, 1);
+    site.propose(far.clone(), None, set("p", "3"));
+    crowd(&mut site, DEDUP_RECORDS_MAX as u64 - 3);
+    assert_eq!(site.propose(id("text"), None, set("p", "2")).answer.unwrap(), text);
+    // The first to go are those that leave no horizon, then come the stamps in their order.
+    crowd(&mut site, 2);
+    assert_eq!(site.state.answer_for(&id("text")), None);
+    assert_eq!(site.state.answer_for(&far), None);
+    let slow = uuid_v7(1_700_000_000_000, 9);
+    assert_eq!(
+        rejection(&site.propose(slow, None, delete_link("none")).answer.unwrap()),
+        Some(RejectCode::NotFound)
+    );
+    let copy = restored(&snapshot_of(&site.state));
+    let mut copy =
+        Site { state: copy, wall_time_ms: site.wall_time_ms, log_time_ms: site.log_time_ms };
+    for site in [&mut site, &mut copy] {
+        crowd(site, 100);
+        assert_eq!(site.propose(fast.clone(), None, set("p", "1")).answer.unwrap(), first);
+        assert_eq!(site.state.answers_len(), DEDUP_RECORDS_MAX);
+    }
+    assert_eq!(copy.state.digests(), site.state.digests());
+    // When the others have come up to it, it goes, and is not carried out again.
+    crowd(&mut site, 50_000);
+    let answer = site.propose(fast, None, set("p", "1")).answer.unwrap();
+    assert_eq!(rejection(&answer), Some(RejectCode::RequestExpired));
 }
 
 #[test]

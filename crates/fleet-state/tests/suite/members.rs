@@ -72,15 +72,56 @@ fn joining_gives_an_id_and_repeats_it() {
 }
 
 #[test]
-fn a_voter_that_lost_its_files_does_not_come_back_under_its_id() {
+fn a_member_that_lost_its_files_does_not_come_back_under_its_id() {
     let mut site = with_token();
     site.accept(join(1, "gw-2", 2));
-    // A learner has no vote to forget.
+    for (role_now, word) in [(Role::Learner, "a learner"), (Role::Voter, "a voter")] {
+        role(&mut site, 2, role_now);
+        let message = site.reject(join(1, "gw-2", 2), RejectCode::Denied);
+        assert!(message.contains("flotilla member remove gw-2"), "{message}");
+        assert!(message.contains("empty data directory"), "{message}");
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
+fn the_longest_refusal_of_a_join_is_not_cut() {
+    let mut site = with_token();
+    let name = "x".repeat(32);
+    site.accept(join(1, &name, 2));
     role(&mut site, 2, Role::Learner);
-    assert_eq!(joined(site.run(join(1, "gw-2", 2))), 2);
+    let message = site.reject(join(1, &name, 2), RejectCode::Denied);
+    assert!(message.ends_with("empty data directory"), "{message}");
+}
+
+#[test]
+fn no_more_nodes_are_named_than_the_site_wants_voters() {
+    let mut site = with_token();
+    site.accept(Command::SetVoters { voters: 3 });
+    for number in 2..=4 {
+        site.accept(join(1, &format!("gw-{number}"), number));
+        role(&mut site, u64::from(number), Role::Learner);
+    }
+    site.accept(Command::MemberPromote { node: node(2) });
+    site.accept(Command::MemberPromote { node: node(3) });
+    let promote = Command::MemberPromote { node: node(4) };
+    let message = site.reject(promote.clone(), RejectCode::LimitReached);
+    assert!(message.contains("3 nodes vote") && message.contains("have 5"), "{message}");
     role(&mut site, 2, Role::Voter);
-    let message = site.reject(join(1, "gw-2", 2), RejectCode::Denied);
-    assert!(message.contains("flotilla member remove gw-2"), "{message}");
+    role(&mut site, 3, Role::Voter);
+    site.unchanged(Command::MemberPromote { node: node(3) });
+    site.reject(promote.clone(), RejectCode::LimitReached);
+    // One that goes makes room, and so does a larger number.
+    site.accept(Command::MemberRemove { node: node(3) });
+    site.accept(promote);
+    site.accept(Command::SetVoters { voters: 7 });
+    for number in 5..=8 {
+        site.accept(join(1, &format!("gw-{number}"), number));
+        role(&mut site, u64::from(number), Role::Voter);
+    }
+    site.accept(join(1, "gw-9", 9));
+    let message = site.reject(Command::MemberPromote { node: node(9) }, RejectCode::LimitReached);
+    assert!(message.contains("no site has more"), "{message}");
 }
 
 #[test]

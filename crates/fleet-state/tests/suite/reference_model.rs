@@ -183,6 +183,8 @@ fn run(steps: &[Step], snapshot_at: usize) {
     let bytes = snapshot_of(&state);
     let again = restored(&bytes);
     assert_eq!(again.digests(), state.digests());
+    // Counted up change by change, and counted anew record by record.
+    assert_eq!(again.content_bytes(), state.content_bytes());
     assert_eq!(snapshot_of(&again), bytes);
     if let Some(copy) = copy {
         assert_eq!(copy.digests(), state.digests());

@@ -1,9 +1,11 @@
 //! Join tokens: creating, using up, expiring, revoking.
 
-use fleet_state::limits::{TOKEN_KEPT_MS, TOKENS_MAX};
-use fleet_state::{Command, Outcome, RejectCode};
+use fleet_state::limits::{TOKEN_KEPT_MS, TOKEN_TTL_MS_MAX, TOKEN_USES_MAX, TOKENS_MAX};
+use fleet_state::{Command, FleetState, FoundingParams, FoundingToken, Outcome, RejectCode};
 
-use crate::site::{Site, create_token, join, join_request, token_id};
+use crate::site::{
+    Site, create_token, founding, join, join_request, restored, snapshot_of, token_id, token_key,
+};
 
 #[test]
 fn created_once_within_limits() {
@@ -33,6 +35,29 @@ fn a_single_use_token_is_used_once() {
     let token = site.state.token(&token_id(1)).unwrap();
     assert_eq!((token.uses_left, token.used_by.len()), (0, 1));
     site.reject(join(1, "gw-3", 3), RejectCode::TokenUsed);
+}
+
+#[test]
+fn a_founding_token_beyond_the_limits_is_brought_within_them() {
+    let token = FoundingToken {
+        id: token_id(1),
+        key: token_key(1),
+        ttl_ms: u64::MAX,
+        uses: 1_000,
+        note: "x".repeat(129).into(),
+    };
+    let params = FoundingParams { token: Some(token), ..founding("home", 1) };
+    let mut site = Site { state: FleetState::found(params), ..Site::default() };
+    let token = site.state.token(&token_id(1)).unwrap();
+    assert_eq!((token.uses_left, token.expires_log_ms), (TOKEN_USES_MAX, TOKEN_TTL_MS_MAX));
+    // Used to its end it can still be read; its members make room for each other.
+    for number in 2..=65 {
+        let node = site.state.next_node();
+        site.accept(join(1, &format!("gw-{number}"), number));
+        site.accept(Command::MemberRemove { node });
+    }
+    site.reject(join(1, "gw-99", 99), RejectCode::TokenUsed);
+    assert_eq!(restored(&snapshot_of(&site.state)).digests(), site.state.digests());
 }
 
 #[test]

@@ -252,8 +252,8 @@ impl Model {
                         member if member.name != request.name.as_str() => {
                             Err(RejectCode::AlreadyExists)
                         }
-                        member if member.role == Role::Voter => Err(RejectCode::Denied),
-                        _ => Ok((true, Some(*id))),
+                        member if member.role == Role::Joining => Ok((true, Some(*id))),
+                        _ => Err(RejectCode::Denied),
                     };
                 }
                 let log_time = self.log_time;
@@ -310,6 +310,11 @@ impl Model {
             member.role == Role::Voter && !member.leaving && **id != node.get()
         };
         let others_vote = self.members.iter().any(|member| voters_staying(&member));
+        let named = self
+            .members
+            .values()
+            .filter(|member| !member.leaving && (member.wanted || member.role == Role::Voter))
+            .count();
         let member =
             self.members.get_mut(&node.get()).filter(|member| member.role != Role::Removed);
         let member = member.ok_or(RejectCode::NotFound)?;
@@ -325,6 +330,9 @@ impl Model {
             Command::MemberPromote { .. } if member.leaving => return Err(RejectCode::Denied),
             Command::MemberPromote { .. } if member.wanted || member.role == Role::Voter => {
                 return Ok((false, None));
+            }
+            Command::MemberPromote { .. } if named >= usize::from(self.voters) => {
+                return Err(RejectCode::LimitReached);
             }
             Command::MemberPromote { .. } => member.wanted = true,
             Command::MemberRemove { .. } if member.leaving => return Ok((false, None)),
