@@ -39,6 +39,19 @@ pub const SNAPSHOT_RETRY_MS: u64 = 500;
 pub const SNAPSHOT_SILENCE_MS: u64 = 2_000;
 /// A receiver that got nothing of a snapshot for this long gives it up for another one.
 pub const SNAPSHOT_STALL_MS: u64 = 10_000;
+/// A node that could not store a snapshot takes no offer for this long.
+pub const SNAPSHOT_REFUSED_REST_MS: u64 = 5_000;
+/// Largest snapshot file that is written, offered, received or read.
+pub const SNAPSHOT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Largest state that is unpacked from one.
+pub const SNAPSHOT_STATE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Snapshots that are kept beyond the newest two because a member is being sent them.
+pub const SNAPSHOTS_SENT_KEPT_MAX: usize = 2;
+/// Ticks between a snapshot that could not be written and the next attempt; it doubles with
+/// each failure.
+pub const SNAPSHOT_RETRY_TICKS: u64 = 40;
+/// Doublings of [`SNAPSHOT_RETRY_TICKS`] at most: about a minute.
+pub const SNAPSHOT_RETRY_DOUBLINGS_MAX: u32 = 6;
 /// Entries that a learner may lack and still count as caught up.
 pub const CAUGHT_UP_ENTRIES: u64 = 256;
 
@@ -61,6 +74,12 @@ pub struct ReplicaConfig {
     pub snapshot_every_entries: u64,
     /// A snapshot is taken after so many bytes of applied entries.
     pub snapshot_every_bytes: u64,
+    /// So many entries stay in the log behind its end, for members that are a little behind: a
+    /// snapshot would cost them, and the network, far more. No more than there are between two
+    /// snapshots.
+    pub log_trailing_entries: u64,
+    /// A log beyond this size keeps no more than a restart needs, whoever is behind.
+    pub log_bytes_max: u64,
     /// Settings of the log.
     pub log: LogConfig,
 }
@@ -106,6 +125,8 @@ impl ReplicaConfig {
             election_ticks_max: 30,
             snapshot_every_entries: 100_000,
             snapshot_every_bytes: 64 * 1024 * 1024,
+            log_trailing_entries: 10_000,
+            log_bytes_max: 256 * 1024 * 1024,
             log: LogConfig::default(),
         }
     }
@@ -120,6 +141,7 @@ impl ReplicaConfig {
             ("heartbeat_ticks", self.heartbeat_ticks as u64),
             ("snapshot_every_entries", self.snapshot_every_entries),
             ("snapshot_every_bytes", self.snapshot_every_bytes),
+            ("log_bytes_max", self.log_bytes_max),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -167,5 +189,10 @@ impl ReplicaConfig {
     pub(crate) fn snapshot_entries_here(&self) -> u64 {
         let eighth = self.snapshot_every_entries / 8;
         self.snapshot_every_entries.saturating_add(eighth.saturating_mul(self.node.get() % 4))
+    }
+
+    /// Entries that stay in the log behind its end.
+    pub(crate) fn trailing_entries(&self) -> u64 {
+        self.log_trailing_entries.min(self.snapshot_every_entries)
     }
 }

@@ -86,9 +86,12 @@ pub enum StartError {
     /// The log can't be written or read.
     #[error("the log failed: {0}")]
     LogIo(#[from] LogError),
-    /// The snapshots can't be read.
-    #[error("the snapshots can't be read: {0}")]
+    /// The first snapshot can't be written, or unfinished ones not removed.
+    #[error("the snapshots can't be written: {0}")]
     SnapshotIo(std::io::Error),
+    /// The snapshots can't be loaded.
+    #[error("{0}")]
+    Snapshot(#[from] crate::snapshot_store::LoadError),
     /// No snapshot is usable, and the log does not begin at the site's founding.
     #[error(
         "no usable snapshot was found and the log begins after index {log_start}; wipe the data directory and join again"

@@ -3,28 +3,41 @@
 //! A snapshot is written to `building.tmp` (or, when it comes from the leader, to
 //! `incoming.tmp`) in small synced slices, so that a large one never fills the disk's
 //! queue at once; it is then renamed to `snap-<index>-<term>.flt` and the directory is
-//! synced. What carries that name is therefore complete. A file that does not decode is
-//! renamed to `….damaged` and said; it is never deleted.
+//! synced. What carries that name is therefore complete. A damaged file is renamed to
+//! `….damaged` and said; it is never deleted. A whole file that this version can't read, or
+//! that is another site's, is left alone, and the node does not start.
+//!
+//! Nothing is written that could not be read back: the limits of reading are those of writing,
+//! so that no older snapshot and no log is given up for one that is of no use.
 //!
 //! The store never interprets the state; the format is `fleet_state::snapshot`'s.
 
+mod error;
+mod slices;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::io;
 
 use fleet_log::{Disk, DiskFile};
-use fleet_state::{FleetState, SnapshotMeta, decode_snapshot, encode_snapshot};
+use fleet_state::{
+    DecodeError, FleetState, SiteUid, SnapshotError, SnapshotMeta, decode_snapshot, encode_snapshot,
+};
 use sha2::{Digest, Sha256};
+
+use self::slices::{SlicedWriter, read_full, too_large};
+use crate::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX, SNAPSHOTS_SENT_KEPT_MAX};
+
+pub use self::error::{LoadError, ReceiveError};
 
 const BUILDING: &str = "building.tmp";
 const INCOMING: &str = "incoming.tmp";
 const SUFFIX: &str = ".flt";
-/// Bytes between two syncs of a file that is being written.
-const SLICE_BYTES: usize = 1024 * 1024;
-/// Bytes written at a time.
-const WRITE_BYTES: usize = 128 * 1024;
-/// Largest snapshot file that is read.
-pub const SNAPSHOT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Largest state that is unpacked from one.
-pub const SNAPSHOT_STATE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Complete snapshots that are kept.
+const KEPT: usize = 2;
+/// Bytes of the checksum that ends a snapshot, of any version.
+const CHECKSUM_BYTES: usize = 32;
 
 /// A complete snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +69,13 @@ pub struct LoadedSnapshot {
 #[derive(Clone, Debug)]
 pub struct SnapshotStore<D> {
     disk: D,
+    file_bytes_max: u64,
 }
 
 impl<D: Disk> SnapshotStore<D> {
     /// A store over the snapshot directory.
     pub fn new(disk: D) -> Self {
-        Self { disk }
+        Self { disk, file_bytes_max: SNAPSHOT_BYTES_MAX }
     }
 
     /// Names of complete snapshots, newest first.
@@ -79,15 +93,21 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(found)
     }
 
-    /// The newest snapshot that decodes. Damaged ones are renamed and given back by name.
+    /// The newest snapshot that is whole. Damaged ones are renamed and given back by name.
     ///
     /// # Errors
-    /// When the directory or a file can't be read at all.
-    pub fn load_newest(&self) -> io::Result<(Option<LoadedSnapshot>, Vec<String>)> {
+    /// See [`LoadError`].
+    pub fn load_newest(
+        &self,
+        site: SiteUid,
+    ) -> Result<(Option<LoadedSnapshot>, Vec<String>), LoadError> {
         let mut damaged = Vec::new();
         for (index, term, name) in self.names()? {
             let bytes = self.read_all(&name)?;
             match decode_snapshot(&mut bytes.as_slice(), SNAPSHOT_STATE_BYTES_MAX) {
+                Ok((meta, _)) if meta.uid != site => {
+                    return Err(LoadError::Foreign { name, found: meta.uid, expected: site });
+                }
                 Ok((meta, state)) if meta.index == index && meta.term == term => {
                     let file = SnapshotFile {
                         index,
@@ -97,6 +117,9 @@ impl<D: Disk> SnapshotStore<D> {
                         checksum: Sha256::digest(&bytes).into(),
                     };
                     return Ok((Some(LoadedSnapshot { meta, state, file }), damaged));
+                }
+                Err(source) if is_beyond_version(&bytes, &source) => {
+                    return Err(LoadError::BeyondVersion { name, source });
                 }
                 Ok(_) | Err(_) => {
                     self.disk.rename(&name, &format!("{name}.damaged"))?;
@@ -111,23 +134,48 @@ impl<D: Disk> SnapshotStore<D> {
     /// Writes a snapshot; when this returns, it is durable under its final name.
     ///
     /// # Errors
-    /// Any error of the disk; the unfinished file is left for the next start to remove.
+    /// Any error of the disk, and `FileTooLarge` when it could not be read back. What was
+    /// written of it is removed.
     pub fn write(&self, meta: &SnapshotMeta, state: &FleetState) -> io::Result<SnapshotFile> {
-        let mut writer = SlicedWriter::create(&self.disk, BUILDING)?;
+        let written = self.write_building(meta, state);
+        if written.is_err() {
+            self.remove_quietly(BUILDING);
+        }
+        written
+    }
+
+    fn write_building(&self, meta: &SnapshotMeta, state: &FleetState) -> io::Result<SnapshotFile> {
+        let mut writer = SlicedWriter::create(&self.disk, BUILDING, self.file_bytes_max)?;
         encode_snapshot(state, meta, &mut writer)?;
         let (size_bytes, checksum) = writer.finish()?;
         self.publish(BUILDING, meta.index, meta.term, size_bytes, checksum)
     }
 
-    /// Removes all complete snapshots but the newest two, and what a crash left unfinished.
+    /// Removes all complete snapshots but the newest two and those `being_sent`, by index, of
+    /// which a few are spared.
     ///
     /// # Errors
     /// Any error of the disk.
-    pub fn prune(&self) -> io::Result<()> {
-        for (_, _, name) in self.names()?.into_iter().skip(2) {
+    pub fn prune(&self, being_sent: &BTreeSet<u64>) -> io::Result<()> {
+        let older = self.names()?.into_iter().skip(KEPT);
+        let mut spared = 0;
+        for (index, _, name) in older {
+            if being_sent.contains(&index) && spared < SNAPSHOTS_SENT_KEPT_MAX {
+                spared += 1;
+                continue;
+            }
             self.disk.remove(&name)?;
         }
         self.disk.sync_dir()
+    }
+
+    /// Index of the older of the two newest snapshots, or of the only one. A log that reaches
+    /// back to it survives a damaged newest one.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn older_index(&self) -> io::Result<Option<u64>> {
+        Ok(self.names()?.into_iter().take(KEPT).next_back().map(|(index, _, _)| index))
     }
 
     /// Removes unfinished files. Only at start: a snapshot may be being built later.
@@ -166,30 +214,55 @@ impl<D: Disk> SnapshotStore<D> {
     /// # Errors
     /// Any error of the disk.
     pub fn begin_incoming(&self) -> io::Result<IncomingFile<D>> {
-        Ok(IncomingFile { writer: SlicedWriter::create(&self.disk, INCOMING)? })
+        let writer = SlicedWriter::create(&self.disk, INCOMING, self.file_bytes_max)?;
+        Ok(IncomingFile { writer })
     }
 
-    /// Completes a received snapshot: verifies its checksum, decodes it, and gives it its name.
+    /// Gives up what was being received and frees its space.
+    pub fn drop_incoming(&self) {
+        self.remove_quietly(INCOMING);
+    }
+
+    /// Completes a received snapshot of `site`: verifies its checksum, decodes it, and gives it
+    /// its name.
     ///
     /// # Errors
-    /// `InvalidData` when it isn't what was promised; any error of the disk.
+    /// See [`ReceiveError`]; the file is then left for [`SnapshotStore::drop_incoming`].
     pub fn finish_incoming(
         &self,
         incoming: IncomingFile<D>,
         expected: &SnapshotFile,
-    ) -> io::Result<LoadedSnapshot> {
+        site: SiteUid,
+    ) -> Result<LoadedSnapshot, ReceiveError> {
         let (size_bytes, checksum) = incoming.writer.finish()?;
         if size_bytes != expected.size_bytes || checksum != expected.checksum {
-            return Err(invalid("the received snapshot has another checksum than promised"));
+            return Err(not_as_promised("its checksum is another"));
         }
         let bytes = self.read_all(INCOMING)?;
-        let (meta, state) =
-            decode_snapshot(&mut bytes.as_slice(), SNAPSHOT_STATE_BYTES_MAX).map_err(invalid)?;
+        let (meta, state) = decode_snapshot(&mut bytes.as_slice(), SNAPSHOT_STATE_BYTES_MAX)
+            .map_err(|error| {
+                if is_beyond_version(&bytes, &error) {
+                    ReceiveError::BeyondVersion(error)
+                } else {
+                    not_as_promised(error)
+                }
+            })?;
+        if meta.uid != site {
+            return Err(ReceiveError::Foreign { found: meta.uid });
+        }
         if (meta.index, meta.term) != (expected.index, expected.term) {
-            return Err(invalid("the received snapshot is of another index than promised"));
+            return Err(not_as_promised("it is of another index"));
         }
         let file = self.publish(INCOMING, meta.index, meta.term, size_bytes, checksum)?;
         Ok(LoadedSnapshot { meta, state, file })
+    }
+
+    /// For what is of no use any more. Where this fails the next start removes it.
+    fn remove_quietly(&self, name: &str) {
+        let there = self.disk.list().is_ok_and(|names| names.iter().any(|n| n == name));
+        if there && let Err(error) = self.disk.remove(name) {
+            tracing::warn!(name, %error, "an unfinished snapshot could not be removed");
+        }
     }
 
     fn publish(
@@ -209,8 +282,8 @@ impl<D: Disk> SnapshotStore<D> {
     fn read_all(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.disk.open(name)?;
         let size = file.size_bytes()?;
-        if size > SNAPSHOT_BYTES_MAX {
-            return Err(invalid("the snapshot file is larger than 1 GiB"));
+        if size > self.file_bytes_max {
+            return Err(too_large(self.file_bytes_max));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         let read = read_full(&file, 0, &mut bytes)?;
@@ -235,88 +308,29 @@ impl<D: Disk> IncomingFile<D> {
     }
 }
 
-/// Writes a file in slices, syncing as it goes and hashing what it writes.
-struct SlicedWriter<D: Disk> {
-    file: D::File,
-    buffer: Vec<u8>,
-    written: u64,
-    unsynced: usize,
-    hash: Sha256,
+fn not_as_promised(what: impl ToString) -> ReceiveError {
+    ReceiveError::NotAsPromised(what.to_string())
 }
 
-impl<D: Disk> std::fmt::Debug for SlicedWriter<D> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SlicedWriter").field("written", &self.written).finish_non_exhaustive()
-    }
-}
-
-impl<D: Disk> SlicedWriter<D> {
-    fn create(disk: &D, name: &str) -> io::Result<Self> {
-        if disk.list()?.iter().any(|existing| existing == name) {
-            disk.remove(name)?;
+/// Whether what does not decode is whole nevertheless. A flipped bit in the version must not
+/// look like a newer one: the checksum decides, which ends a snapshot of any version.
+fn is_beyond_version(bytes: &[u8], error: &SnapshotError) -> bool {
+    let beyond = match error {
+        SnapshotError::UnknownVersion { .. } | SnapshotError::TooLarge { .. } => true,
+        SnapshotError::Decode { source, .. } => {
+            matches!(source, DecodeError::UnknownVersion { .. } | DecodeError::UnknownKind { .. })
         }
-        Ok(Self {
-            file: disk.create(name)?,
-            buffer: Vec::with_capacity(WRITE_BYTES),
-            written: 0,
-            unsynced: 0,
-            hash: Sha256::new(),
-        })
-    }
-
-    fn spill(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.hash.update(&self.buffer);
-        self.file.write_at(self.written, &self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.unsynced += self.buffer.len();
-        self.buffer.clear();
-        if self.unsynced >= SLICE_BYTES {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<(u64, [u8; 32])> {
-        self.spill()?;
-        self.file.sync_data()?;
-        Ok((self.written, self.hash.finalize().into()))
-    }
-}
-
-impl<D: Disk> io::Write for SlicedWriter<D> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = WRITE_BYTES.saturating_sub(self.buffer.len());
-        let taken = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
-        self.buffer.extend_from_slice(taken);
-        if self.buffer.len() >= WRITE_BYTES {
-            self.spill()?;
-        }
-        Ok(taken.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.spill()
-    }
-}
-
-fn read_full(file: &impl DiskFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let read = file.read_at(offset + filled as u64, rest)?;
-        if read == 0 {
-            break;
-        }
-        filled += read;
-    }
-    Ok(filled)
-}
-
-fn invalid(what: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+        SnapshotError::Io(_)
+        | SnapshotError::NotASnapshot
+        | SnapshotError::Truncated
+        | SnapshotError::Checksum
+        | SnapshotError::Compression
+        | SnapshotError::Inconsistent { .. } => false,
+    };
+    beyond
+        && bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .is_some_and(|(content, checksum)| Sha256::digest(content).as_slice() == checksum)
 }
 
 fn file_name(index: u64, term: u64) -> String {
@@ -331,4 +345,12 @@ fn parse_name(name: &str) -> Option<(u64, u64)> {
     let index = u64::from_str_radix(index, 16).ok()?;
     let term = u64::from_str_radix(term, 16).ok()?;
     Some((index, term))
+}
+
+#[cfg(test)]
+impl<D: Disk> SnapshotStore<D> {
+    /// A store that takes small files only.
+    pub(crate) fn with_limit(disk: D, file_bytes_max: u64) -> Self {
+        Self { disk, file_bytes_max }
+    }
 }

@@ -6,20 +6,38 @@
 //! with the same snapshot is asked for the rest only. Raft is told of the snapshot when the
 //! file is complete, verified and durable. The sender answers what it is asked for and keeps
 //! no file open; it reports to raft how the transfer ended, always, be it by its silence.
+//!
+//! No transfer may stand in the way of a better one. What moves a transfer is bytes, never a
+//! question: the receiver gives one up that got no chunk for a while, and at once when another
+//! leader offers a snapshot; the sender counts only those questions that it could answer. A
+//! receiver whose disk takes no more frees the space and rests before the next offer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
 use fleet_log::Disk;
-use fleet_state::NodeId;
+use fleet_state::{NodeId, SiteUid};
 
 use crate::config::{
-    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS, SNAPSHOT_STALL_MS,
-    SNAPSHOT_WINDOW_BYTES,
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_REFUSED_REST_MS, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS,
+    SNAPSHOT_STALL_MS, SNAPSHOT_WINDOW_BYTES,
 };
 use crate::frame::{Payload, SnapshotId};
-use crate::snapshot_store::{IncomingFile, LoadedSnapshot, SnapshotFile, SnapshotStore};
+use crate::snapshot_store::{
+    IncomingFile, LoadedSnapshot, ReceiveError, SnapshotFile, SnapshotStore,
+};
+
+/// What an offer led to.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// It is being received, or another one from the same leader is.
+    Receiving,
+    /// This node rests after one that it could not store.
+    Resting,
+    /// The disk of this node does not take it.
+    Failed(io::Error),
+}
 
 /// What a chunk led to.
 #[derive(Debug)]
@@ -30,8 +48,16 @@ pub(crate) enum Received {
     Partly,
     /// The file is complete and durable.
     Complete(Box<LoadedSnapshot>),
-    /// The file is complete and not what was promised; it was given up.
-    Refused,
+    /// It was given up.
+    Failed(ReceiveError),
+}
+
+/// What a question was answered with.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) chunks: Vec<Payload>,
+    /// The file can't be read: it is gone, or the disk has lost it.
+    pub(crate) failed: bool,
 }
 
 /// A window that is asked for.
@@ -56,64 +82,89 @@ struct Incoming<D: Disk> {
     file: IncomingFile<D>,
     received: u64,
     asked_through: u64,
+    /// When a window was asked for last.
+    asked_ms: u64,
+    /// When the last chunk came, or the offer.
     progress_ms: u64,
-    began_ms: u64,
+}
+
+/// A snapshot that a member was offered.
+struct Outgoing {
+    index: u64,
+    heard_ms: u64,
 }
 
 /// Both ends of the transfers of one node.
 pub(crate) struct Transfer<D: Disk> {
     store: SnapshotStore<D>,
+    site: SiteUid,
     incoming: Option<Incoming<D>>,
-    /// Receivers and when they were last heard of.
-    sending: BTreeMap<NodeId, u64>,
+    rest_until_ms: u64,
+    /// By receiver.
+    sending: BTreeMap<NodeId, Outgoing>,
 }
 
 impl<D: Disk> Transfer<D> {
-    pub(crate) fn new(store: SnapshotStore<D>) -> Self {
-        Self { store, incoming: None, sending: BTreeMap::new() }
+    pub(crate) fn new(store: SnapshotStore<D>, site: SiteUid) -> Self {
+        Self { store, site, incoming: None, rest_until_ms: 0, sending: BTreeMap::new() }
     }
 
-    /// A snapshot message to `to` leaves.
-    pub(crate) fn offered(&mut self, to: NodeId, now_ms: u64) {
-        self.sending.insert(to, now_ms);
+    /// A snapshot message of this index to `to` leaves.
+    pub(crate) fn offered(&mut self, to: NodeId, index: u64, now_ms: u64) {
+        self.sending.insert(to, Outgoing { index, heard_ms: now_ms });
     }
 
-    /// `from` asks for a window: the chunks to send. A file that is gone gives none; the
-    /// receiver's silence then ends the transfer.
-    pub(crate) fn serve(&mut self, from: NodeId, want: &Want, now_ms: u64) -> Vec<Payload> {
-        if let Some(heard_ms) = self.sending.get_mut(&from) {
-            *heard_ms = now_ms;
-        }
+    /// `from` asks for a window: the chunks to send.
+    pub(crate) fn serve(&mut self, from: NodeId, want: &Want, now_ms: u64) -> Served {
         let id = want.id;
         let end = want.offset.saturating_add(want.len.min(SNAPSHOT_WINDOW_BYTES));
-        let mut chunks = Vec::new();
+        let mut served = Served { chunks: Vec::new(), failed: false };
         let mut offset = want.offset;
         while offset < end {
             let len = usize::try_from(SNAPSHOT_CHUNK_BYTES.min(end - offset)).unwrap_or(0);
             let Ok((bytes, total)) = self.store.read_chunk(id.index, id.term, offset, len) else {
+                served.failed = true;
                 break;
             };
             if bytes.is_empty() {
                 break;
             }
             let read = bytes.len() as u64;
-            chunks.push(Payload::SnapshotChunk { id, offset, total, bytes: bytes.into() });
+            served.chunks.push(Payload::SnapshotChunk { id, offset, total, bytes: bytes.into() });
             offset += read;
         }
-        chunks
+        let of_offer = self.sending.get_mut(&from).filter(|outgoing| outgoing.index == id.index);
+        if let Some(outgoing) = of_offer
+            && !served.chunks.is_empty()
+        {
+            outgoing.heard_ms = now_ms;
+        }
+        served
     }
 
-    /// The receiver says how it ended; returns whether a transfer to it was under way.
-    pub(crate) fn done(&mut self, from: NodeId) -> bool {
-        self.sending.remove(&from).is_some()
+    /// The transfer of this snapshot to `to` is over; returns whether it was under way.
+    pub(crate) fn done(&mut self, to: NodeId, index: u64) -> bool {
+        let ours = self.sending.get(&to).is_some_and(|outgoing| outgoing.index == index);
+        ours && self.sending.remove(&to).is_some()
+    }
+
+    /// An offer that never left.
+    pub(crate) fn unsent(&mut self, to: NodeId) -> bool {
+        self.sending.remove(&to).is_some()
+    }
+
+    /// Indexes of the snapshots that members are being sent.
+    pub(crate) fn being_sent(&self) -> BTreeSet<u64> {
+        self.sending.values().map(|outgoing| outgoing.index).collect()
     }
 
     /// Receivers that have been silent for too long.
     pub(crate) fn take_stalled(&mut self, now_ms: u64) -> Vec<NodeId> {
+        let silent_ms = |outgoing: &Outgoing| now_ms.saturating_sub(outgoing.heard_ms);
         let stalled: Vec<NodeId> = self
             .sending
             .iter()
-            .filter(|(_, heard_ms)| now_ms.saturating_sub(**heard_ms) >= SNAPSHOT_SILENCE_MS)
+            .filter(|(_, outgoing)| silent_ms(outgoing) >= SNAPSHOT_SILENCE_MS)
             .map(|(node, _)| *node)
             .collect();
         for node in &stalled {
@@ -122,43 +173,54 @@ impl<D: Disk> Transfer<D> {
         stalled
     }
 
-    /// The leader offers a snapshot. The same one again only changes whom to ask.
-    pub(crate) fn accept(
-        &mut self,
-        from: NodeId,
-        target: SnapshotFile,
-        now_ms: u64,
-    ) -> io::Result<()> {
+    /// The leader, `from`, offers a snapshot. The same one again only changes whom to ask; what
+    /// another one had begun to send is given up, for that leader may be gone for good.
+    pub(crate) fn accept(&mut self, from: NodeId, target: SnapshotFile, now_ms: u64) -> Accepted {
         if let Some(incoming) = &mut self.incoming {
             if incoming.target.checksum == target.checksum {
-                incoming.from = from;
-                return Ok(());
+                if incoming.from != from {
+                    incoming.from = from;
+                    incoming.asked_through = incoming.received;
+                }
+                return Accepted::Receiving;
             }
             let moving = now_ms.saturating_sub(incoming.progress_ms) < SNAPSHOT_STALL_MS;
-            if moving && incoming.target.index >= target.index {
-                return Ok(());
+            if moving && incoming.from == from && incoming.target.index >= target.index {
+                return Accepted::Receiving;
             }
         }
+        if now_ms < self.rest_until_ms {
+            return Accepted::Resting;
+        }
+        self.incoming = None;
+        let file = match self.store.begin_incoming() {
+            Ok(file) => file,
+            Err(error) => {
+                self.give_up_and_rest(now_ms);
+                return Accepted::Failed(error);
+            }
+        };
         self.incoming = Some(Incoming {
             from,
             target,
-            file: self.store.begin_incoming()?,
+            file,
             received: 0,
             asked_through: 0,
+            asked_ms: now_ms,
             progress_ms: now_ms,
-            began_ms: now_ms,
         });
-        Ok(())
+        Accepted::Receiving
     }
 
     /// What to ask for now, and whom.
     pub(crate) fn take_want(&mut self, now_ms: u64) -> Option<(NodeId, Payload)> {
         let incoming = self.incoming.as_mut()?;
-        let stalled = now_ms.saturating_sub(incoming.progress_ms) >= SNAPSHOT_RETRY_MS;
-        if incoming.received < incoming.asked_through && !stalled {
+        let last_ms = incoming.asked_ms.max(incoming.progress_ms);
+        let waited = now_ms.saturating_sub(last_ms) >= SNAPSHOT_RETRY_MS;
+        if incoming.received < incoming.asked_through && !waited {
             return None;
         }
-        incoming.progress_ms = now_ms;
+        incoming.asked_ms = now_ms;
         let rest = incoming.target.size_bytes.saturating_sub(incoming.received);
         let len = rest.min(SNAPSHOT_WINDOW_BYTES);
         incoming.asked_through = incoming.received + len;
@@ -175,14 +237,9 @@ impl<D: Disk> Transfer<D> {
     }
 
     /// A chunk arrived. Only the very next bytes of the snapshot that is being received count.
-    pub(crate) fn receive(
-        &mut self,
-        from: NodeId,
-        chunk: &Chunk,
-        now_ms: u64,
-    ) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self, from: NodeId, chunk: &Chunk, now_ms: u64) -> Received {
         let Some(incoming) = self.incoming.as_mut() else {
-            return Ok(Received::Ignored);
+            return Received::Ignored;
         };
         let fits = incoming.from == from
             && incoming.target.checksum == chunk.id.checksum
@@ -190,34 +247,53 @@ impl<D: Disk> Transfer<D> {
             && !chunk.bytes.is_empty()
             && chunk.offset + chunk.bytes.len() as u64 <= incoming.target.size_bytes;
         if !fits {
-            return Ok(Received::Ignored);
+            return Received::Ignored;
         }
-        incoming.file.append(&chunk.bytes)?;
+        if let Err(error) = incoming.file.append(&chunk.bytes) {
+            self.give_up_and_rest(now_ms);
+            return Received::Failed(ReceiveError::Io(error));
+        }
         incoming.received += chunk.bytes.len() as u64;
         incoming.progress_ms = now_ms;
         if incoming.received < incoming.target.size_bytes {
-            return Ok(Received::Partly);
+            return Received::Partly;
         }
         let Some(Incoming { file, target, .. }) = self.incoming.take() else {
-            return Ok(Received::Ignored);
+            return Received::Ignored;
         };
-        match self.store.finish_incoming(file, &target) {
-            Ok(loaded) => Ok(Received::Complete(Box::new(loaded))),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Received::Refused),
-            Err(error) => Err(error),
+        match self.store.finish_incoming(file, &target, self.site) {
+            Ok(loaded) => Received::Complete(Box::new(loaded)),
+            Err(error) => {
+                if matches!(error, ReceiveError::NotAsPromised(_)) {
+                    // The next one is another file: no reason to rest.
+                    self.give_up();
+                } else {
+                    self.give_up_and_rest(now_ms);
+                }
+                Received::Failed(error)
+            }
         }
     }
 
-    /// Gives up what is being received when the log has overtaken it or nobody sends.
+    /// Gives up what is being received when the log has overtaken it or no more of it comes.
     pub(crate) fn give_up_if_needless(&mut self, commit: u64, now_ms: u64) {
         let needless = self.incoming.as_ref().is_some_and(|incoming| {
-            let silent = now_ms.saturating_sub(incoming.began_ms) >= SNAPSHOT_STALL_MS
-                && incoming.received == 0;
-            incoming.target.index <= commit || silent
+            let stalled = now_ms.saturating_sub(incoming.progress_ms) >= SNAPSHOT_STALL_MS;
+            incoming.target.index <= commit || stalled
         });
         if needless {
-            self.incoming = None;
+            self.give_up();
         }
+    }
+
+    fn give_up(&mut self) {
+        self.incoming = None;
+        self.store.drop_incoming();
+    }
+
+    fn give_up_and_rest(&mut self, now_ms: u64) {
+        self.give_up();
+        self.rest_until_ms = now_ms.saturating_add(SNAPSHOT_REFUSED_REST_MS);
     }
 
     /// Whether a snapshot is being received.
@@ -229,3 +305,6 @@ impl<D: Disk> Transfer<D> {
         &self.store
     }
 }
+
+#[cfg(test)]
+mod tests;

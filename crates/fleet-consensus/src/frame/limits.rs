@@ -21,8 +21,8 @@ pub const READ_CONTEXT_BYTES_MAX: usize = 64;
 pub const VOTERS_MAX: usize = 15;
 /// Learners in the configuration of a snapshot.
 pub const LEARNERS_MAX: usize = 1024;
-/// Bytes of a snapshot that a node would take from another.
-pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of a snapshot that a node would take from another: as many as it could read.
+pub const SNAPSHOT_BYTES_MAX: u64 = crate::config::SNAPSHOT_BYTES_MAX;
 /// Relayed proposals in one payload.
 pub const PROPOSALS_MAX: usize = 1024;
 /// Bytes of one relayed proposal.

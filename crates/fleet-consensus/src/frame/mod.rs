@@ -51,7 +51,7 @@ pub use message::{
     Reject, SnapshotOffer, SnapshotRef,
 };
 pub use pack::{pack_messages, pack_proposals};
-pub use payload::{Payload, RefuseReason, SnapshotId};
+pub use payload::{Payload, RefuseReason, SnapshotEnd, SnapshotId};
 pub use refused::Refused;
 pub use route::{Class, Path, Route};
 pub use seal::SealError;

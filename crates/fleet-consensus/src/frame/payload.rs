@@ -70,8 +70,8 @@ pub enum Payload {
     SnapshotDone {
         /// Index of the snapshot.
         index: u64,
-        /// Installed.
-        ok: bool,
+        /// How it ended.
+        end: SnapshotEnd,
     },
     /// A new voter asks for the site key.
     SiteKeyWant,
@@ -110,6 +110,17 @@ pub struct SnapshotId {
     pub term: u64,
     /// SHA-256 of the file.
     pub checksum: [u8; 32],
+}
+
+/// How a snapshot ended at its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotEnd {
+    /// It is installed, or was not needed any more.
+    Installed,
+    /// The receiver can't take it; the file may be sound.
+    Declined,
+    /// The file is not what the sender promised: it must not be offered again.
+    Unusable,
 }
 
 /// Why relayed proposals were not proposed.

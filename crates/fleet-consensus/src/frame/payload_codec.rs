@@ -12,7 +12,7 @@ use super::{
         RAFT_MESSAGES_MAX, READS_MAX, REQUEST_ID_BYTES_MAX, SNAPSHOT_BYTES_MAX, TERM_MAX,
     },
     message_codec::{read_message, write_message},
-    payload::{Payload, RefuseReason, SnapshotId},
+    payload::{Payload, RefuseReason, SnapshotEnd, SnapshotId},
 };
 
 const RAFT: u8 = 1;
@@ -84,9 +84,9 @@ impl Payload {
                 writer.u64(*total);
                 writer.bytes(bytes);
             }
-            Self::SnapshotDone { index, ok } => {
+            Self::SnapshotDone { index, end } => {
                 writer.u64(*index);
-                writer.bool(*ok);
+                writer.u8(end_code(*end));
             }
             Self::SiteKeyWant => {}
             Self::SiteKeyGrant { key } => writer.fixed(key),
@@ -127,7 +127,7 @@ impl Payload {
             SNAPSHOT_WANT => read_want(&mut reader)?,
             SNAPSHOT_CHUNK => read_chunk(&mut reader, bytes)?,
             SNAPSHOT_DONE => {
-                Self::SnapshotDone { index: read_index(&mut reader)?, ok: reader.bool()? }
+                Self::SnapshotDone { index: read_index(&mut reader)?, end: read_end(&mut reader)? }
             }
             SITE_KEY_WANT => Self::SiteKeyWant,
             SITE_KEY_GRANT => Self::SiteKeyGrant { key: reader.fixed()? },
@@ -151,6 +151,25 @@ const fn reason_code(reason: RefuseReason) -> u8 {
         RefuseReason::Busy => 1,
         RefuseReason::NotLeader => 2,
         RefuseReason::Malformed => 3,
+    }
+}
+
+const fn end_code(end: SnapshotEnd) -> u8 {
+    match end {
+        SnapshotEnd::Installed => 1,
+        SnapshotEnd::Declined => 2,
+        SnapshotEnd::Unusable => 3,
+    }
+}
+
+fn read_end(reader: &mut Reader<'_>) -> Result<SnapshotEnd, DecodeError> {
+    match reader.u8()? {
+        1 => Ok(SnapshotEnd::Installed),
+        2 => Ok(SnapshotEnd::Declined),
+        3 => Ok(SnapshotEnd::Unusable),
+        found => {
+            Err(DecodeError::UnknownKind { what: "the end of a snapshot", found: u64::from(found) })
+        }
     }
 }
 

@@ -7,16 +7,14 @@
 use fleet_log::Disk;
 use fleet_state::{NodeId, Proposal};
 
-use super::outputs::Notice;
 use super::{Queued, Replica};
 use crate::fault::Fault;
 use crate::frame::{
-    Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, Refused, SnapshotOffer,
+    Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, Refused, SnapshotEnd,
 };
 use crate::guard::{GuardView, Objection};
 use crate::log_time::Now;
-use crate::snapshot_store::SnapshotFile;
-use crate::transfer::{Chunk, Received, Want};
+use crate::transfer::{Chunk, Want};
 
 impl<D: Disk, T> Replica<D, T> {
     /// A frame arrived over `path`.
@@ -67,19 +65,12 @@ impl<D: Disk, T> Replica<D, T> {
             Payload::ReadRefused { .. } => {}
             Payload::SnapshotWant { id, offset, len } => {
                 let len = u64::from(len);
-                let want = Want { id, offset, len };
-                for chunk in self.transfer.serve(from, &want, now.mono_ms) {
-                    self.outbox.push((from, Class::Bulk, chunk));
-                }
+                self.handle_want(from, &Want { id, offset, len }, now);
             }
             Payload::SnapshotChunk { id, offset, bytes, .. } => {
                 self.handle_chunk(from, &Chunk { id, offset, bytes }, now)?
             }
-            Payload::SnapshotDone { ok, .. } => {
-                if self.transfer.done(from) {
-                    self.report_snapshot(from, ok);
-                }
-            }
+            Payload::SnapshotDone { index, end } => self.handle_snapshot_end(from, index, end),
             Payload::SiteKeyWant => self.handle_site_key_want(from),
             Payload::SiteKeyGrant { key } => self.handle_site_key(&key),
             Payload::Digest { index, digest } => self.handle_digest(from, index, digest)?,
@@ -106,8 +97,7 @@ impl<D: Disk, T> Replica<D, T> {
                 self.counters.refuse("guard", refusal.as_str());
                 if let MessageKind::Snapshot(offer) = &message.kind {
                     // The sender waits for an end; a newer snapshot may do better.
-                    let done = Payload::SnapshotDone { index: offer.index, ok: false };
-                    self.outbox.push((from, Class::Normal, done));
+                    self.tell_snapshot_end(from, offer.index, SnapshotEnd::Declined);
                 }
                 return Ok(());
             }
@@ -142,76 +132,6 @@ impl<D: Disk, T> Replica<D, T> {
             matched: matched.filter(|_| raft.state == raft::StateRole::Leader),
         };
         self.guard.check(message, from, &view, now.mono_ms)
-    }
-
-    /// The leader would have this node start over from a snapshot. Raft hears of it when the
-    /// file is here; until then the leader's heartbeats go on as usual.
-    fn handle_offer(
-        &mut self,
-        from: NodeId,
-        term: u64,
-        offer: &SnapshotOffer,
-        now: Now,
-    ) -> Result<(), Fault> {
-        if term < self.raw.raft.term {
-            return Ok(());
-        }
-        if term > self.raw.raft.term || self.leader() != Some(from) {
-            // A heartbeat makes the sender known as the leader first; it offers again.
-            let mut beat = raft::eraftpb::Message::default();
-            beat.set_msg_type(raft::eraftpb::MessageType::MsgHeartbeat);
-            beat.from = from.get();
-            beat.to = self.config.node.get();
-            beat.term = term;
-            self.raw.step(beat).map_err(|e| Fault::Raft(e.to_string()))?;
-        }
-        if offer.index <= self.raw.raft.raft_log.committed {
-            let done = Payload::SnapshotDone { index: offer.index, ok: true };
-            self.outbox.push((from, Class::Normal, done));
-            return Ok(());
-        }
-        let target = SnapshotFile {
-            index: offer.index,
-            term: offer.term,
-            name: String::new(),
-            size_bytes: offer.file.size_bytes,
-            checksum: offer.file.checksum,
-        };
-        self.outputs.notices.push(Notice::SnapshotOffered {
-            index: offer.index,
-            size_bytes: offer.file.size_bytes,
-            from,
-        });
-        self.transfer.accept(from, target, now.mono_ms).map_err(Fault::SnapshotIo)?;
-        self.ask_for_snapshot(now);
-        Ok(())
-    }
-
-    pub(super) fn ask_for_snapshot(&mut self, now: Now) {
-        if let Some((from, want)) = self.transfer.take_want(now.mono_ms) {
-            self.outbox.push((from, Class::Normal, want));
-        }
-    }
-
-    fn handle_chunk(&mut self, from: NodeId, chunk: &Chunk, now: Now) -> Result<(), Fault> {
-        let received =
-            self.transfer.receive(from, chunk, now.mono_ms).map_err(Fault::SnapshotIo)?;
-        match received {
-            Received::Ignored => self.counters.refuse("snapshot", "chunk_out_of_place"),
-            Received::Partly => self.ask_for_snapshot(now),
-            Received::Refused => {
-                self.counters.refuse("snapshot", "not_as_promised");
-                let done = Payload::SnapshotDone { index: chunk.id.index, ok: false };
-                self.outbox.push((from, Class::Normal, done));
-            }
-            Received::Complete(loaded) => self.offer_to_raft(*loaded)?,
-        }
-        Ok(())
-    }
-
-    pub(super) fn report_snapshot(&mut self, node: NodeId, ok: bool) {
-        let status = if ok { raft::SnapshotStatus::Finish } else { raft::SnapshotStatus::Failure };
-        self.raw.report_snapshot(node.get(), status);
     }
 
     /// Another member hands a command on to its leader.

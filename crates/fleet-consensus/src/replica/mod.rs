@@ -12,7 +12,8 @@
 //!
 //! - `inbox.rs`: what frames from other members lead to
 //! - `ready.rs`: raft's ready, phase by phase
-//! - `apply.rs`: committed entries, and snapshots being installed or taken
+//! - `apply.rs`: committed entries, one after the other
+//! - `snapshots.rs`: snapshots received and sent, installed and taken
 //! - `steward.rs`: what is done at ticks: retries, deadlines, membership, time
 //! - `open.rs`: from files to a running replica
 
@@ -22,6 +23,7 @@ mod open;
 mod outputs;
 mod probe;
 mod ready;
+mod snapshots;
 mod steward;
 mod wire;
 
@@ -88,6 +90,8 @@ struct Pace {
     building: bool,
     /// No snapshot is begun before this tick.
     build_from_tick: u64,
+    /// Snapshots that could not be written, one after the other.
+    build_failures: u32,
     draining: bool,
     /// The disk is nearly full: proposals are refused and leadership is handed over.
     low_space: bool,

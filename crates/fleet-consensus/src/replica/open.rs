@@ -11,7 +11,7 @@ use fleet_log::{Disk, HardState, Log, LogIdentity, Position, Recovery};
 use fleet_state::{FleetState, FoundingParams, SiteName, SnapshotMeta};
 use raft::RawNode;
 
-use super::apply::conf_state;
+use super::snapshots::conf_state;
 use super::wire::NoWire;
 use super::{Conf, Outputs, Pace, Replica};
 use crate::checkpoints::Checkpoints;
@@ -132,8 +132,7 @@ impl<D: Disk, T> Replica<D, T> {
         let config = parts.config.clone();
         let snapshots = SnapshotStore::new(parts.snapshot_disk.clone());
         snapshots.remove_unfinished().map_err(StartError::SnapshotIo)?;
-        let (loaded, damaged_snapshots) =
-            snapshots.load_newest().map_err(StartError::SnapshotIo)?;
+        let (loaded, damaged_snapshots) = snapshots.load_newest(config.site_uid)?;
         let (mut log, recovery) = Log::open(parts.log_disk.clone(), identity(&config), config.log)?;
         fit_log(&mut log, loaded.as_ref().map(|l| position(&l.meta)))?;
         let (state, pointer) = match loaded {
@@ -177,7 +176,7 @@ impl<D: Disk, T> Replica<D, T> {
             site_key: parts.site_key,
             waiters: Waiters::default(),
             reads: Reads::new(parts.boot << 40),
-            transfer: Transfer::new(snapshots),
+            transfer: Transfer::new(snapshots, config.site_uid),
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),
             outbox: Vec::new(),
@@ -195,6 +194,9 @@ impl<D: Disk, T> Replica<D, T> {
     /// happened in an earlier life.
     fn replay(&mut self, now: Now) -> Result<(), Fault> {
         self.refresh_keyring();
+        // No snapshot is begun here: nobody would write it, and the count of entries since the
+        // last one would begin anew with every restart.
+        self.pace.building = true;
         while self.raw.has_ready() {
             self.poll(now, &mut NoWire)?;
         }

@@ -160,8 +160,8 @@ impl<D: Disk, T> Replica<D, T> {
                     continue;
                 }
             };
-            if matches!(message.kind, MessageKind::Snapshot(_)) {
-                self.transfer.offered(message.to, now.mono_ms);
+            if let MessageKind::Snapshot(offer) = &message.kind {
+                self.transfer.offered(message.to, offer.index, now.mono_ms);
             }
             by_lane.entry((message.to, !urgent)).or_default().push(message);
         }
@@ -175,7 +175,7 @@ impl<D: Disk, T> Replica<D, T> {
                 if unreachable.last() != Some(&to) {
                     unreachable.push(to);
                 }
-                if has_snapshot && self.transfer.done(to) {
+                if has_snapshot && self.transfer.unsent(to) {
                     self.pace.failed_offers.push(to);
                 }
             }

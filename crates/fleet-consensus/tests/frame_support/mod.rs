@@ -6,8 +6,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use fleet_consensus::frame::{
     Append, AppendResponse, Ballot, BallotAnswer, Beat, Class, ConfChange, Credential,
     EntryPayload, FrameCodec, FrameIdentity, LogEntry, MessageKind, Opened, Path, Payload,
-    RaftMessage, RefuseReason, Refused, Reject, Route, SealError, SnapshotId, SnapshotOffer,
-    SnapshotRef,
+    RaftMessage, RefuseReason, Refused, Reject, Route, SealError, SnapshotEnd, SnapshotId,
+    SnapshotOffer, SnapshotRef,
 };
 use fleet_state::{NodeId, NodeKeys, NodeName, SiteUid, credential::credential_message};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -213,7 +213,9 @@ pub fn every_payload(from: u64, to: u64) -> Vec<Payload> {
         Payload::ReadRefused { ids: vec![3] },
         Payload::SnapshotWant { id, offset: 4096, len: 128 },
         Payload::SnapshotChunk { id, offset: 4096, total: 5000, bytes: vec![1; 128].into() },
-        Payload::SnapshotDone { index: 100, ok: true },
+        Payload::SnapshotDone { index: 100, end: SnapshotEnd::Installed },
+        Payload::SnapshotDone { index: 100, end: SnapshotEnd::Declined },
+        Payload::SnapshotDone { index: 100, end: SnapshotEnd::Unusable },
         Payload::SiteKeyWant,
         Payload::SiteKeyGrant { key: [8; 32] },
         Payload::Digest { index: 100, digest: [4; 32] },
