@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""The figures of docs/performance.md that are not a comparison with a peer.
+
+    deploy/bench/figures.py [--bin-dir target/release] [--only failover,idle,…] [--rounds 20]
+
+Each figure is measured on a site of three agents that `flotilla dev` starts on this machine:
+
+- failover   the leader is killed under 64 writers, again and again: longest time without a write
+- idle       memory, processor time and bytes written of agents that nobody talks to
+- writes     bytes written per 1,000 commands, and memory after a load of 256 writers
+- slow_disk  the same load with every sync 20 ms slower (a shim in front of fdatasync)
+- devices    100,000 devices: time to register, memory, snapshot, restart, longest stall meanwhile
+
+JSON lines on stdout, talk on stderr. It stops what it started.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "deploy" / "demo"))
+from bare_nats import BareNats  # noqa: E402
+
+SITE = "figures"
+WAIT_SECONDS_MAX = 60
+DEVICES = 100_000
+BATCH = 250
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+int fdatasync(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
+    usleep(20000);
+    return real(fd);
+}
+"""
+
+
+class Site:
+    """A local site of three agents."""
+
+    def __init__(self, bins, environment=None):
+        self.bins = bins
+        self.data = Path(tempfile.mkdtemp(prefix="flotilla-figures-"))
+        self.environment = dict(os.environ, **(environment or {}))
+        self.children = []
+        self.run("flotilla", "dev", "--site", SITE, "--agents", "3", "--data", self.data, "--detach")
+        manifest = json.loads((self.data / "dev.json").read_text())
+        self.nats_url = manifest["nats_url"]
+        self.agents = {a["name"]: dict(a) for a in manifest["agents"]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self.children:
+            child.send_signal(signal.SIGTERM)
+        subprocess.run([self.bins / "flotilla", "dev", "stop", "--data", str(self.data)],
+                       stdout=sys.stderr)
+        for child in self.children:
+            child.wait(20)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def run(self, program, *arguments):
+        command = [str(self.bins / program)] + [str(a) for a in arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+    def cli(self, *arguments):
+        return self.run("flotilla", *arguments, "--server", self.nats_url, "--site", SITE)
+
+    def bench(self, clients, seconds):
+        return json.loads(self.cli("bench", "--clients", clients, "--seconds", seconds))
+
+    def leader(self):
+        return json.loads(self.cli("leader", "show", "-o", "json"))["name"]
+
+    def kill(self, name):
+        os.kill(self.agents[name]["pid"], signal.SIGKILL)
+
+    def start(self, name):
+        agent = self.agents[name]
+        log = open(self.data / f"{name}.again.log", "ab")
+        child = subprocess.Popen(
+            [self.bins / "flotilla-agent", "run", "--nats", self.nats_url,
+             "--data-dir", agent["data_dir"]], stdout=log, stderr=log, env=self.environment)
+        self.children.append(child)
+        agent["pid"] = child.pid
+
+    def node(self, name):
+        reply = BareNats(self.nats_url)
+        try:
+            return reply.request(f"flotilla.{SITE}.control.node.{name}.status")["item"]
+        finally:
+            reply.close()
+
+    def await_caught_up(self, name):
+        """Waits until the node has applied what the leader has; gives the seconds it took."""
+        began = time.monotonic()
+        while time.monotonic() - began < WAIT_SECONDS_MAX:
+            try:
+                mine, theirs = self.node(name), self.node(self.leader())
+                if mine["leader"] is not None and mine["applied"] >= theirs["applied"]:
+                    return time.monotonic() - began
+            except Exception:  # not up yet
+                pass
+            time.sleep(0.02)
+        sys.exit(f"{name} did not catch up within {WAIT_SECONDS_MAX} s")
+
+    def usage(self):
+        """Per agent: resident bytes, seconds of processor time, bytes written."""
+        return {name: usage_of(agent["pid"]) for name, agent in self.agents.items()}
+
+
+def usage_of(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = next(int(l.split()[1]) for l in status.splitlines() if l.startswith("VmRSS"))
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = int(fields[11]) + int(fields[12])
+    written = next(int(l.split()[1]) for l in Path(f"/proc/{pid}/io").read_text().splitlines()
+                   if l.startswith("write_bytes"))
+    return {"resident_mib": resident / 1024, "cpu_s": ticks / os.sysconf("SC_CLK_TCK"),
+            "written": written}
+
+
+def say(figure, **values):
+    print(json.dumps({"figure": figure, **values}), flush=True)
+
+
+def failover(bins, rounds):
+    gaps, unknown, errors = [], 0, 0
+    with Site(bins) as site:
+        for _ in range(rounds):
+            result = {}
+            load = threading.Thread(target=lambda: result.update(site.bench(64, 4)))
+            load.start()
+            time.sleep(1.5)
+            leader = site.leader()
+            site.kill(leader)
+            load.join()
+            gaps.append(result["longest_gap_ms"])
+            unknown += result["unknown"]
+            errors += result["errors"]
+            site.start(leader)
+            site.await_caught_up(leader)
+    say("failover", rounds=rounds, gap_ms_median=statistics.median(gaps), gap_ms_worst=max(gaps),
+        gaps_ms=sorted(gaps), unknown=unknown, errors=errors)
+
+
+def idle(bins, seconds=60):
+    with Site(bins) as site:
+        time.sleep(5)
+        before = site.usage()
+        time.sleep(seconds)
+        after = site.usage()
+    for name in before:
+        used = after[name]["cpu_s"] - before[name]["cpu_s"]
+        written = after[name]["written"] - before[name]["written"]
+        say("idle", agent=name, resident_mib=round(after[name]["resident_mib"], 1),
+            cpu_percent_of_a_core=round(100 * used / seconds, 2),
+            written_bytes_per_day=int(written * 86400 / seconds))
+    for program in ("flotilla", "flotilla-agent"):
+        say("binary", program=program,
+            size_mib=round((bins / program).stat().st_size / 1024 / 1024, 1))
+
+
+def writes(bins):
+    with Site(bins) as site:
+        before = site.usage()
+        result = site.bench(256, 5)
+        time.sleep(2)
+        after = site.usage()
+        for name in before:
+            per = (after[name]["written"] - before[name]["written"]) * 1000 / result["ops"]
+            say("writes", agent=name, ops=result["ops"], written_bytes_per_1000=int(per),
+                resident_mib=round(after[name]["resident_mib"], 1))
+        before = after
+        result = site.bench(1, 5)
+        after = site.usage()
+        for name in before:
+            per = (after[name]["written"] - before[name]["written"]) * 1000 / result["ops"]
+            say("writes_one_client", agent=name, ops=result["ops"], written_bytes_per_1000=int(per))
+
+
+def slow_disk(bins):
+    folder = Path(tempfile.mkdtemp(prefix="flotilla-shim-"))
+    source, shim = folder / "slow.c", folder / "slow.so"
+    source.write_text(SHIM)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
+    with Site(bins, {"LD_PRELOAD": str(shim)}) as site:
+        for clients in (1, 64, 256):
+            r = site.bench(clients, 5)
+            say("slow_disk", sync_slower_ms=20, clients=clients, ops_per_s=r["ops_per_s"],
+                p50_ms=r["p50_ms"], p99_ms=r["p99_ms"], errors=r["errors"], unknown=r["unknown"])
+    shutil.rmtree(folder)
+
+
+def devices(bins):
+    with Site(bins) as site:
+        nats = BareNats(site.nats_url, timeout_s=30)
+        began = time.monotonic()
+        for first in range(0, DEVICES, BATCH):
+            batch = [{"op": "device.register", "id": f"hall{n % 40}.line{n % 7}.device-{n}",
+                      "body": {"name": f"Device {n}", "address": f"0x{n:06x}",
+                               "labels": {"kind": "lamp", "row": str(n % 100)}}}
+                     for n in range(first, first + BATCH)]
+            answer = nats.request(f"flotilla.{SITE}.control.commands.batch",
+                                  json.dumps(batch).encode(), timeout_s=30)
+            if not answer["ok"]:
+                sys.exit(f"a batch was refused: {answer}")
+        say("devices_register", devices=DEVICES, seconds=round(time.monotonic() - began, 1))
+        for name, used in site.usage().items():
+            say("devices_memory", agent=name, resident_mib=round(used["resident_mib"], 1))
+        quiet = site.bench(8, 5)
+        result = {}
+        load = threading.Thread(target=lambda: result.update(site.bench(8, 5)))
+        load.start()
+        time.sleep(1.5)
+        began = time.monotonic()
+        taken = nats.request(f"flotilla.{SITE}.control.admin.snapshot.take", b"", timeout_s=30)
+        took = time.monotonic() - began
+        load.join()
+        say("devices_snapshot", seconds=round(took, 2),
+            size_mib=round(taken["item"]["snapshots"][0]["size_bytes"] / 1024 / 1024, 1),
+            longest_gap_ms=result["longest_gap_ms"], max_ms=result["max_ms"],
+            without_snapshot_gap_ms=quiet["longest_gap_ms"], without_snapshot_max_ms=quiet["max_ms"])
+        follower = next(n for n in site.agents if n != site.leader())
+        site.kill(follower)
+        site.start(follower)
+        say("devices_restart", seconds=round(site.await_caught_up(follower), 2))
+        for name, used in site.usage().items():
+            say("devices_memory_after", agent=name, resident_mib=round(used["resident_mib"], 1))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin-dir", default="target/release", type=Path)
+    parser.add_argument("--rounds", default=20, type=int)
+    parser.add_argument("--only", default="idle,writes,failover,slow_disk,devices")
+    options = parser.parse_args()
+    bins = options.bin_dir.resolve()
+    fetch = ROOT / "deploy" / "nats" / "fetch-nats-server.py"
+    os.environ["FLOTILLA_NATS_SERVER"] = subprocess.run(
+        [fetch], check=True, capture_output=True, text=True).stdout.strip()
+    figures = {"failover": lambda: failover(bins, options.rounds), "idle": lambda: idle(bins),
+               "writes": lambda: writes(bins), "slow_disk": lambda: slow_disk(bins),
+               "devices": lambda: devices(bins)}
+    for name in options.only.split(","):
+        figures[name]()
+
+
+if __name__ == "__main__":
+    main()
