@@ -1,6 +1,9 @@
 //! Settings of a replica, written out field by field.
 
 use fleet_log::LogConfig;
+use fleet_state::limits::{
+    DEDUP_RECORDS_MAX, DEVICES_MAX, PARAMS_MAX, SITE_BYTES_MAX, TOMBSTONES_MAX,
+};
 use fleet_state::{NodeId, SiteUid};
 use thiserror::Error;
 
@@ -45,6 +48,18 @@ pub const SNAPSHOT_REFUSED_REST_MS: u64 = 5_000;
 pub const SNAPSHOT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Largest state that is unpacked from one.
 pub const SNAPSHOT_STATE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// What a snapshot holds beside links, devices and parameters, generously: members, tokens,
+/// remembered answers, tombstones, and the framing of every record.
+const SNAPSHOT_REST_BYTES: u64 = 256 * 1024 * 1024;
+// A state within its own limits is one that can be written, sent and read, packed or not: LZ4
+// makes what it can't pack larger by less than a hundredth.
+const _: () = {
+    let state_bytes = SITE_BYTES_MAX + SNAPSHOT_REST_BYTES;
+    assert!(state_bytes <= SNAPSHOT_STATE_BYTES_MAX);
+    assert!(state_bytes + state_bytes / 100 <= SNAPSHOT_BYTES_MAX);
+    let records = DEDUP_RECORDS_MAX + TOMBSTONES_MAX + DEVICES_MAX + PARAMS_MAX;
+    assert!(records as u64 * 256 <= SNAPSHOT_REST_BYTES);
+};
 /// Snapshots that are kept beyond the newest two because a member is being sent them.
 pub const SNAPSHOTS_SENT_KEPT_MAX: usize = 2;
 /// Ticks between a snapshot that could not be written and the next attempt; it doubles with

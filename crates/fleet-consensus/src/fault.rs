@@ -1,7 +1,7 @@
 //! What stops a node. A fault is local: this node must not vote or answer any more.
 
 use fleet_log::{LogError, OpenError};
-use fleet_state::{DecodeError, SnapshotError};
+use fleet_state::DecodeError;
 use thiserror::Error;
 
 /// A condition after which this node must stop: the process ends with the reason, and a
@@ -18,9 +18,6 @@ pub enum Fault {
     /// The site key could not be stored.
     #[error("the site key could not be stored: {0}")]
     SiteKey(std::io::Error),
-    /// A received snapshot is not what its sender promised.
-    #[error("a snapshot could not be decoded: {0}")]
-    Snapshot(#[from] SnapshotError),
     /// A committed entry can't be decoded by this binary. It is never skipped.
     #[error(
         "entry {index} can't be decoded by this version ({source}); install the version that the other nodes run"
@@ -67,7 +64,6 @@ impl Fault {
             Self::Log(_)
             | Self::SnapshotIo(_)
             | Self::SiteKey(_)
-            | Self::Snapshot(_)
             | Self::Undecodable { .. }
             | Self::Raft(_) => false,
         }

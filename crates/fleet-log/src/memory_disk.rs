@@ -105,6 +105,11 @@ impl MemoryDisk {
         self.lock().faults_fired
     }
 
+    /// Whether a [`DiskFault::Stop`] has happened since the last cut of the power.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     /// Limits the sum of all file sizes; beyond it there is no space left. `None` is no limit.
     pub fn set_capacity_bytes(&self, capacity_bytes: Option<u64>) {
         self.lock().capacity_bytes = capacity_bytes;

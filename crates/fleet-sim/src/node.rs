@@ -196,6 +196,12 @@ impl Node {
         self.snapshot_disk.power_cut(mix(seed));
     }
 
+    /// Whether one of its disks has stopped, and with it the machine.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.log_disk.is_stopped() || self.snapshot_disk.is_stopped()
+    }
+
     /// Planned faults of both disks that have happened.
     #[must_use]
     pub fn disk_faults(&self) -> u64 {
