@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A tour of a local site of three agents: what it does, and what it does when things break.
 
-    deploy/demo/tour.py [--bin-dir target/release] [--keep]
+    deploy/demo/tour.py [--bin-dir target/debug] [--keep]
 
 Everything is real: processes, a nats-server, files, kill -9. It prints what it measured
 and ends with a code other than 0, and a reason, if anything is not as it should be.
@@ -49,7 +49,7 @@ class Tour:
         self.flotilla = bin_dir / "flotilla"
         self.agent_bin = bin_dir / "flotilla-agent"
         for program in (self.flotilla, self.agent_bin):
-            check(program.is_file(), f"{program} is not built; run `cargo build --release --bins`")
+            check(program.is_file(), f"{program} is not built; run `cargo build --workspace --bins`")
         self.folder = folder
         self.data = folder / "site"
         self.started = []
@@ -313,7 +313,7 @@ class Writer(threading.Thread):
 
 def main():
     parser = argparse.ArgumentParser(description="A tour of a local site of three agents.")
-    parser.add_argument("--bin-dir", type=Path, default=ROOT / "target" / "release",
+    parser.add_argument("--bin-dir", type=Path, default=ROOT / "target" / "debug",
                         help="where flotilla and flotilla-agent are")
     parser.add_argument("--keep", action="store_true", help="keep the files of the site")
     options = parser.parse_args()
