@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use fleet_protocol::Json;
 use serde::Serialize;
 
-pub(crate) use table::{Table, cell, time};
+pub(crate) use table::{Table, cell, tame, time};
 
 /// In which form data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

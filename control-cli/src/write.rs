@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     exit::{self, Exit, Stop},
-    output::{Table, cell, say},
+    output::{Table, say, tame},
     session::Session,
 };
 
@@ -47,6 +47,9 @@ pub(crate) struct Done {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    /// For --if-revision of a later command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thing_revision: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,6 +168,7 @@ impl Done {
             ok: false,
             request_id: None,
             revision: None,
+            thing_revision: None,
             changed: None,
             stage: None,
             error: None,
@@ -181,11 +185,15 @@ impl Done {
                             committed.stage
                         ),
                     )
+                    .with_hint(
+                        "What is committed holds; do not send it again, but look at the device later.",
+                    )
                 });
                 Self {
                     ok: true,
                     request_id: Some(committed.request_id),
                     revision: Some(committed.revision),
+                    thing_revision: committed.thing_revision,
                     changed: Some(committed.changed),
                     stage: Some(committed.stage),
                     stop,
@@ -218,7 +226,11 @@ impl Done {
     fn line(&self) -> [String; 2] {
         let what = match (self.ok, self.revision, self.changed) {
             (true, Some(revision), Some(true)) => format!("revision {revision}"),
-            (true, Some(revision), _) => format!("unchanged at revision {revision}"),
+            // The thing's own revision is the one that a later --if-revision compares.
+            (true, Some(_), _) => match self.thing_revision {
+                Some(revision) => format!("unchanged at revision {revision}"),
+                None => "unchanged".to_owned(),
+            },
             (true, None, _) => "done".to_owned(),
             (false, ..) => self.error.clone().unwrap_or_default(),
         };
@@ -248,7 +260,7 @@ fn report_all(session: &Session, done: Vec<Done>) -> Result<()> {
     let stop = stop_of_all(&done);
     for failed in &done {
         if let Some(stop) = &failed.stop {
-            say(&format!("{}: {}", cell(&failed.id), cell(&stop.message)));
+            say(&format!("{}: {}", tame(&failed.id), tame(&stop.message)));
             if stop.exit == Exit::Unknown {
                 say(&format!(
                     "  send it again with --request-id {}",
@@ -289,6 +301,7 @@ mod tests {
         Outcome::Committed(Committed {
             request_id: "r".to_owned(),
             revision: 7,
+            thing_revision: Some(7),
             changed: true,
             stage: stage.to_owned(),
             node: None,

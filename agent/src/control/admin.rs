@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use fleet_protocol::admin::{AdminRequest, LeaderTransferred, SnapshotFacts, Snapshots};
-use fleet_protocol::{ErrorCode, Failure, reply};
+use fleet_protocol::{ErrorCode, Failure, Noun, reply};
 use fleet_state::NodeId;
 
 use crate::consensus::AdminError;
 
-use super::desk::{Desk, Job, read_failure};
+use super::desk::{Desk, Job};
 use super::snapshots::SnapshotFile;
 
 /// Carries one request out and answers.
@@ -49,7 +49,7 @@ fn check_target(desk: &Desk, to: NodeId) -> Result<(), Failure> {
     }
     Err(match view.state.member(&to) {
         None => Failure::new(ErrorCode::NotFound, format!("no member has the node id {to}"))
-            .with_hint("List the members: flotilla member ls."),
+            .about(Noun::Member),
         Some(member) => Failure::new(
             ErrorCode::Denied,
             format!("{} ({to}) does not vote, and only a voter can lead", member.name),
@@ -60,7 +60,7 @@ fn check_target(desk: &Desk, to: NodeId) -> Result<(), Failure> {
 
 async fn take(desk: &Desk, job: &Job) -> Answered {
     // The snapshot holds everything that was committed before it was asked for.
-    desk.handle.linearizable(job.deadline).await.map_err(read_failure)?;
+    desk.linearizable(job.deadline).await?;
     let taken = desk
         .handle
         .take_snapshot(job.deadline)

@@ -14,7 +14,7 @@ use fleet_protocol::{ErrorCode, Failure};
 use tokio::time::Instant;
 
 use super::IntakeState;
-use super::desk::{Desk, Job, read_failure};
+use super::desk::{Desk, Job};
 use super::queries::page_bytes_max;
 
 /// Shortest time between two pages of a stream that has nothing to catch up with.
@@ -27,11 +27,15 @@ pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
             Failure::new(ErrorCode::Malformed, "there is no reply subject to tell changes to");
         return desk.fail(&job, &failure).await;
     }
-    // The first page holds everything that was committed before it was asked for.
-    if let Err(error) = desk.handle.linearizable(job.deadline).await {
-        return desk.fail(&job, &read_failure(error)).await;
-    }
     let cursor = request.cursor();
+    // The first page holds everything that was committed before it was asked for.
+    let checked = match desk.linearizable(job.deadline).await {
+        Ok(view) => changes::check_since(&cursor, view.applied),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = checked {
+        return desk.fail(&job, &failure).await;
+    }
     if request.stream {
         desk.metrics.watchers.inc();
         stream(&desk, &request, cursor, &job).await;
@@ -50,8 +54,10 @@ async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job
     let mut intake = desk.intake.subscribe();
     let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
     loop {
-        let stopping = *intake.borrow_and_update() == IntakeState::Stopped;
-        let over = stopping || Instant::now() >= job.deadline;
+        // Who hears of no more changes must not keep watchers from those who do.
+        let ending =
+            !matches!(*intake.borrow_and_update(), IntakeState::Serving | IntakeState::Reading);
+        let over = ending || Instant::now() >= job.deadline;
         let kind = if over { PageKind::End } else { PageKind::Page };
         let applied = views.borrow_and_update().applied;
         let more = match feed.tell(desk, request, job, kind).await {

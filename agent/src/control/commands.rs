@@ -4,22 +4,29 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use fleet_protocol::reply::{self, ReplyMessage};
+use fleet_protocol::reply::{self, Beside, ReplyMessage};
 use fleet_protocol::request::CommandRequest;
-use fleet_protocol::{CommandTarget, ErrorCode, Failure, Stage, event};
-use fleet_state::{Answer, Command, NodeId, Outcome};
+use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, Stage, event};
+use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision};
 
 use crate::consensus::Submitted;
 use crate::metrics::CommandCounters;
 
 use super::desk::{Desk, Job};
 
+/// What a command is about, kept for its answer.
+struct About {
+    target: Option<CommandTarget>,
+    noun: Option<Noun>,
+}
+
 /// Hands a command over; its answer is awaited in a task of its own.
 ///
 /// The first poll of `submit` puts the command into the loop's queue. It is done here, before the
 /// next message is looked at, so two commands of one client keep their order on this agent.
 pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job) {
-    let CommandRequest { proposal, target, .. } = request;
+    let CommandRequest { proposal, target, noun, .. } = request;
+    let about = About { target, noun };
     let joins = matches!(proposal.command, Command::Join(_));
     let mut submitted = {
         let desk = Arc::clone(&desk);
@@ -27,27 +34,32 @@ pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job
         Box::pin(async move { desk.handle.submit(proposal, deadline).await })
     };
     match poll_fn(|cx| Poll::Ready(submitted.as_mut().poll(cx))).await {
-        Poll::Ready(end) => finish(&desk, end, target.as_ref(), &job).await,
+        Poll::Ready(end) => finish(&desk, end, &about, &job).await,
         Poll::Pending => {
             tokio::spawn(async move {
                 let end = submitted.await;
                 if let (true, Some(node)) = (joins, joined(&end)) {
                     certified(&desk, node, &job).await;
                 }
-                finish(&desk, end, target.as_ref(), &job).await;
+                finish(&desk, end, &about, &job).await;
             });
         }
     }
 }
 
 /// Answers, or tells the outcome as an event when nobody waits for it.
-async fn finish(desk: &Desk, end: Submitted, target: Option<&CommandTarget>, job: &Job) {
+async fn finish(desk: &Desk, end: Submitted, about: &About, job: &Job) {
     desk.metrics.command_seconds.observe(job.permit.elapsed().as_secs_f64());
-    let (message, error) = message_of(&end, job, &desk.metrics.commands);
+    let (message, error) = match &end {
+        Submitted::Decided(answer) => decided(desk, answer, about, job),
+        Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
+            undecided(&end, job, &desk.metrics.commands)
+        }
+    };
     if let Some(code) = error {
         job.lane.note_error(code.as_str());
     }
-    match (&job.reply_to, target) {
+    match (&job.reply_to, &about.target) {
         (Some(to), _) => desk.outbox.reply(to, message).await,
         (None, Some(target)) => {
             let payload = event::outcome(target, &message);
@@ -59,20 +71,19 @@ async fn finish(desk: &Desk, end: Submitted, target: Option<&CommandTarget>, job
     }
 }
 
-/// The reply to an end, counted.
-fn message_of(
+/// The reply to an end that the log knows nothing of, counted.
+fn undecided(
     end: &Submitted,
     job: &Job,
     counters: &CommandCounters,
 ) -> (ReplyMessage, Option<ErrorCode>) {
     let (counter, failure) = match end {
-        Submitted::Decided(answer) => return decided(answer, job, counters),
         Submitted::Busy { why } => (&counters.busy, Failure::new(ErrorCode::Busy, *why)),
         Submitted::NoLeader => (
             &counters.no_leader,
             Failure::new(ErrorCode::NoLeader, "no leader was known until the deadline"),
         ),
-        Submitted::Unknown => (
+        Submitted::Unknown | Submitted::Decided(_) => (
             &counters.unknown,
             Failure::new(
                 ErrorCode::Unknown,
@@ -87,11 +98,14 @@ fn message_of(
     (reply::failed(Some(&job.request_id), &failure), Some(failure.code))
 }
 
+/// The reply to what the log decided, counted.
 fn decided(
+    desk: &Desk,
     answer: &Answer,
+    about: &About,
     job: &Job,
-    counters: &CommandCounters,
 ) -> (ReplyMessage, Option<ErrorCode>) {
+    let counters = &desk.metrics.commands;
     let (counter, error) = match &answer.outcome {
         Outcome::Accepted(_) => (&counters.accepted, None),
         Outcome::Unchanged => (&counters.unchanged, None),
@@ -100,7 +114,29 @@ fn decided(
     counter.inc();
     // What lies beyond the commit is told by the owner of the device's link; as long as none
     // drives it, a command gets as far as `committed`, and that is what the reply says.
-    (reply::answered(&job.request_id, answer, Stage::Committed), error)
+    let thing_revision = thing_revision(&desk.handle.view().state, answer, about.target.as_ref());
+    let beside = Beside { stage: Stage::Committed, thing_revision, noun: about.noun };
+    (reply::answered(&job.request_id, answer, beside), error)
+}
+
+/// The revision that the thing of a command had when it was answered.
+///
+/// The view is at least as new as the answer. Where the thing has changed again since, it is not
+/// told: a condition on that revision would pass over a change that nobody has seen.
+fn thing_revision(
+    state: &FleetState,
+    answer: &Answer,
+    target: Option<&CommandTarget>,
+) -> Option<Revision> {
+    let target = target.filter(|target| target.leaves_thing())?;
+    match &answer.outcome {
+        Outcome::Accepted(_) => Some(answer.revision),
+        Outcome::Unchanged => {
+            let held = state.record(&target.entity()?)?.revision();
+            (held <= answer.revision).then_some(held)
+        }
+        Outcome::Rejected(_) => None,
+    }
 }
 
 /// The node id given to a joiner.

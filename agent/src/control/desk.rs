@@ -1,9 +1,11 @@
 //! Where a message becomes a request, and a request goes to the one who serves it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Subject};
+use fleet_consensus::View;
 use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::request::{self, Action, Incoming, Refused, Request};
 use fleet_protocol::{ErrorCode, Failure, Subjects, reply_subject};
@@ -15,6 +17,8 @@ use crate::consensus::{Handle, ReadError};
 use crate::metrics::Metrics;
 use crate::nats::LinkState;
 
+use super::elsewhere::Elsewhere;
+use super::judge::{LEADERLESS_MS_MAX, leaderless_ms};
 use super::lanes::{Lane, Lanes, Permit};
 use super::outbox::Outbox;
 use super::request_ids::RequestIds;
@@ -35,8 +39,14 @@ pub(super) struct Desk {
     pub outbox: Outbox,
     pub lanes: Lanes,
     pub intake: watch::Sender<IntakeState>,
+    /// Whether the lane of commands is open; told in status.
+    pub takes_commands: AtomicBool,
+    /// Whether a leader was known since the start.
+    pub met_leader: AtomicBool,
     /// Whether another site was heard of under the same name.
     pub foreign: watch::Sender<bool>,
+    /// A leader that this node only hears of.
+    pub elsewhere: watch::Sender<Option<Elsewhere>>,
     pub started: Instant,
     request_ids: RequestIds,
 }
@@ -61,7 +71,10 @@ impl Desk {
             outbox: Outbox::new(client.clone(), metrics.clone()),
             lanes: Lanes::new(),
             intake: watch::Sender::new(IntakeState::NoLeader),
+            takes_commands: AtomicBool::new(false),
+            met_leader: AtomicBool::new(false),
             foreign: watch::Sender::new(false),
+            elsewhere: watch::Sender::new(None),
             started: Instant::now(),
             request_ids: RequestIds::new(),
             client,
@@ -171,6 +184,15 @@ impl Desk {
         }
     }
 
+    /// A view that holds everything committed before now. Who has had no leader for a while says
+    /// so at once: waiting would only keep the client from asking somebody else.
+    pub(super) async fn linearizable(&self, deadline: Instant) -> Result<Arc<View>, Failure> {
+        if leaderless_ms(self) >= LEADERLESS_MS_MAX {
+            return Err(read_failure(ReadError::NoLeader));
+        }
+        self.handle.linearizable(deadline).await.map_err(read_failure)
+    }
+
     /// Answers a job, if anybody waits for it.
     pub(super) async fn answer(&self, job: &Job, message: ReplyMessage) {
         if let Some(to) = &job.reply_to {
@@ -194,7 +216,7 @@ fn each_header(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// A failed read as it is told to the one who asked.
-pub(super) fn read_failure(error: ReadError) -> Failure {
+fn read_failure(error: ReadError) -> Failure {
     let code = match error {
         ReadError::NoLeader => ErrorCode::NoLeader,
         // A read changes nothing, so one that ran out of time simply didn't happen.

@@ -1,11 +1,11 @@
 //! Subscribing and unsubscribing: when this agent takes requests in, and when it leaves that to
 //! others.
 //!
-//! The shared lanes stand in a queue group: NATS gives each message to one agent of the site. An
-//! agent that has known no leader for two seconds can't help anybody, so it leaves the group; when
-//! all have left, clients hear "no responders" at once. It leaves too when it stops, and while
-//! another site answers under the same name. Leaving is graceful: the server is told first, then
-//! what had already arrived is served.
+//! The shared lanes stand in a queue group: NATS gives each message to one agent of the site.
+//! `judge` says where intake stands; here are the lanes that follow it, in two groups: what has to
+//! be decided by the site (commands, administration), and what is read from this node's view
+//! (queries, changes). Leaving is graceful: the server is told first, then what had already
+//! arrived is served.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,20 +13,14 @@ use std::time::Duration;
 
 use async_nats::Subscriber;
 use fleet_protocol::subjects::QUEUE_GROUP;
-use fleet_state::Revision;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use super::IntakeState;
 use super::desk::Desk;
 use super::lanes::Lane;
 
-/// Without a leader for so long, an agent leaves the queue group.
-const LEADERLESS_MS_MAX: u64 = 2_000;
-/// How often it is looked at.
-const LEADER_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Messages that are still taken when leaving under load; more than can be on their way.
 const LAST_MESSAGES: u64 = 256;
 /// How long they are waited for; at a lower rate there is next to nothing on its way.
@@ -36,15 +30,58 @@ const LEAVE_WAIT: Duration = Duration::from_secs(1);
 /// Pause before subscribing again after a subscription ended by itself.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs the lanes that all agents of the site share.
-pub(super) async fn shared_lanes(desk: Arc<Desk>, stopped: watch::Receiver<bool>) {
-    while !*stopped.borrow() {
-        if !may_serve(&desk, stopped.clone()).await {
-            break;
+/// Lanes that are open at the same times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// What goes to the leader.
+    Deciding,
+    /// What is answered from the view.
+    Reading,
+}
+
+impl Group {
+    /// Whether these lanes are open.
+    const fn is_open(self, state: IntakeState) -> bool {
+        match state {
+            IntakeState::Serving => true,
+            IntakeState::Reading => matches!(self, Self::Reading),
+            IntakeState::NoLeader
+            | IntakeState::ForeignSite
+            | IntakeState::Removed
+            | IntakeState::Stopped => false,
         }
-        serve_shared(&desk, stopped.clone()).await;
     }
-    desk.intake.send_replace(IntakeState::Stopped);
+
+    fn lanes(self, desk: &Desk) -> [(Arc<Lane>, String); 2] {
+        let (lanes, subjects) = (&desk.lanes, &desk.subjects);
+        match self {
+            Self::Deciding => [
+                (Arc::clone(&lanes.commands), subjects.commands_all()),
+                (Arc::clone(&lanes.admin), subjects.admin_all()),
+            ],
+            Self::Reading => [
+                (Arc::clone(&lanes.query), subjects.queries_all()),
+                (Arc::clone(&lanes.changes), subjects.changes_all()),
+            ],
+        }
+    }
+}
+
+/// Runs a group of the lanes that all agents of the site share.
+pub(super) async fn shared_lanes(
+    desk: Arc<Desk>,
+    group: Group,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut intake = desk.intake.subscribe();
+    while !*stopped.borrow() {
+        tokio::select! {
+            () = told(&mut stopped) => break,
+            // The desk holds the sender, so this can't fail.
+            _ = intake.wait_for(|state| group.is_open(*state)) => {}
+        }
+        serve_shared(&desk, group, stopped.clone()).await;
+    }
 }
 
 /// Runs the lane of this agent alone.
@@ -66,45 +103,14 @@ pub(super) async fn node_lane(desk: Arc<Desk>, stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Waits until requests may be taken in; false when the agent stops first.
-async fn may_serve(desk: &Desk, mut stopped: watch::Receiver<bool>) -> bool {
-    let mut views = desk.handle.watch_view();
-    let mut foreign = desk.foreign.subscribe();
-    loop {
-        let (leader, blank) = {
-            let view = views.borrow_and_update();
-            (view.standing.leader, view.applied == Revision::default())
-        };
-        let state = match (*foreign.borrow_and_update(), leader) {
-            (true, _) => IntakeState::ForeignSite,
-            (false, Some(_)) if !blank => return true,
-            // A joiner knows nothing of the site before its first snapshot.
-            (false, _) => IntakeState::NoLeader,
-        };
-        desk.intake.send_if_modified(|held| std::mem::replace(held, state) != state);
-        tokio::select! {
-            () = told(&mut stopped) => return false,
-            _ = foreign.changed() => {}
-            changed = views.changed() => if changed.is_err() { return false },
-        }
-    }
-}
-
 /// Subscribes, serves until there is a reason to leave, and leaves.
-async fn serve_shared(desk: &Arc<Desk>, stopped: watch::Receiver<bool>) {
-    let shared = [
-        (&desk.lanes.commands, desk.subjects.commands_all()),
-        (&desk.lanes.query, desk.subjects.queries_all()),
-        (&desk.lanes.changes, desk.subjects.changes_all()),
-        (&desk.lanes.admin, desk.subjects.admin_all()),
-    ];
+async fn serve_shared(desk: &Arc<Desk>, group: Group, mut stopped: watch::Receiver<bool>) {
     let (leave, leaving) = watch::channel(false);
     let mut lanes = JoinSet::new();
-    for (lane, subject) in shared {
+    for (lane, subject) in group.lanes(desk) {
         match desk.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await {
             Ok(subscriber) => {
-                let (desk, lane) = (Arc::clone(desk), Arc::clone(lane));
-                lanes.spawn(serve_lane(desk, lane, subscriber, leaving.clone()));
+                lanes.spawn(serve_lane(Arc::clone(desk), lane, subscriber, leaving.clone()));
             }
             Err(error) => {
                 tracing::warn!(subject, %error, "could not subscribe; trying again");
@@ -112,45 +118,23 @@ async fn serve_shared(desk: &Arc<Desk>, stopped: watch::Receiver<bool>) {
             }
         }
     }
-    desk.intake.send_replace(IntakeState::Serving);
-    tracing::info!("requests are taken in");
-    let reason = tokio::select! {
-        reason = reason_to_leave(desk, stopped.clone()) => reason,
+    if group == Group::Deciding {
+        desk.takes_commands.store(true, Ordering::Relaxed);
+    }
+    let mut intake = desk.intake.subscribe();
+    let ended = tokio::select! {
+        () = told(&mut stopped) => false,
+        _ = intake.wait_for(|state| !group.is_open(*state)) => false,
         // A lane ends by itself only when its subscription did.
-        _ = lanes.join_next() => "a subscription ended",
+        _ = lanes.join_next() => true,
     };
-    tracing::info!(reason, "requests are left to other agents");
+    if group == Group::Deciding {
+        desk.takes_commands.store(false, Ordering::Relaxed);
+    }
     leave.send_replace(true);
     while lanes.join_next().await.is_some() {}
-    if !*stopped.borrow() && desk.handle.view().standing.leader.is_some() {
+    if ended {
         pause(stopped).await;
-    }
-}
-
-/// Returns when this agent should leave the queue group.
-async fn reason_to_leave(desk: &Desk, mut stopped: watch::Receiver<bool>) -> &'static str {
-    let mut foreign = desk.foreign.subscribe();
-    tokio::select! {
-        () = told(&mut stopped) => "the agent is stopping",
-        () = told(&mut foreign) => "another site uses the same name",
-        () = leaderless(desk) => "no leader is known",
-    }
-}
-
-/// Returns once no leader has been known for [`LEADERLESS_MS_MAX`].
-///
-/// It looks at the view now and then instead of following it: the view is renewed with each tick,
-/// and an idle agent should sleep.
-async fn leaderless(desk: &Desk) {
-    let mut looks = tokio::time::interval(LEADER_LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        let since = desk.handle.view().leaderless_since_ms;
-        let now_ms = desk.handle.clock().now_ms();
-        if since.is_some_and(|since| now_ms.saturating_sub(since) >= LEADERLESS_MS_MAX) {
-            return;
-        }
     }
 }
 

@@ -4,14 +4,17 @@
 //! and `admin` are shared by all agents of the site through a queue group, so at most one agent
 //! takes a message; the lane `node` belongs to this agent alone.
 //!
-//! 1. `intake` subscribes, and unsubscribes while no leader is known, so that clients hear
-//!    "no responders" at once and don't wait for an agent that can't help.
+//! 1. `judge` decides whether requests are taken in; `intake` subscribes, and unsubscribes when
+//!    this agent can't help, so that clients hear "no responders" at once and don't wait for it.
 //! 2. `desk` takes a message in: the reply subject is checked, the request is parsed once into
 //!    a validated type, a permit bounds how many are being worked on. Whatever is wrong is
 //!    answered at once, counted by surface and reason, and changes nothing.
 //! 3. The request goes to its place: `commands`, `queries`, `changes`, `admin`, `node`.
 //! 4. `outbox` publishes the answer. A message without a reply subject is served like any
 //!    other; the outcome of such a command is told as an event.
+//!
+//! A node that was removed from its site ([`Membership`]) takes nothing in and says so; one that
+//! may have been, while it was away, hears a leader `elsewhere`.
 //!
 //! `events` tells what was applied, `service` answers `nats micro`, `neighbours` watches for
 //! another site under the same name. Nothing here holds replicated state: reads come from views,
@@ -21,9 +24,12 @@ mod admin;
 mod changes;
 mod commands;
 mod desk;
+mod elsewhere;
 mod events;
 mod intake;
+mod judge;
 mod lanes;
+mod membership;
 mod neighbours;
 mod node;
 mod outbox;
@@ -46,9 +52,11 @@ use crate::consensus::Handle;
 use crate::metrics::Metrics;
 use crate::nats::LinkState;
 
+pub(crate) use membership::Membership;
 pub use snapshots::{SnapshotFile, SnapshotList};
 
 use desk::Desk;
+use intake::Group;
 
 /// How long the last answers may take to leave when the agent stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -90,14 +98,34 @@ pub struct ControlContext {
 /// Where intake stands; told in status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntakeState {
-    /// No leader is known, or nothing of the site yet, so nothing is taken in.
+    /// No leader is known while there is one elsewhere, or nothing of the site yet, so nothing is
+    /// taken in.
     NoLeader,
+    /// No leader is known and none is heard of: reads are answered from what this node holds.
+    Reading,
     /// Requests are taken in.
     Serving,
+    /// This node was removed from the site, or is about to be.
+    Removed,
     /// Another site uses the same name on this NATS server, so nothing is taken in.
     ForeignSite,
     /// The agent is stopping.
     Stopped,
+}
+
+impl IntakeState {
+    /// The word used in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLeader => "no_leader",
+            Self::Reading => "reading",
+            Self::Serving => "serving",
+            Self::Removed => "removed",
+            Self::ForeignSite => "foreign_site",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// Running control; dropping it ends its tasks at once.
@@ -117,13 +145,17 @@ pub fn start(context: ControlContext) -> ControlHandle {
     let (stop, stopped) = watch::channel(false);
     let desk = Arc::new(Desk::new(context));
     let mut intake = JoinSet::new();
-    intake.spawn(intake::shared_lanes(Arc::clone(&desk), stopped.clone()));
+    intake.spawn(judge::judge(Arc::clone(&desk), stopped.clone()));
+    for group in [Group::Deciding, Group::Reading] {
+        intake.spawn(intake::shared_lanes(Arc::clone(&desk), group, stopped.clone()));
+    }
     intake.spawn(intake::node_lane(Arc::clone(&desk), stopped));
     let mut others = JoinSet::new();
     others.spawn(events::tell(Arc::clone(&desk)));
     others.spawn(events::tick(Arc::clone(&desk)));
     others.spawn(service::answer(Arc::clone(&desk)));
     others.spawn(neighbours::watch(Arc::clone(&desk)));
+    others.spawn(elsewhere::listen(Arc::clone(&desk)));
     others.spawn(note_connection(Arc::clone(&desk)));
     ControlHandle { desk, stop, intake, others }
 }

@@ -1,18 +1,26 @@
 //! Questions to this node: how it is, and pieces of its snapshots.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fleet_consensus::View;
 use fleet_protocol::limits::PAGE_ENVELOPE_BYTES;
 use fleet_protocol::node::{
-    NodeRequest, NodeStatus, SNAPSHOT_INDEX_HEADER, SNAPSHOT_OFFSET_HEADER, SNAPSHOT_SIZE_HEADER,
+    NodeRequest, NodeStatus, ROLE_REMOVED, SNAPSHOT_INDEX_HEADER, SNAPSHOT_OFFSET_HEADER,
+    SNAPSHOT_SIZE_HEADER,
 };
 use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::{ErrorCode, Failure};
 
 use super::IntakeState;
 use super::desk::{Desk, Job};
+use super::elsewhere::Elsewhere;
+use super::judge::LEADERLESS_MS_MAX;
+use super::membership::Membership;
 use super::snapshots;
+
+/// Without a leader for so long, a node says what may be the reason.
+const LONG_LEADERLESS_MS: u64 = 30_000;
 
 /// Answers one question.
 pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
@@ -21,6 +29,8 @@ pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
             let status = status(&desk).await;
             desk.answer(&job, reply::item(&job.request_id, &status)).await;
         }
+        // A member of the same name may have come since; only that one's snapshots count.
+        NodeRequest::SnapshotChunk { .. } if *desk.intake.borrow() == IntakeState::Removed => {}
         NodeRequest::SnapshotChunk { index, offset, length } => {
             match chunk(&desk, index, offset, length).await {
                 Ok(message) => desk.answer(&job, message).await,
@@ -35,7 +45,9 @@ async fn status(desk: &Desk) -> NodeStatus {
     let standing = &view.standing;
     let snapshots = desk.snapshots.all().await.unwrap_or_default();
     let snapshot_bytes: u64 = snapshots.iter().map(|snapshot| snapshot.size_bytes).sum();
-    let intake = *desk.intake.borrow();
+    let membership = Membership::of(&view);
+    let cut_off =
+        CutOff { elsewhere: *desk.elsewhere.borrow(), now_ms: desk.handle.clock().now_ms() };
     NodeStatus {
         name: desk.facts.name.to_string(),
         node: desk.facts.id.get(),
@@ -44,7 +56,10 @@ async fn status(desk: &Desk) -> NodeStatus {
         version: desk.facts.version.to_owned(),
         boot: desk.facts.boot,
         uptime_ms: u64::try_from(desk.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        role: standing.role.as_str().to_owned(),
+        role: match membership {
+            Membership::Removed => ROLE_REMOVED.to_owned(),
+            Membership::Member | Membership::Leaving => standing.role.as_str().to_owned(),
+        },
         term: standing.term,
         leader: standing.leader.map(|leader| leader.get()),
         applied: view.applied.get(),
@@ -55,26 +70,56 @@ async fn status(desk: &Desk) -> NodeStatus {
         storage_bytes: standing.log_bytes.saturating_add(snapshot_bytes),
         digest: view.state.digests().combined().to_string(),
         nats_server: desk.client.try_server_info().map(|info| info.server_name),
-        intake: intake == IntakeState::Serving,
-        troubles: troubles(&view, intake, desk.handle.clock().now_ms()),
+        intake: desk.takes_commands.load(Ordering::Relaxed),
+        troubles: troubles(&view, *desk.intake.borrow(), cut_off),
     }
 }
 
+/// What is known of a leader that this node has not.
+#[derive(Clone, Copy, Debug)]
+struct CutOff {
+    elsewhere: Option<Elsewhere>,
+    now_ms: u64,
+}
+
 /// What is wrong, in a sentence each.
-fn troubles(view: &View, intake: IntakeState, now_ms: u64) -> Vec<String> {
-    let mut troubles = Vec::new();
-    if view.standing.leader.is_none() {
-        let since = view.leaderless_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
+fn troubles(view: &View, intake: IntakeState, cut_off: CutOff) -> Vec<String> {
+    let membership = Membership::of(view);
+    let mut troubles: Vec<String> = membership.trouble().map(str::to_owned).into_iter().collect();
+    // A removed node has no leader to miss.
+    if view.standing.leader.is_none() && membership != Membership::Removed {
+        let since =
+            view.leaderless_since_ms.map_or(0, |since| cut_off.now_ms.saturating_sub(since));
         troubles.push(format!("no leader is known for {since} ms"));
+        troubles.extend(why_leaderless(since, cut_off.elsewhere));
     }
     match intake {
         IntakeState::ForeignSite => troubles.push(
             "another site answers under the same name on this NATS server, so nothing is taken in; stop or rename one of them".to_owned(),
         ),
         IntakeState::Stopped => troubles.push("the agent is stopping".to_owned()),
-        IntakeState::NoLeader | IntakeState::Serving => {}
+        IntakeState::NoLeader
+        | IntakeState::Reading
+        | IntakeState::Removed
+        | IntakeState::Serving => {}
     }
     troubles
+}
+
+/// What may keep a node without a leader for long.
+fn why_leaderless(since_ms: u64, elsewhere: Option<Elsewhere>) -> Option<String> {
+    if since_ms < LEADERLESS_MS_MAX {
+        return None;
+    }
+    match elsewhere.filter(Elsewhere::is_there) {
+        Some(Elsewhere { leader, term, .. }) => Some(format!(
+            "the site has a leader, node {leader} in term {term}, that does not speak to this node: it may have been removed while it was away (see flotilla member ls; then clear its data directory and join anew), or its frames don't get through"
+        )),
+        None if since_ms < LONG_LEADERLESS_MS => None,
+        None => Some(
+            "a majority of voters must be running and reach each other; if the site works elsewhere, this node was cut off or removed while it was away (see flotilla member ls)".to_owned(),
+        ),
+    }
 }
 
 async fn chunk(desk: &Desk, index: u64, offset: u64, length: u32) -> Result<ReplyMessage, Failure> {
@@ -106,24 +151,48 @@ async fn chunk(desk: &Desk, index: u64, offset: u64, length: u32) -> Result<Repl
 #[cfg(test)]
 mod tests {
     use fleet_consensus::NodeRole;
+    use fleet_state::{Revision, Role};
 
     use crate::metrics::tests::view;
 
     use super::*;
 
+    fn at(now_ms: u64) -> CutOff {
+        CutOff { elsewhere: None, now_ms }
+    }
+
     #[test]
     fn troubles_are_said_and_nothing_else() {
         let fine = view(NodeRole::Leader, Some(1));
-        assert!(troubles(&fine, IntakeState::Serving, 9_000).is_empty());
+        assert!(troubles(&fine, IntakeState::Serving, at(9_000)).is_empty());
         // Between the election and the first subscription nothing is wrong.
-        assert!(troubles(&fine, IntakeState::NoLeader, 9_000).is_empty());
+        assert!(troubles(&fine, IntakeState::NoLeader, at(9_000)).is_empty());
 
+        let said = troubles(&fine, IntakeState::ForeignSite, at(9_000));
+        assert!(said.len() == 1 && said[0].contains("another site answers under the same name"));
+    }
+
+    #[test]
+    fn a_node_without_a_leader_says_for_how_long_and_what_may_be_the_reason() {
         let mut alone = view(NodeRole::PreCandidate, None);
         alone.leaderless_since_ms = Some(1_000);
-        let said = troubles(&alone, IntakeState::NoLeader, 9_000);
+        let said = troubles(&alone, IntakeState::Reading, at(9_000));
         assert_eq!(said, ["no leader is known for 8000 ms"]);
+        let said = troubles(&alone, IntakeState::Reading, at(61_000));
+        assert!(said.len() == 2 && said[1].contains("a majority of voters"), "{said:?}");
+        let elsewhere = Some(Elsewhere { leader: 2, term: 9, at: tokio::time::Instant::now() });
+        let said = troubles(&alone, IntakeState::NoLeader, CutOff { elsewhere, now_ms: 9_000 });
+        assert!(said.len() == 2 && said[1].contains("node 2 in term 9"), "{said:?}");
+        assert!(said[1].contains("removed while it was away"), "{said:?}");
+    }
 
-        let said = troubles(&fine, IntakeState::ForeignSite, 9_000);
-        assert!(said.len() == 1 && said[0].contains("another site answers under the same name"));
+    #[test]
+    fn a_removed_node_says_so_and_misses_no_leader() {
+        let mut removed = view(NodeRole::Follower, None);
+        removed.leaderless_since_ms = Some(1_000);
+        let node = removed.standing.node;
+        removed.state.apply_role(Revision::new(13), node, Role::Removed);
+        let said = troubles(&removed, IntakeState::Removed, at(9_000));
+        assert!(said.len() == 1 && said[0].contains("was removed from the site"), "{said:?}");
     }
 }

@@ -1,26 +1,29 @@
 //! Queries: answered from a view of this node, after a read barrier unless stale is enough.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fleet_consensus::View;
 use fleet_protocol::Consistency;
 use fleet_protocol::limits::{PAGE_BYTES_MAX, PAGE_ENVELOPE_BYTES};
 use fleet_protocol::query::{self, Query, ReadContext, ReadMark};
 
-use super::desk::{Desk, Job, read_failure};
+use super::desk::{Desk, Job};
 
 /// Answers one query.
 pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
     let view = match query.consistency {
         Consistency::Stale => desk.handle.view(),
-        Consistency::Linearizable => match desk.handle.linearizable(job.deadline).await {
+        Consistency::Linearizable => match desk.linearizable(job.deadline).await {
             Ok(view) => view,
-            Err(error) => return desk.fail(&job, &read_failure(error)).await,
+            Err(failure) => return desk.fail(&job, &failure).await,
         },
     };
+    // Before it met a leader, a node can't know how long it was away.
+    let known = desk.met_leader.load(Ordering::Relaxed) || view.standing.leader.is_some();
     let age_ms = match query.consistency {
-        Consistency::Stale => Some(age_ms(&view, desk.handle.clock().now_ms())),
-        Consistency::Linearizable => None,
+        Consistency::Stale if known => Some(age_ms(&view, desk.handle.clock().now_ms())),
+        Consistency::Stale | Consistency::Linearizable => None,
     };
     let context = ReadContext {
         request_id: &job.request_id,

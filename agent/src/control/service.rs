@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use serde::Serialize;
 
+use super::IntakeState;
 use super::desk::Desk;
 use super::lanes::Lane;
 
@@ -108,6 +109,10 @@ pub(super) async fn answer(desk: Arc<Desk>) {
     let mut questions = select_all(subscriptions);
     while let Some((verb, question)) = questions.next().await {
         let Some(to) = question.reply else { continue };
+        // Who takes nothing in for good is no instance of the service.
+        if *desk.intake.borrow() == IntakeState::Removed {
+            continue;
+        }
         if reply_subject::check(to.as_str()).is_err() {
             desk.metrics.refuse("service", "reply_subject");
             continue;

@@ -2,8 +2,8 @@
 //!
 //! - `/livez` answers 200 as long as the consensus loop runs, 503 once it has ended. A supervisor
 //!   restarts the process on it.
-//! - `/readyz` answers 200 when this agent can serve: a leader is known, what is committed is
-//!   applied, and the agent isn't stopping. Otherwise 503, with the reasons in a JSON body.
+//! - `/readyz` answers 200 when this agent can serve: it belongs to its site, a leader is known,
+//!   what is committed is applied, and the agent isn't stopping. Otherwise 503, with the reasons in a JSON body.
 //! - `/metrics` is the Prometheus text format.
 //!
 //! Everything here is read-only and unauthenticated, so the listener stays on the loopback unless

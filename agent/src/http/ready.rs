@@ -3,6 +3,8 @@
 use fleet_consensus::View;
 use serde::Serialize;
 
+use crate::control::Membership;
+
 /// A node may lack committed entries for this long before it counts as behind.
 const BEHIND_MS_MAX: u64 = 5_000;
 
@@ -27,7 +29,9 @@ pub(super) fn report(view: &View, now_ms: u64, stopping: bool) -> Report {
     if stopping {
         reasons.push("the agent is stopping".to_owned());
     }
-    if standing.leader.is_none() {
+    let membership = Membership::of(view);
+    reasons.extend(membership.trouble().map(str::to_owned));
+    if standing.leader.is_none() && membership != Membership::Removed {
         let since = view.leaderless_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
         reasons.push(format!(
             "no leader is known for {since} ms; a majority of the {} voters must be running and reach each other",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use fleet_consensus::{NodeRole, View};
+use fleet_state::{Revision, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,7 +25,11 @@ fn readiness_says_why_not() {
     let mut leaderless = view(NodeRole::PreCandidate, None);
     leaderless.leaderless_since_ms = Some(1_000);
     // View, now, stopping, part of the reason; none when ready.
-    let cases: [(View, u64, bool, Option<&str>); 7] = [
+    let mut removed = follower();
+    let node = removed.standing.node;
+    removed.state.apply_role(Revision::new(13), node, Role::Removed);
+    let cases: [(View, u64, bool, Option<&str>); 8] = [
+        (removed, 1_000, false, Some("this node was removed from the site")),
         (view(NodeRole::Leader, Some(1)), 1_000, false, None),
         // An idle site applies nothing for hours and is ready all the same.
         (follower(), 9_999_999, false, None),

@@ -7,7 +7,7 @@ use fleet_protocol::{Area, ChangeBody, Consistency, Noun, QueryTarget, record::S
 use fleet_state::Revision;
 
 use crate::{
-    output::{cell, say},
+    output::{cell, say, tame},
     session::Session,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: WatchArgs, session: &Session) -> Result<()> {
             News::StartedOver => {
                 say("deletions since are no longer known; everything there is follows")
             }
-            News::Waiting(why) => say(&format!("waiting: {}", cell(&why))),
+            News::Waiting(why) => say(&format!("waiting: {}", tame(&why))),
             News::Back => say("agents are heard again; nothing was missed"),
         }
     }

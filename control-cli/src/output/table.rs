@@ -68,12 +68,18 @@ impl fmt::Display for Table {
 
 /// A text as it may stand in a table: one line, nothing a terminal would act on, not too long.
 pub(crate) fn cell(text: &str) -> String {
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count >= CELL_CHARS_MAX {
-            out.push('…');
-            break;
-        }
+    let mut chars = text.chars();
+    let mut out: String = chars.by_ref().take(CELL_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        out.push('…');
+    }
+    tame(&out)
+}
+
+/// A whole text on one line, without anything that a terminal would act on.
+pub(crate) fn tame(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         if is_hidden(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
@@ -105,6 +111,11 @@ mod tests {
     fn cells_are_tame() {
         assert_eq!(cell("a\u{1b}[2J\n\u{202e}"), "a\\u{1b}[2J\\u{a}\\u{202e}");
         assert_eq!(cell(&"x".repeat(1_000)).chars().count(), CELL_CHARS_MAX + 1);
+        assert_eq!(cell(&"x".repeat(CELL_CHARS_MAX)).chars().count(), CELL_CHARS_MAX);
+        assert_eq!(
+            tame(&format!("{}\u{1b}", "x".repeat(1_000))),
+            format!("{}\\u{{1b}}", "x".repeat(1_000))
+        );
     }
 
     #[test]

@@ -144,10 +144,8 @@ fn token_create(body: &Value) -> Result<Command, Failure> {
         Some(text) => duration::parse_ms(text, TOKEN_TTL_MS_MIN, TOKEN_TTL_MS_MAX)
             .map_err(|error| fields.wrong("ttl", &error.to_string()))?,
     };
-    let uses = match fields.whole("uses", u64::from(TOKEN_USES_MAX))? {
-        Some(0) => return Err(fields.wrong("uses", "a token that may not be used has no use")),
-        uses => uses.and_then(|uses| u32::try_from(uses).ok()).unwrap_or(1),
-    };
+    let uses = fields.whole_from("uses", 1, u64::from(TOKEN_USES_MAX))?;
+    let uses = uses.and_then(|uses| u32::try_from(uses).ok()).unwrap_or(1);
     let note: Arc<str> = fields.text_up_to("note", NOTE_BYTES_MAX)?;
     Ok(Command::TokenCreate {
         id: fields.required_id("id")?,

@@ -183,6 +183,23 @@ fn after_text(thing: &Entity) -> String {
     format!("{}.{}", Noun::from(thing), thing.id_text())
 }
 
+/// Checks that the site has come to the revision that is asked from.
+///
+/// One that it never reached comes from another site of this name, or from before a restore. Waiting for it
+/// would keep back every change until then.
+pub fn check_since(cursor: &Cursor, newest: Revision) -> Result<(), Failure> {
+    if cursor.revision <= newest {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::RevisionAhead,
+        format!(
+            "the site is at revision {newest}; asked for were changes since {}",
+            cursor.revision
+        ),
+    ))
+}
+
 /// The page of changes that follows a cursor, from one view of the state.
 pub fn page(
     request: &ChangesRequest,

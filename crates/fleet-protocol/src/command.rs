@@ -10,6 +10,7 @@ use crate::{
     CommandOp, CommandTarget, ErrorCode, Failure,
     fields::Fields,
     limits::{BATCH_DEPTH_MAX, REQUEST_BYTES_MAX},
+    suggest,
 };
 
 const LINK_FIELDS: [&str; 5] = ["connector", "address", "placement", "name", "labels"];
@@ -57,10 +58,25 @@ pub(crate) fn options_json(payload: &[u8]) -> Result<Value, Failure> {
 
 fn parse_json(payload: &[u8], limits: Limits) -> Result<Value, Failure> {
     Value::parse(payload, limits).map_err(|error| {
-        let too_large =
-            matches!(error.kind, ParseErrorKind::TooLarge { .. } | ParseErrorKind::TooDeep { .. });
-        let code = if too_large { ErrorCode::TooLarge } else { ErrorCode::Malformed };
-        Failure::new(code, format!("the payload is {error}"))
+        let (line, column) = (error.line, error.column);
+        match error.kind {
+            ParseErrorKind::TooLarge { .. } => Failure::new(
+                ErrorCode::TooLarge,
+                format!("the payload is too large: {}", error.kind),
+            ),
+            ParseErrorKind::TooDeep { .. } => Failure::new(
+                ErrorCode::TooLarge,
+                format!("the payload is {}, at line {line}, column {column}", error.kind),
+            ),
+            ParseErrorKind::Expected { .. }
+            | ParseErrorKind::Trailing
+            | ParseErrorKind::DuplicateKey { .. }
+            | ParseErrorKind::NumberRange
+            | ParseErrorKind::ByteOrderMark
+            | ParseErrorKind::Utf8
+            | ParseErrorKind::Control
+            | ParseErrorKind::Surrogate => Failure::malformed(format!("the payload is {error}")),
+        }
     })
 }
 
@@ -96,13 +112,7 @@ fn batch_item(number: usize, item: &Value) -> Result<BatchItem, Failure> {
     let what = format!("item {number}");
     let fields = Fields::of(&what, item, &ITEM_FIELDS)?;
     let name = fields.text("op")?.ok_or_else(|| fields.missing("op"))?;
-    let op = CommandOp::from_name(name).filter(|op| *op != CommandOp::Batch).ok_or_else(|| {
-        let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-        fields.wrong(
-            "op",
-            &format!("\"{shown}\" cannot be part of a batch{}", CommandOp::suggestion(name)),
-        )
-    })?;
+    let op = batch_op(name).map_err(|why| fields.wrong("op", &why))?;
     let id = fields.text("id")?.ok_or_else(|| fields.missing("id"))?;
     let target = CommandTarget::new(op, id).map_err(|why| fields.wrong("id", &why))?;
     let if_revision = fields.whole("if_revision", u64::MAX)?.map(Revision::new);
@@ -122,6 +132,22 @@ fn batch_item(number: usize, item: &Value) -> Result<BatchItem, Failure> {
         }),
     }?;
     Ok(BatchItem { command, if_revision })
+}
+
+/// What may be done inside a batch.
+fn batch_op(name: &str) -> Result<CommandOp, String> {
+    match CommandOp::from_name(name) {
+        Some(CommandOp::Batch) => {
+            Err("a batch cannot be part of a batch; put its items into this one".to_owned())
+        }
+        Some(op) => Ok(op),
+        None => {
+            let inside = CommandOp::ALL.iter().filter(|op| **op != CommandOp::Batch);
+            let suggestion = suggest::did_you_mean(name, inside.map(|op| op.as_str()));
+            let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+            Err(format!("\"{shown}\" cannot be part of a batch{suggestion}"))
+        }
+    }
 }
 
 /// The command of a target and its body; deletions have none.

@@ -8,6 +8,8 @@
 
 use fleet_state::RejectCode;
 
+use crate::Noun;
+
 /// One row of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorFacts {
@@ -68,6 +70,7 @@ error_codes! {
     TokenUsed = "token_used", false, 403, 6, "The join token was used as often as it may be.", "Ask for a new token: flotilla token create.";
     ProofInvalid = "proof_invalid", false, 403, 6, "The join request was not made with the token it names.", "Join with the whole token, exactly as it was printed.";
     Compacted = "compacted", false, 410, 1, "Changes since that revision are no longer kept.", "Read everything with queries, then follow from the revision they answer with.";
+    RevisionAhead = "revision_ahead", false, 416, 8, "The site has not come to that revision.", "Read everything with queries, then follow from the revision they answer with; a site that was restored counts on from its snapshot.";
     Unsupported = "unsupported", false, 501, 1, "This agent does not offer that.", "Check the agent's version: flotilla status.";
     Busy = "busy", true, 429, 5, "The agent has as much to do as it can hold.", "Send it again a little later, with the same request id.";
     NoLeader = "no_leader", true, 503, 5, "The site has no leader at the moment, so nothing can be agreed.", "Send it again with the same request id; if it stays, see which agents are up: flotilla status.";
@@ -126,6 +129,28 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
+/// Where to look for a thing of this kind that was not found.
+const fn not_found_hint(noun: Noun) -> &'static str {
+    match noun {
+        Noun::Link => {
+            "See which links there are: flotilla link ls. A link is made known with: flotilla link register."
+        }
+        Noun::Device => {
+            "See which devices there are: flotilla device ls. A device must be registered before it is set: flotilla device register."
+        }
+        Noun::Param => {
+            "See which parameters there are: flotilla param ls. A parameter exists once it is set."
+        }
+        Noun::Member => {
+            "See which members there are: flotilla member ls. One that was removed is none any more."
+        }
+        Noun::Token => {
+            "See which tokens there are: flotilla token ls. One that is used up or out of date is forgotten after a while."
+        }
+        Noun::Site => "See which agents are up: flotilla status.",
+    }
+}
+
 /// What went wrong with a request, as it is told to whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -155,6 +180,15 @@ impl Failure {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure; when something was not found, with the hint for this kind of thing.
+    #[must_use]
+    pub fn about(mut self, noun: Noun) -> Self {
+        if self.code == ErrorCode::NotFound && self.hint.is_none() {
+            self.hint = Some(not_found_hint(noun).to_owned());
+        }
         self
     }
 

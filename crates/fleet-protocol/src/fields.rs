@@ -94,6 +94,16 @@ impl<'a> Fields<'a> {
 
     /// A whole number of at most `max`.
     pub(crate) fn whole(&self, name: &str, max: u64) -> Result<Option<u64>, Failure> {
+        self.whole_from(name, 0, max)
+    }
+
+    /// A whole number between `min` and `max`, both allowed.
+    pub(crate) fn whole_from(
+        &self,
+        name: &str,
+        min: u64,
+        max: u64,
+    ) -> Result<Option<u64>, Failure> {
         let Some(value) = self.value(name) else {
             return Ok(None);
         };
@@ -102,8 +112,8 @@ impl<'a> Fields<'a> {
         }
         // Its one printed form is also how it is read; a sign or a size beyond u64 fails.
         match value.to_json().parse() {
-            Ok(number) if number <= max => Ok(Some(number)),
-            _ => Err(self.wrong(name, &format!("must be between 0 and {max}, not {value}"))),
+            Ok(number) if (min..=max).contains(&number) => Ok(Some(number)),
+            _ => Err(self.wrong(name, &format!("must be between {min} and {max}, not {value}"))),
         }
     }
 

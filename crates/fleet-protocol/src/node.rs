@@ -27,6 +27,9 @@ pub enum NodeRequest {
     },
 }
 
+/// The role of a node that was removed from its site.
+pub const ROLE_REMOVED: &str = "removed";
+
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -44,7 +47,8 @@ pub struct NodeStatus {
     pub boot: u64,
     /// Milliseconds since it was started.
     pub uptime_ms: u64,
-    /// `leader`, `follower`, `candidate`, `pre_candidate` or `learner`.
+    /// `leader`, `follower`, `candidate`, `pre_candidate` or `learner`; `removed` when it knows that it
+    /// is no member any more.
     pub role: String,
     /// Its Raft term.
     pub term: u64,
@@ -83,12 +87,9 @@ impl NodeRequest {
                     fields.whole("index", u64::MAX)?.ok_or_else(|| fields.missing("index"))?;
                 let offset = fields.whole("offset", u64::MAX)?.unwrap_or(0);
                 let length = fields
-                    .whole("length", u64::from(SNAPSHOT_CHUNK_BYTES_MAX))?
+                    .whole_from("length", 1, u64::from(SNAPSHOT_CHUNK_BYTES_MAX))?
                     .and_then(|length| u32::try_from(length).ok())
                     .unwrap_or(SNAPSHOT_CHUNK_BYTES_MAX);
-                if length == 0 {
-                    return Err(fields.wrong("length", "must be at least 1"));
-                }
                 Ok(Self::SnapshotChunk { index, offset, length })
             }
         }

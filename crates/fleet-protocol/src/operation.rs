@@ -147,6 +147,20 @@ spelled! {
     }
 }
 
+impl AdminOp {
+    /// What kind of thing it is about, if one.
+    #[must_use]
+    pub const fn noun(self) -> Option<Noun> {
+        match self {
+            Self::MemberJoin | Self::MemberRemove | Self::MemberPromote | Self::LeaderTransfer => {
+                Some(Noun::Member)
+            }
+            Self::TokenCreate | Self::TokenRevoke => Some(Noun::Token),
+            Self::VotersSet | Self::SnapshotTake | Self::SnapshotInfo => None,
+        }
+    }
+}
+
 impl From<&fleet_state::Entity> for Noun {
     fn from(entity: &fleet_state::Entity) -> Self {
         match entity {

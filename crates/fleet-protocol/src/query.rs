@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use select::answer;
 
 use crate::{
-    Consistency, Failure, Noun, QueryTarget, command,
+    Consistency, ErrorCode, Failure, Noun, QueryTarget, command,
     fields::Fields,
     limits::{FILTER_LABELS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX},
 };
@@ -139,9 +139,11 @@ impl PageRequest {
         }
         let labels = fields.texts("labels")?;
         if labels.len() > FILTER_LABELS_MAX {
-            return Err(
-                fields.wrong("labels", &format!("at most {FILTER_LABELS_MAX} can be asked for"))
+            let wrong = fields.wrong(
+                "labels",
+                &format!("{} are named; at most {FILTER_LABELS_MAX} can be", labels.len()),
             );
+            return Err(Failure { code: ErrorCode::TooLarge, ..wrong });
         }
         Ok(Self { limit: page_limit(&fields)?, after: after.map(str::to_owned), labels })
     }
@@ -167,10 +169,6 @@ impl PageRequest {
 
 /// The `limit` field of a page, within its bounds.
 pub(crate) fn page_limit(fields: &Fields<'_>) -> Result<u32, Failure> {
-    match fields.whole("limit", u64::from(PAGE_ITEMS_MAX))? {
-        Some(0) => Err(fields.wrong("limit", &format!("must be between 1 and {PAGE_ITEMS_MAX}"))),
-        limit => {
-            Ok(limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(PAGE_ITEMS_DEFAULT))
-        }
-    }
+    let limit = fields.whole_from("limit", 1, u64::from(PAGE_ITEMS_MAX))?;
+    Ok(limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(PAGE_ITEMS_DEFAULT))
 }

@@ -13,7 +13,7 @@
 use fleet_state::{Answer, Outcome, RequestId, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, Failure, Stage};
+use crate::{ErrorCode, Failure, Noun, Stage};
 
 /// NATS Services: what went wrong.
 pub const SERVICE_ERROR_HEADER: &str = "Nats-Service-Error";
@@ -34,6 +34,8 @@ struct CommittedOut<'a> {
     ok: bool,
     request_id: &'a str,
     revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thing_revision: Option<u64>,
     changed: bool,
     stage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,14 +91,36 @@ impl From<&Failure> for ErrorBody {
     }
 }
 
+/// What is told beside the answer of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// How far the command got.
+    pub stage: Stage,
+    /// The thing's own revision, where it is certain that the answer was decided on that one.
+    pub thing_revision: Option<Revision>,
+    /// What kind of thing the command is about, for the hint of a rejection.
+    pub noun: Option<Noun>,
+}
+
+impl Beside {
+    /// Nothing but how far the command got.
+    #[must_use]
+    pub const fn stage(stage: Stage) -> Self {
+        Self { stage, thing_revision: None, noun: None }
+    }
+}
+
 /// What the log answered.
 #[must_use]
-pub fn answered(request_id: &RequestId, answer: &Answer, stage: Stage) -> ReplyMessage {
+pub fn answered(request_id: &RequestId, answer: &Answer, beside: Beside) -> ReplyMessage {
     let (changed, node) = match &answer.outcome {
         Outcome::Accepted(accepted) => (true, accepted.node.map(|node| node.get())),
         Outcome::Unchanged => (false, None),
         Outcome::Rejected(rejection) => {
-            let failure = Failure::new(rejection.code.into(), rejection.message.clone());
+            let mut failure = Failure::new(rejection.code.into(), rejection.message.clone());
+            if let Some(noun) = beside.noun {
+                failure = failure.about(noun);
+            }
             return failed_at(Some(request_id), Some(answer.revision), &failure);
         }
     };
@@ -106,7 +130,8 @@ pub fn answered(request_id: &RequestId, answer: &Answer, stage: Stage) -> ReplyM
         request_id: &text,
         revision: answer.revision.get(),
         changed,
-        stage: stage.as_str(),
+        thing_revision: beside.thing_revision.map(Revision::get),
+        stage: beside.stage.as_str(),
         node,
     })
 }
@@ -177,6 +202,10 @@ pub struct Committed {
     pub request_id: String,
     /// The entry that decided.
     pub revision: u64,
+    /// The thing's own revision, for the condition of a later command; absent when there is no such
+    /// thing (a batch, a deletion) or when it changed again meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thing_revision: Option<u64>,
     /// Whether anything is different now.
     pub changed: bool,
     /// How far it got.

@@ -13,7 +13,7 @@
 use fleet_state::{NodeName, Proposal, RequestId};
 
 use crate::{
-    AdminOp, CommandTarget, Failure, Inbound, NodeVerb, Options, Stage, Subjects,
+    AdminOp, CommandTarget, Failure, Inbound, NodeVerb, Noun, Options, Stage, Subjects,
     admin::{self, AdminRequest},
     changes::ChangesRequest,
     command,
@@ -69,6 +69,8 @@ pub struct CommandRequest {
     pub wait: Stage,
     /// What it is about; `None` for administration.
     pub target: Option<CommandTarget>,
+    /// What kind of thing it is about, if one.
+    pub noun: Option<Noun>,
 }
 
 /// A refusal, with the request id when that much could be read.
@@ -125,7 +127,7 @@ fn action(
         Failure::malformed(error.to_string()).with_hint("docs/protocol.md lists the subjects.")
     })?;
     check_options(&inbound, options)?;
-    let propose = |command, target: Option<CommandTarget>| {
+    let propose = |command, target: Option<CommandTarget>, noun: Option<Noun>| {
         let proposal = Proposal {
             request_id: request_id.clone(),
             if_revision: options.if_revision,
@@ -133,12 +135,15 @@ fn action(
             command,
         };
         command::check(&proposal)?;
-        Ok(Action::Command(CommandRequest { proposal, wait: options.wait(), target }))
+        Ok(Action::Command(CommandRequest { proposal, wait: options.wait(), target, noun }))
     };
     match inbound {
-        Inbound::Command(target) => propose(command::parse(&target, payload)?, Some(target)),
+        Inbound::Command(target) => {
+            let noun = target.entity().as_ref().map(Noun::from);
+            propose(command::parse(&target, payload)?, Some(target), noun)
+        }
         Inbound::Admin(op) => match admin::parse(op, payload)? {
-            admin::Parsed::Command(command) => propose(command, None),
+            admin::Parsed::Command(command) => propose(command, None, op.noun()),
             admin::Parsed::Request(request) => Ok(Action::Admin(request)),
         },
         Inbound::Query(target) => {

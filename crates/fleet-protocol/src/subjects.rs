@@ -169,6 +169,12 @@ impl Subjects {
         format!("{}raft.{node}", self.prefix)
     }
 
+    /// Where agents tell each other, signed, at which addresses of the mesh they are.
+    #[must_use]
+    pub fn mesh(&self) -> String {
+        format!("{}mesh", self.prefix)
+    }
+
     /// All commands; subscribed to in the queue group.
     #[must_use]
     pub fn commands_all(&self) -> String {

@@ -93,6 +93,35 @@ impl CommandTarget {
         }
     }
 
+    /// What it is about, which a batch does not have.
+    #[must_use]
+    pub fn entity(&self) -> Option<Entity> {
+        match self {
+            Self::LinkRegister(id) | Self::LinkDelete(id) => Some(Entity::Link(id.clone())),
+            Self::DeviceRegister(id)
+            | Self::DeviceUpdate(id)
+            | Self::DeviceReplace(id)
+            | Self::DeviceDelete(id) => Some(Entity::Device(id.clone())),
+            Self::ParamSet(key) | Self::ParamDelete(key) => Some(Entity::Param(key.clone())),
+            Self::Batch => None,
+        }
+    }
+
+    /// Whether the thing is there after the command was carried out.
+    #[must_use]
+    pub fn leaves_thing(&self) -> bool {
+        match self {
+            Self::LinkRegister(_)
+            | Self::DeviceRegister(_)
+            | Self::DeviceUpdate(_)
+            | Self::DeviceReplace(_)
+            | Self::ParamSet(_) => true,
+            Self::LinkDelete(_) | Self::DeviceDelete(_) | Self::ParamDelete(_) | Self::Batch => {
+                false
+            }
+        }
+    }
+
     /// The id, which a batch does not have.
     #[must_use]
     pub fn id(&self) -> Option<&str> {

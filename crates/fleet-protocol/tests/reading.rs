@@ -16,7 +16,7 @@ use fleet_protocol::{
     event::{self, ChangeEvent, OutcomeEvent},
     query::{self, Item, Page, PageRequest, ReadContext, ReadMark},
     record::{DeviceBody, LinkBody, MemberBody, ParamBody, SiteBody},
-    reply::{self, Committed, Failed},
+    reply::{self, Beside, Committed, Failed},
     request,
 };
 use fleet_state::{
@@ -286,7 +286,7 @@ fn events_carry_their_place() {
 fn replies_are_read_back() {
     let mut site = Site::new();
     let (answer, _) = site.send("commands.param.set.a", "1");
-    let message = reply::answered(&id("x"), &answer, Stage::Committed);
+    let message = reply::answered(&id("x"), &answer, Beside::stage(Stage::Committed));
     assert!(message.headers.is_empty());
     let committed: Committed = reply::read(&message.payload).unwrap().unwrap();
     assert_eq!(
@@ -295,15 +295,25 @@ fn replies_are_read_back() {
     );
 
     let (answer, _) = site.send("commands.param.set.a", "1");
-    let message = reply::answered(&id("x"), &answer, Stage::Committed);
+    let message = reply::answered(&id("x"), &answer, Beside::stage(Stage::Committed));
     let unchanged: Committed = reply::read(&message.payload).unwrap().unwrap();
     assert!(!unchanged.changed);
+    assert_eq!(unchanged.thing_revision, None);
+    let beside =
+        Beside { thing_revision: Some(Revision::new(2)), ..Beside::stage(Stage::Committed) };
+    let message = reply::answered(&id("x"), &answer, beside);
+    let unchanged: Committed = reply::read(&message.payload).unwrap().unwrap();
+    assert_eq!(unchanged.thing_revision, Some(2));
 
     let (answer, _) = site.send("commands.device.update.nobody", "{}");
-    let message = reply::answered(&id("y"), &answer, Stage::Committed);
+    let message = reply::answered(&id("y"), &answer, Beside::stage(Stage::Committed));
     let failed: Failed = reply::read::<Committed>(&message.payload).unwrap().unwrap_err();
     assert_eq!(failed.error.code(), Some(ErrorCode::NotFound));
     assert_eq!(failed.revision, Some(answer.revision.get()), "what the log decided is final");
+    let beside = Beside { noun: Some(Noun::Param), ..Beside::stage(Stage::Committed) };
+    let hinted = reply::answered(&id("y"), &answer, beside);
+    let hinted: Failed = reply::read::<Committed>(&hinted.payload).unwrap().unwrap_err();
+    assert!(hinted.error.hint.contains("flotilla param ls"), "{}", hinted.error.hint);
     assert_eq!(message.headers[1], (reply::SERVICE_ERROR_CODE_HEADER, "404".to_owned()));
 
     let message = reply::failed(None, &Failure::new(ErrorCode::Busy, "too much\r\nto do: ä"));
@@ -330,4 +340,15 @@ fn rejections_keep_their_names() {
         assert_eq!(ErrorCode::from(*code).as_str(), code.as_str());
     }
     assert_eq!(AdminOp::ALL.len(), 9);
+}
+
+#[test]
+fn changes_are_told_from_a_revision_that_the_site_came_to() {
+    let at = |revision| Cursor { revision: Revision::new(revision), after: None };
+    for known in [0, 4, 5] {
+        assert_eq!(changes::check_since(&at(known), Revision::new(5)), Ok(()));
+    }
+    let failure = changes::check_since(&at(6), Revision::new(5)).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::RevisionAhead);
+    assert!(failure.message.contains("at revision 5") && failure.message.contains("since 6"));
 }

@@ -100,7 +100,7 @@ fn refused_bodies_say_the_field_and_what_to_do() {
         (
             "batch",
             "[{\"op\":\"param.set\",\"id\":\"a\",\"body\":1},{\"op\":\"batch\",\"id\":\"\"}]",
-            "item 2",
+            "a batch cannot be part of a batch",
         ),
         ("batch", "[{\"op\":\"param.sett\",\"id\":\"a\"}]", "did you mean \"param.set\"?"),
         ("batch", "[{\"op\":\"token.create\",\"id\":\"a\"}]", "cannot be part of a batch"),

@@ -66,13 +66,15 @@ fn item<T: Serialize>(context: &ReadContext<'_>, item: T) -> ReplyMessage {
 
 fn not_found(entity: &Entity) -> Failure {
     // The word people use, as the log's own rejections do.
-    let noun = match Noun::from(entity) {
+    let about = Noun::from(entity);
+    let noun = match about {
         Noun::Param => "parameter",
         noun @ (Noun::Link | Noun::Device | Noun::Member | Noun::Token | Noun::Site) => {
             noun.as_str()
         }
     };
     Failure::new(ErrorCode::NotFound, format!("{noun} {} does not exist", entity.id_text()))
+        .about(about)
 }
 
 /// A record as raw JSON.
