@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fleet_state::limits::TOKEN_USES_MAX;
 use fleet_state::{NodeName, SiteName};
 
 /// The agent of one gateway of a Flotilla site.
@@ -65,8 +66,8 @@ pub struct Init {
     /// How many gateways vote once enough have joined: 1, 3, 5 or 7.
     #[arg(long, default_value_t = 5)]
     pub voters: u8,
-    /// How many gateways may join with the printed token.
-    #[arg(long, default_value_t = 1)]
+    /// How many gateways may join with the printed token: 1 to 64.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TOKEN_USES_MAX)))]
     pub token_uses: u32,
     /// How long the printed token is valid, in hours.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]

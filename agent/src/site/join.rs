@@ -1,21 +1,24 @@
 //! Joining a site with a token.
 //!
 //! The joiner's keys are on disk before it asks, and asking again with the same keys gives the
-//! same node id without using the token again; so a join that was cut off anywhere is repeated
-//! by the same command. The token's secret stays here: what crosses NATS is a proof made with it.
+//! same node id without using the token again, until the site counts the node among its learners;
+//! all attempts of one run bear one request id, so within a run a lost answer is always given again.
+//! A join that was cut off in between is refused, and the refusal says how to begin anew, because
+//! who has no files can't tell whether it ever spoke under that id. The token's secret stays here: what crosses NATS is a proof made with it.
 //! What comes back is checked against the site key in the token, so a stranger who answers in the
 //! site's name gets nowhere.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use async_nats::HeaderMap;
 use ed25519_dalek::VerifyingKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::{ReplicaConfig, replica};
 use fleet_protocol::hex;
 use fleet_protocol::record::MemberBody;
 use fleet_protocol::reply::{self, Committed, Failed};
-use fleet_protocol::{AdminOp, JoinToken, QueryTarget, Subjects};
+use fleet_protocol::{AdminOp, HeaderName, JoinToken, QueryTarget, Subjects};
 use fleet_state::credential::{join_message, join_proof, token_key};
 use fleet_state::{Entity, NodeId, NodeKeys, NodeName};
 use serde::Deserialize;
@@ -71,7 +74,8 @@ pub async fn join(
         );
     }
     let keys = dir.identity_or_create(&random()?)?.keys();
-    let node = ask_until(request, || ask_to_join(client, request, &keys)).await?;
+    let run = format!("join.{}", hex::encode(&random::<16>()?));
+    let node = ask_until(request, || ask_to_join(client, request, &keys, &run)).await?;
     let credential =
         ask_until(request, || ask_for_credential(client, request, node, &keys)).await?;
     dir.put_unfinished_aside()?;
@@ -130,6 +134,7 @@ async fn ask_to_join(
     client: &async_nats::Client,
     request: &JoinRequest,
     keys: &NodeKeys,
+    run: &str,
 ) -> Result<NodeId, Attempt> {
     let token = &request.token;
     let message = join_message(token.token, &request.name, keys);
@@ -142,7 +147,9 @@ async fn ask_to_join(
     };
     let body = serde_json::to_vec(&body).map_err(|e| Attempt::Final(e.into()))?;
     let subject = Subjects::new(&token.site).admin(AdminOp::MemberJoin);
-    let payload = exchange(client, subject, body).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(HeaderName::RequestId.as_str(), run);
+    let payload = exchange(client, subject, headers, body).await?;
     let committed: Committed = read(reply::read(&payload))?;
     let node = committed.node.and_then(NodeId::new);
     node.ok_or_else(|| Attempt::Again(anyhow::anyhow!("the answer names no node id")))
@@ -157,7 +164,7 @@ async fn ask_for_credential(
     let token = &request.token;
     let target = QueryTarget::Get(Entity::Member(node));
     let subject = Subjects::new(&token.site).query(&target);
-    let payload = exchange(client, subject, Vec::new()).await?;
+    let payload = exchange(client, subject, HeaderMap::new(), Vec::new()).await?;
     let member: ItemOf<MemberBody> = read(reply::read(&payload))?;
     let Some(signature) = member.item.credential.as_deref().and_then(hex::decode) else {
         return Err(Attempt::Again(anyhow::anyhow!(
@@ -184,9 +191,10 @@ struct ItemOf<T> {
 async fn exchange(
     client: &async_nats::Client,
     subject: String,
+    headers: HeaderMap,
     body: Vec<u8>,
 ) -> Result<bytes::Bytes, Attempt> {
-    let asked = client.request(subject, body.into());
+    let asked = client.request_with_headers(subject, headers, body.into());
     match tokio::time::timeout(REQUEST_MAX, asked).await {
         Ok(Ok(message)) => Ok(message.payload),
         Ok(Err(error)) => Err(Attempt::Again(
