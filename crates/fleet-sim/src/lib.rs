@@ -28,4 +28,4 @@ pub use faults::Fault;
 pub use invariants::Violation;
 pub use run::{Failure, Report, run_seed, run_swarm};
 pub use swarm::Swarm;
-pub use world::World;
+pub use world::{Ended, World};

@@ -18,7 +18,7 @@ const GROWTH_MS_MAX: u64 = 30_000;
 const PATIENCE: u64 = 4;
 /// Ticks after which a calm site must have converged: all members with equal states, every
 /// change of membership carried out, writes and reads answered.
-pub const CALM_TICKS_MAX: u64 = 1_600;
+pub const CALM_TICKS_MAX: u64 = 800;
 /// Calm in which clients go on until they were answered a few times.
 const CALM_LOAD_MS: u64 = 10_000;
 /// Fewer answered operations in a run prove nothing.
@@ -188,8 +188,11 @@ impl World {
     pub fn has_grown(&self) -> bool {
         let (voters, learners) = self.invariants.membership.newest();
         let size = self.swarm.nodes;
-        let wanted =
-            usize::from(self.swarm.voters).min(if size % 2 == 0 { size - 1 } else { size });
+        let wanted = usize::from(self.swarm.voters).min(if size.is_multiple_of(2) {
+            size - 1
+        } else {
+            size
+        });
         self.operator_idle() && voters.len() == wanted && voters.len() + learners.len() == size
     }
 

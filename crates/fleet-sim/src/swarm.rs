@@ -72,6 +72,8 @@ pub struct Workload {
     pub value_bytes_max: u64,
     /// Reads, of a thousand operations.
     pub reads: u64,
+    /// Operations in all, so that a fast site costs no more than a slow one.
+    pub operations_max: u64,
     /// Longest pause between two operations.
     pub think_ms_max: u64,
 }
@@ -126,6 +128,7 @@ impl Swarm {
                 keys: 8,
                 value_bytes_max: 200,
                 reads: 300,
+                operations_max: 10_000,
                 think_ms_max: 40,
             },
         }
@@ -156,7 +159,8 @@ impl Swarm {
                 keys: random.between(1, 12),
                 value_bytes_max: if random.per_mille(250) { 6_000 } else { 200 },
                 reads: random.between(100, 600),
-                think_ms_max: random.between(1, 120),
+                operations_max: random.between(300, 3_000),
+                think_ms_max: random.between(10, 150),
             },
         }
     }

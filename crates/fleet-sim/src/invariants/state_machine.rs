@@ -25,6 +25,7 @@ pub struct StateMachine {
     applied: u64,
     digests: BTreeMap<u64, [u8; 32]>,
     outcomes: BTreeMap<u64, u64>,
+    seen: BTreeMap<NodeId, (u64, u64)>,
     compared: u64,
 }
 
@@ -86,17 +87,20 @@ impl StateMachine {
         Ok(done)
     }
 
-    /// A node has applied everything up to `applied`.
+    /// A node has applied everything up to `applied` since its start `boot`. It is compared
+    /// when that is news.
     ///
     /// # Errors
     /// Its state is another one than the reference was at this index.
     pub fn observe(
         &mut self,
         node: NodeId,
+        boot: u64,
         applied: u64,
         state: &FleetState,
     ) -> Result<(), Violation> {
-        if applied == 0 {
+        let known = self.seen.insert(node, (boot, applied)) == Some((boot, applied));
+        if applied == 0 || known {
             return Ok(());
         }
         let digests = state.digests();

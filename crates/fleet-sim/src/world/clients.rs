@@ -5,17 +5,14 @@
 //! answer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fleet_consensus::{CommandEnd, ReadEnd};
-use fleet_state::{
-    BatchItem, Command, DeviceSpec, NodeId, Object, ParamKey, Proposal, RequestId, Revision, Value,
-};
+use fleet_state::{NodeId, ParamKey, Proposal, RequestId};
 
+use super::scenario::Ended;
 use super::{Event, World};
 use crate::invariants::{Floor, Known, Violation};
 use crate::node::Attempt;
-use crate::random::Random;
 use crate::swarm::Workload;
 use crate::trace;
 
@@ -36,6 +33,8 @@ pub(super) enum Maker {
     Operator,
     /// Nobody waits: an old command once more.
     Again,
+    /// A scenario looks at the end itself.
+    Scenario,
 }
 
 /// An attempt that has not ended.
@@ -43,12 +42,12 @@ pub(super) struct Open {
     pub(super) maker: Maker,
     pub(super) node: NodeId,
     pub(super) request: Option<RequestId>,
-    floor: Floor,
-    key: Option<ParamKey>,
+    pub(super) floor: Floor,
+    pub(super) key: Option<ParamKey>,
 }
 
 #[derive(Clone)]
-enum Wish {
+pub(super) enum Wish {
     Write(Proposal),
     Read(ParamKey),
 }
@@ -80,12 +79,13 @@ pub struct ClientFigures {
 
 /// All clients.
 pub(super) struct Clients {
-    workload: Workload,
+    pub(super) workload: Workload,
     current: Vec<Option<Operation>>,
     open: BTreeMap<Attempt, Open>,
     old: Vec<(Proposal, Floor)>,
     operations: u64,
     figures: ClientFigures,
+    pub(super) ended: BTreeMap<Attempt, Ended>,
     stopped: bool,
 }
 
@@ -98,6 +98,7 @@ impl Clients {
             old: Vec::new(),
             operations: 0,
             figures: ClientFigures::default(),
+            ended: BTreeMap::new(),
             stopped: false,
         }
     }
@@ -138,8 +139,12 @@ impl World {
             return Ok(());
         };
         let Some(mut operation) = slot.take() else {
-            if !self.clients.stopped {
+            let enough = self.clients.operations >= self.clients.workload.operations_max;
+            if !self.clients.stopped && (!enough || self.nemesis_stopped()) {
                 self.begin_operation(client);
+            } else if !self.clients.stopped {
+                // There will be more to do when calm returns.
+                self.think(client);
             }
             return Ok(());
         };
@@ -221,7 +226,7 @@ impl World {
         self.due.insert(node);
     }
 
-    fn ask_read(&mut self, node: NodeId, open: Open, wait_ms: u64) {
+    pub(super) fn ask_read(&mut self, node: NodeId, open: Open, wait_ms: u64) {
         self.attempts_made += 1;
         let (attempt, now_ms) = (self.attempts_made, self.now_ms);
         let Some(at) = self.nodes.get_mut(&node) else {
@@ -260,6 +265,15 @@ impl World {
         }
         match open.maker {
             Maker::Again => Ok(()),
+            Maker::Scenario => {
+                let ended = match end {
+                    CommandEnd::Decided(answer) => Ended::Decided(answer),
+                    CommandEnd::Busy(_) | CommandEnd::NoLeader => Ended::NotTaken,
+                    CommandEnd::Unknown => Ended::Unknown,
+                };
+                self.clients.ended.insert(attempt, ended);
+                Ok(())
+            }
             Maker::Operator => self.operator_heard(&open, end),
             Maker::Client { client, operation } => {
                 match end {
@@ -286,20 +300,29 @@ impl World {
         };
         let applied = self.view_index(node);
         self.trace.note(self.now_ms, node, trace::Event::Ended(attempt, "read", applied));
+        if end == ReadEnd::Ready {
+            self.judge_read(node, &open, applied)?;
+        }
         let Maker::Client { client, operation } = open.maker else {
+            let ended = if end == ReadEnd::Ready { Ended::Read(applied) } else { Ended::NotTaken };
+            self.clients.ended.insert(attempt, ended);
             return Ok(());
         };
-        if end != ReadEnd::Ready {
+        if end == ReadEnd::Ready {
+            self.operation_done(client, operation, false);
+        } else {
             self.attempt_failed(client, operation, false);
-            return Ok(());
         }
+        Ok(())
+    }
+
+    fn judge_read(&mut self, node: NodeId, open: &Open, applied: u64) -> Result<(), Violation> {
         if let (Some(key), Some(replica)) =
             (&open.key, self.nodes.get(&node).and_then(|n| n.replica.as_ref()))
         {
             let seen = replica.state().param(key).map(|param| param.revision.get());
             self.invariants.order.read(open.floor, applied, key, seen)?;
         }
-        self.operation_done(client, operation, false);
         Ok(())
     }
 
@@ -394,94 +417,10 @@ impl World {
                 Maker::Client { client, operation } => self.attempt_failed(client, operation, true),
                 Maker::Operator => self.operator_lost(),
                 Maker::Again => {}
+                Maker::Scenario => {
+                    self.clients.ended.insert(attempt, Ended::Unknown);
+                }
             }
         }
     }
-
-    fn draw_wish(&mut self, number: u64) -> Wish {
-        let workload = self.clients.workload.clone();
-        let key = draw_key(&mut self.random, workload.keys);
-        if self.random.per_mille(workload.reads) {
-            return Wish::Read(key);
-        }
-        let request_id = self.request_id();
-        let mut if_revision = None;
-        let command = match self.random.below(20) {
-            0..=9 => Command::ParamSet { key, value: self.draw_value(number) },
-            10..=12 => {
-                // Some of these preconditions hold, some don't.
-                let last = self.invariants.order.value_at(&key, u64::MAX).unwrap_or(0);
-                if_revision = Some(Revision::new(last));
-                Command::ParamSet { key, value: self.draw_value(number) }
-            }
-            13 => Command::ParamDelete { key },
-            14 => {
-                let id = draw_device(&mut self.random, workload.keys);
-                let name: Arc<str> = format!("device {number}").into();
-                Command::DeviceRegister { id, spec: DeviceSpec { name, ..DeviceSpec::default() } }
-            }
-            15 | 16 => {
-                let id = draw_device(&mut self.random, workload.keys);
-                Command::DeviceUpdate { id, patch: patch(number) }
-            }
-            17 => Command::DeviceReplace {
-                id: draw_device(&mut self.random, workload.keys),
-                desired: patch(number),
-            },
-            _ => self.draw_batch(number),
-        };
-        Wish::Write(Proposal { request_id, if_revision, actor: None, command })
-    }
-
-    fn draw_batch(&mut self, number: u64) -> Command {
-        let keys = self.clients.workload.keys;
-        let count = self.random.between(1, 4);
-        let items = (0..count).map(|_| BatchItem {
-            command: Command::ParamSet {
-                key: draw_key(&mut self.random, keys),
-                value: Value::from(number),
-            },
-            if_revision: None,
-        });
-        Command::Batch(items.collect())
-    }
-
-    fn draw_value(&mut self, number: u64) -> Value {
-        let bytes = self.random.below(self.clients.workload.value_bytes_max);
-        let mut value = Object::new();
-        value.insert("operation", number);
-        value.insert("filler", "x".repeat(usize::try_from(bytes).unwrap_or(0)));
-        Value::from(value)
-    }
-
-    /// A UUIDv7 by the clients' clock, which is right.
-    pub(super) fn request_id(&mut self) -> RequestId {
-        let mut bytes: [u8; 16] = self.random.bytes();
-        let wall_ms = crate::node::WALL_START_MS + self.now_ms;
-        let [_, _, time @ ..] = wall_ms.to_be_bytes();
-        for (to, from) in bytes.iter_mut().zip(time) {
-            *to = from;
-        }
-        let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
-        *version = 0x70 | (*version & 0x0f);
-        *variant = 0x80 | (*variant & 0x3f);
-        RequestId::from_uuid_bytes(bytes)
-    }
-}
-
-fn draw_key(random: &mut Random, keys: u64) -> ParamKey {
-    let key = format!("area.param-{}", random.below(keys));
-    key.parse().expect("a valid key")
-}
-
-fn draw_device(random: &mut Random, keys: u64) -> fleet_state::DeviceId {
-    let id = format!("hall.device-{}", random.below(keys));
-    id.parse().expect("a valid id")
-}
-
-fn patch(number: u64) -> Object {
-    let mut patch = Object::new();
-    patch.insert("operation", number);
-    patch.insert("on", number % 2 == 0);
-    patch
 }

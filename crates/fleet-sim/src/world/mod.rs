@@ -7,7 +7,8 @@
 //!
 //! - `turn.rs`: a replica's turn, and what it gave out
 //! - `life.rs`: starting, crashing, pausing
-//! - `clients.rs`: operations and their attempts
+//! - `clients.rs`: operations and their attempts; `wishes.rs`: what they are about
+//! - `scenario.rs`: what named scenarios do by hand
 //! - `operator.rs`: who invites and removes nodes
 //! - `nemesis.rs`: who breaks things
 
@@ -16,7 +17,9 @@ mod life;
 mod nemesis;
 mod operator;
 mod queue;
+mod scenario;
 mod turn;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +31,7 @@ use clients::Clients;
 use nemesis::Nemesis;
 use operator::Operator;
 use queue::Queue;
+pub use scenario::Ended;
 
 use crate::faults::Fault;
 use crate::invariants::{Invariants, Violation, compare_logs};
@@ -111,7 +115,7 @@ impl World {
         let mut world = Self {
             clients: Clients::new(&swarm.workload),
             operator: Operator::default(),
-            nemesis: Nemesis::new(&mut random),
+            nemesis: Nemesis::default(),
             trace: Trace::new(live),
             nodes: BTreeMap::from([(NodeId::FOUNDER, founder)]),
             fired: BTreeMap::new(),
@@ -183,7 +187,7 @@ impl World {
             return Ok(());
         };
         self.steps += 1;
-        if self.steps % COMPARE_EVERY_EVENTS == 0 {
+        if self.steps.is_multiple_of(COMPARE_EVERY_EVENTS) {
             self.compare_logs()?;
             self.invariants.bounds.in_flight(self.queue.len())?;
         }

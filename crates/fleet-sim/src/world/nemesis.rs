@@ -7,7 +7,6 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::invariants::Violation;
 use crate::node::Life;
-use crate::random::Random;
 
 /// Calls to the disk within which a planned fault happens.
 const DISK_CALLS_AHEAD: u64 = 24;
@@ -18,22 +17,31 @@ const LAST_CHANCE_GAP_MS: u64 = 2_500;
 /// A day, as wall clocks jump.
 const DAY_MS: u64 = 86_400_000;
 
+/// How ways are closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Split,
+    Isolate,
+    OneWay,
+    Bridge,
+    Ring,
+}
+
+/// A change of who belongs to the site.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Join,
+    Remove,
+    Wipe,
+    Voters,
+}
+
+#[derive(Default)]
 pub(super) struct Nemesis {
     at: usize,
     stopped: bool,
     /// Only what has not happened yet, and slowly: some faults need a leader.
     last_chance: bool,
-    /// By how much wall clocks are put back in this run; `None`: they jump forward. Clocks that
-    /// are behind by different times may make the memory of answers forget ids that the next
-    /// leader's clock takes for ones of the future, and then nothing can tell a repetition.
-    clocks_back_ms: Option<u64>,
-}
-
-impl Nemesis {
-    pub(super) fn new(random: &mut Random) -> Self {
-        let clocks_back_ms = random.per_mille(500).then(|| random.between(1_000, DAY_MS));
-        Self { at: 0, stopped: false, last_chance: false, clocks_back_ms }
-    }
 }
 
 impl World {
@@ -62,6 +70,11 @@ impl World {
             node.wall_offset_ms = 0;
         }
         Ok(())
+    }
+
+    /// Whether faults have ended.
+    pub(super) fn nemesis_stopped(&self) -> bool {
+        self.nemesis.stopped
     }
 
     /// Faults that were chosen and never happened.
@@ -105,10 +118,14 @@ impl World {
         let code = fault as u64;
         self.trace.note(self.now_ms, any, crate::trace::Event::Fault(fault.as_str(), code));
         match fault {
-            Fault::Split | Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Ring => {
-                Ok(self.partition(fault, any))
+            Fault::Split => Ok(self.partition(Shape::Split, any)),
+            Fault::Isolate => Ok(self.partition(Shape::Isolate, any)),
+            Fault::OneWay => Ok(self.partition(Shape::OneWay, any)),
+            Fault::Bridge => Ok(self.partition(Shape::Bridge, any)),
+            Fault::Ring => Ok(self.partition(Shape::Ring, any)),
+            Fault::IsolateLeader => {
+                Ok(leader.is_some_and(|leader| self.partition(Shape::Isolate, leader)))
             }
-            Fault::IsolateLeader => Ok(leader.is_some_and(|leader| self.partition(fault, leader))),
             Fault::Flapping => {
                 self.queue.push(self.now_ms + 1, Event::Flap(12));
                 Ok(true)
@@ -141,9 +158,13 @@ impl World {
             Fault::PauseLeader => Ok(leader.is_some_and(|leader| self.strike_pause(leader))),
             Fault::WallJump => Ok(self.jump_wall_clock(any)),
             Fault::Transfer | Fault::Snapshot => Ok(self.admin(fault, any, leader)),
-            Fault::Join | Fault::Remove | Fault::RemoveLeader | Fault::Wipe | Fault::Voters => {
-                Ok(self.change_membership(fault, any, leader))
+            Fault::Join => Ok(self.change_membership(Change::Join, any)),
+            Fault::Remove => Ok(self.change_membership(Change::Remove, any)),
+            Fault::RemoveLeader => {
+                Ok(leader.is_some_and(|leader| self.change_membership(Change::Remove, leader)))
             }
+            Fault::Wipe => Ok(self.change_membership(Change::Wipe, any)),
+            Fault::Voters => Ok(self.change_membership(Change::Voters, any)),
         }
     }
 
@@ -165,7 +186,7 @@ impl World {
         self.queue.push(self.now_ms + ms, Event::Heal);
     }
 
-    fn partition(&mut self, shape: Fault, center: NodeId) -> bool {
+    fn partition(&mut self, shape: Shape, center: NodeId) -> bool {
         let mut nodes: Vec<NodeId> =
             self.nodes.values().filter(|n| n.life != Life::Gone).map(|n| n.id).collect();
         self.random.shuffle(&mut nodes);
@@ -175,18 +196,18 @@ impl World {
         });
         for (at, one, to, other) in pairs {
             let apart = (at < half) != (to < half);
-            match shape {
-                Fault::OneWay if apart => self.network.cut(one, other),
-                Fault::Isolate | Fault::IsolateLeader if one == center || other == center => {
-                    self.network.cut_both(one, other);
-                }
+            let closed = match shape {
+                Shape::Split | Shape::OneWay => apart,
+                Shape::Isolate => one == center || other == center,
                 // The node at `half` is the bridge.
-                Fault::Bridge if apart && to != half => self.network.cut_both(one, other),
-                Fault::Ring if to - at != 1 && to - at != nodes.len() - 1 => {
-                    self.network.cut_both(one, other);
-                }
-                Fault::Split if apart => self.network.cut_both(one, other),
-                _ => {}
+                Shape::Bridge => apart && to != half,
+                Shape::Ring => to - at != 1 && to - at != nodes.len() - 1,
+            };
+            if closed {
+                self.network.cut(one, other);
+            }
+            if closed && shape != Shape::OneWay {
+                self.network.cut(other, one);
             }
         }
         self.heal_later();
@@ -215,11 +236,11 @@ impl World {
     }
 
     fn jump_wall_clock(&mut self, id: NodeId) -> bool {
-        let back_ms = self.nemesis.clocks_back_ms;
-        let jump_ms = back_ms.unwrap_or_else(|| self.random.between(1_000, DAY_MS));
+        let jump_ms = self.random.between(1_000, DAY_MS);
         let jump_ms = i64::try_from(jump_ms).unwrap_or(0);
+        let back = self.random.per_mille(500);
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.wall_offset_ms = if back_ms.is_some() { -jump_ms } else { jump_ms };
+            node.wall_offset_ms = if back { -jump_ms } else { jump_ms };
         }
         true
     }
@@ -234,7 +255,12 @@ impl World {
         if fault == Fault::Transfer {
             return replica.handle_transfer(None).is_ok();
         }
-        replica.applied().get() > 0 && replica.handle_snapshot_request()
+        if replica.applied().get() == 0 {
+            return false;
+        }
+        // Refused while one is being written, which comes to the same.
+        replica.handle_snapshot_request();
+        true
     }
 
     /// Whether learners are about to become voters. With two voters nobody can be spared.
@@ -247,7 +273,7 @@ impl World {
     }
 
     /// One change at a time, and never so that fewer than a majority could come back.
-    fn change_membership(&mut self, fault: Fault, any: NodeId, leader: Option<NodeId>) -> bool {
+    fn change_membership(&mut self, change: Change, node: NodeId) -> bool {
         let (voters, learners) = self.invariants.membership.newest();
         let settled = self.operator_idle()
             && self
@@ -263,29 +289,29 @@ impl World {
             return false;
         }
         let live = voters.len() + learners.len();
-        let needs_more = (live < 4 && matches!(fault, Fault::Remove | Fault::RemoveLeader))
-            || (voters.len() < 3 && fault == Fault::Wipe && !self.voters_will_grow());
-        if needs_more {
+        let few = match change {
+            Change::Remove => live < 4,
+            Change::Wipe => voters.len() < 3,
+            Change::Join | Change::Voters => false,
+        };
+        if few && !self.voters_will_grow() {
             self.invite();
+        }
+        if few || (change == Change::Wipe && self.voters_will_grow()) {
             return false;
         }
-        match fault {
-            Fault::Join if live < 8 => self.invite(),
-            Fault::Voters => {
+        match change {
+            Change::Join => self.invite(),
+            Change::Remove => self.remove(node),
+            Change::Voters => {
                 let wanted = self.random.pick(&[3, 5]).copied().unwrap_or(3);
                 self.set_voters(wanted);
             }
-            Fault::Remove if live >= 4 => self.remove(any),
-            Fault::RemoveLeader if live >= 4 => match leader {
-                Some(leader) => self.remove(leader),
-                None => return false,
-            },
-            Fault::Wipe if voters.len() >= 3 && !self.voters_will_grow() => {
-                self.wipe(any);
-                self.remove(any);
+            Change::Wipe => {
+                self.wipe(node);
+                self.remove(node);
                 self.invite();
             }
-            _ => return false,
         }
         true
     }

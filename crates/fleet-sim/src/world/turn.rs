@@ -1,7 +1,7 @@
 //! Inputs to replicas, their turns, and what they gave out.
 
+use fleet_consensus::Fault as ReplicaFault;
 use fleet_consensus::replica::{AppliedEntry, BuildSnapshot, Notice, Outputs};
-use fleet_consensus::{Fault as ReplicaFault, Now};
 use fleet_log::MemoryDisk;
 use fleet_state::{Entity, NodeId};
 
@@ -88,6 +88,11 @@ impl World {
             if self.nodes.get(&id).is_some_and(crate::node::Node::is_running) {
                 self.turn(id)?;
             }
+            // One machine has both disks: it stops as a whole, whatever the replica bears.
+            if self.nodes.get(&id).is_some_and(|n| n.is_running() && n.has_stopped()) {
+                self.note_disk_faults();
+                self.crash(id, true, "disk");
+            }
         }
         Ok(())
     }
@@ -116,8 +121,14 @@ impl World {
                 // What a process had to say when it ended is never heard.
                 return self.judge(id, polled);
             }
+            if self.nodes.get(&id).is_some_and(crate::node::Node::is_stopped) {
+                // One machine has both disks: it stops as a whole, whatever the replica made of it.
+                self.note_disk_faults();
+                self.crash(id, true, "disk");
+                return Ok(());
+            }
             self.check(id)?;
-            self.take_in(id, outputs, now)?;
+            self.take_in(id, outputs)?;
             if !more {
                 return Ok(());
             }
@@ -144,7 +155,7 @@ impl World {
             note_changes(&mut checks.order, &done)?;
         }
         checks.commit.observe(id, node.boot, (term, commit, applied))?;
-        checks.states.observe(id, applied, replica.state())?;
+        checks.states.observe(id, node.boot, applied, replica.state())?;
         if replica.is_leader() && checks.election.leads(id, term)? {
             check_new_leader(id, term, log, &checks.committed)?;
         }
@@ -157,7 +168,6 @@ impl World {
         &mut self,
         id: NodeId,
         outputs: Outputs<MemoryDisk, Attempt>,
-        now: Now,
     ) -> Result<(), Violation> {
         let now_ms = self.now_ms;
         for entry in &outputs.applied {
@@ -187,7 +197,6 @@ impl World {
         for (attempt, end) in outputs.reads {
             self.read_ended(id, attempt, end)?;
         }
-        let _ = now;
         Ok(())
     }
 
@@ -236,17 +245,11 @@ impl World {
             return Ok(());
         };
         let built = build.run();
-        if let Err(error) = &built {
-            if node.disk_faults() == 0 {
-                let what = format!("node {id}: {error}");
-                return Err(Violation::new("snapshots can be written", what));
-            }
-            // One machine has both disks: it stops as a whole.
-            if error.to_string().contains("stopped") {
-                self.note_disk_faults();
-                self.crash(id, true, "disk");
-                return Ok(());
-            }
+        if let Err(error) = &built
+            && node.disk_faults() == 0
+        {
+            let what = format!("node {id}: {error}");
+            return Err(Violation::new("snapshots can be written", what));
         }
         let Some(replica) = &mut node.replica else {
             return Ok(());
