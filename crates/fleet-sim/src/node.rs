@@ -1,12 +1,10 @@
 //! One node: its disks outlive its replica, as files outlive a process.
 
-use std::io::ErrorKind;
-
 use ed25519_dalek::SigningKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::replica::{self, Founding, Opened, Parts};
 use fleet_consensus::{Now, Replica, ReplicaConfig, StartError};
-use fleet_log::{Disk, LogConfig, MemoryDisk};
+use fleet_log::{LogConfig, MemoryDisk};
 use fleet_state::NodeId;
 
 use crate::network::Flight;
@@ -202,15 +200,6 @@ impl Node {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.log_disk.is_stopped() || self.snapshot_disk.is_stopped()
-    }
-
-    /// Whether one of its disks stands for a machine that has stopped.
-    #[must_use]
-    pub fn has_stopped(&self) -> bool {
-        let stopped = |disk: &MemoryDisk| {
-            disk.open("no such file").is_err_and(|error| error.kind() != ErrorKind::NotFound)
-        };
-        self.disk_faults_planned > 0 && (stopped(&self.log_disk) || stopped(&self.snapshot_disk))
     }
 
     /// Planned faults of both disks that have happened.

@@ -88,11 +88,6 @@ impl World {
             if self.nodes.get(&id).is_some_and(crate::node::Node::is_running) {
                 self.turn(id)?;
             }
-            // One machine has both disks: it stops as a whole, whatever the replica bears.
-            if self.nodes.get(&id).is_some_and(|n| n.is_running() && n.has_stopped()) {
-                self.note_disk_faults();
-                self.crash(id, true, "disk");
-            }
         }
         Ok(())
     }
