@@ -25,10 +25,10 @@ use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFil
 use crate::http::{self, HttpContext, HttpServer};
 use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
-use crate::nats::{ConnectionPlan, LinkState, Prepared, prepare};
+use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
 use crate::site;
 use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, quarantine, store_site_key};
-use crate::transport::{ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, Ways, inbox};
+use crate::transport::{ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, Ways, inbox, meet};
 
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -129,7 +129,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let prepared = prepare(&config.nats)?;
     let frames = connect(&prepared, file, "raft").await?;
     let (to_inbox, inbox) = inbox();
-    let frames_state = frames.state.clone();
+    let frames_connection = frames.clone();
     let mesh = if config.mesh.enabled {
         let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };
         Some(prepare_mesh(config, dir, file, context)?)
@@ -155,7 +155,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
     if let Some((mesh, event_loop)) = mesh {
         tokio::spawn(event_loop.run(handle.watch_view()));
-        tokio::spawn(tell_nats(mesh, frames_state));
+        tokio::spawn(meet_over_nats(frames_connection, subjects.mesh(), mesh));
     }
 
     let client = connect(&prepared, file, "control").await?;
@@ -237,14 +237,10 @@ async fn log_mesh(mut events: mpsc::Receiver<MeshEvent>) {
     }
 }
 
-/// Tells the others whether this node is connected to NATS.
-async fn tell_nats(mesh: MeshHandle, mut state: watch::Receiver<LinkState>) {
-    loop {
-        let connected = *state.borrow_and_update() != LinkState::Disconnected;
-        mesh.note_nats(connected);
-        if state.changed().await.is_err() {
-            return;
-        }
+/// Lets the gateways tell each other over NATS where they are.
+async fn meet_over_nats(connection: Connection, subject: String, mesh: MeshHandle) {
+    if let Err(error) = meet(connection, subject, mesh).await {
+        tracing::warn!(%error, "the other gateways are not told where this one is");
     }
 }
 
@@ -252,7 +248,7 @@ async fn connect(
     prepared: &Prepared,
     file: &NodeFile,
     purpose: &'static str,
-) -> anyhow::Result<crate::nats::Connection> {
+) -> anyhow::Result<Connection> {
     let plan = ConnectionPlan {
         name: format!("flotilla {} {} {purpose}", file.site, file.name),
         purpose,

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::addresses::{Address, AddressError, AddressRules, parse};
+use super::announce::Rendezvous;
 use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names};
 use super::book::{Book, Source};
 use super::dial::transport;
@@ -114,6 +115,7 @@ pub struct EventLoop {
     pub(super) seeds: Seeds,
     pub(super) peers: Peers,
     pub(super) presence: PresenceTable,
+    pub(super) rendezvous: Rendezvous,
     pub(super) chores: Chores,
     pub(super) lanes: watch::Sender<LaneTable>,
     pub(super) status: watch::Sender<Arc<MeshStatus>>,
@@ -165,6 +167,7 @@ pub fn new(
     let behaviour =
         Behaviour::new(&keypair, parts.node, &names, parts.config.mdns, parts.metrics.clone())
             .map_err(|error| setup(&error))?;
+    let (rendezvous_handle, rendezvous) = Rendezvous::new(parts.uid, keypair.clone());
     let transport = transport(&keypair, parts.uid, rules).map_err(|error| setup(&error))?;
     let mut swarm = Swarm::new(transport, behaviour, me, swarm_config());
     let mut control = swarm.behaviour().frames.new_control();
@@ -178,7 +181,12 @@ pub fn new(
     let (status, status_seen) = watch::channel(Arc::default());
     let (on_nats, on_nats_seen) = watch::channel(false);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
-    let handle = MeshHandle { lanes: lanes_seen, status: status_seen, on_nats: Arc::new(on_nats) };
+    let handle = MeshHandle {
+        lanes: lanes_seen,
+        status: status_seen,
+        on_nats: Arc::new(on_nats),
+        rendezvous: rendezvous_handle,
+    };
     let (clock, metrics) = (parts.clock, parts.metrics);
     let event_loop = EventLoop {
         swarm,
@@ -192,6 +200,7 @@ pub fn new(
         seeds: Seeds::new(bootstrap),
         peers: Peers::default(),
         presence: PresenceTable::default(),
+        rendezvous,
         chores: Chores { kept, ..Chores::default() },
         lanes,
         status,
@@ -262,6 +271,7 @@ impl EventLoop {
                     let view = view.borrow_and_update().clone();
                     self.on_view(&view);
                 }
+                heard = self.rendezvous.next() => self.on_announcement(&heard),
                 _ = tick.tick() => self.on_tick(),
             }
         }
@@ -287,6 +297,7 @@ impl EventLoop {
         self.swarm.behaviour_mut().gate.set_policy(roster.policy());
         let nodes: Vec<NodeId> = roster.peers().map(|(_, node)| node).collect();
         self.presence.set_members(&nodes, now_ms);
+        self.rendezvous.retain(|node| nodes.contains(&node));
         if roster.is_known() {
             self.book.retain(|peer| roster.node_of(peer).is_some());
         }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fleet_state::NodeId;
 use tokio::sync::watch;
 
+use super::announce::RendezvousHandle;
 use super::lanes::LaneTable;
 use super::presence::NodePresence;
 
@@ -35,6 +37,7 @@ pub struct MeshHandle {
     pub(super) lanes: watch::Receiver<LaneTable>,
     pub(super) status: watch::Receiver<Arc<MeshStatus>>,
     pub(super) on_nats: Arc<watch::Sender<bool>>,
+    pub(super) rendezvous: RendezvousHandle,
 }
 
 impl MeshHandle {
@@ -48,6 +51,17 @@ impl MeshHandle {
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<Arc<MeshStatus>> {
         self.status.clone()
+    }
+
+    /// What this node tells the others about where it is, signed; none before it listens.
+    #[must_use]
+    pub fn watch_announcement(&self) -> watch::Receiver<Option<Bytes>> {
+        self.rendezvous.announcement.clone()
+    }
+
+    /// Hands in what another node tells about where it is. It is checked before it is used.
+    pub fn hear(&self, announcement: Bytes) {
+        self.rendezvous.hear(announcement);
     }
 
     /// Notes whether this node is connected to NATS, for the others to see.

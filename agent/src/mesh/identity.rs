@@ -4,7 +4,6 @@
 //! PeerId proves a key, and whether the key may take part is for the record to say.
 
 use ed25519_dalek::SigningKey;
-use libp2p::PeerId;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
 
 /// The key pair of this node. `None` never happens for a key that was made by us.
@@ -12,10 +11,15 @@ pub(super) fn keypair(sign: &SigningKey) -> Option<Keypair> {
     Keypair::ed25519_from_bytes(sign.to_bytes()).ok()
 }
 
-/// The PeerId of the member with this public signing key; `None` when it is no valid key.
-pub(super) fn peer_of(sign_key: &[u8; 32]) -> Option<PeerId> {
-    let key = ed25519::PublicKey::try_from_bytes(sign_key).ok()?;
-    Some(PublicKey::from(key).to_peer_id())
+/// A member's public signing key as the mesh knows it; `None` when it is no valid key.
+pub(super) fn public_key(sign_key: &[u8; 32]) -> Option<PublicKey> {
+    ed25519::PublicKey::try_from_bytes(sign_key).ok().map(PublicKey::from)
+}
+
+/// The PeerId of the member with this public signing key.
+#[cfg(test)]
+pub(super) fn peer_of(sign_key: &[u8; 32]) -> Option<libp2p::PeerId> {
+    public_key(sign_key).map(|key| key.to_peer_id())
 }
 
 #[cfg(test)]

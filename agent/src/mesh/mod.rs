@@ -6,9 +6,9 @@
 //! - **Who**: a node's signing key is its PeerId. The gate lets in the live members of the
 //!   replicated state and closes the connections of one that was removed. A connection proves
 //!   a key and nothing else: frames are sealed and judged by the replica, whatever way they came.
-//! - **Where**: addresses come from the configuration, the last run, mDNS, identify, and from
-//!   Kademlia, which finds all from any one. They are filtered before they are kept and again
-//!   before they are dialled. The book says which to try and when.
+//! - **Where**: addresses come from the configuration, the last run, mDNS, identify, signed
+//!   announcements over NATS, and from Kademlia, which finds all from any one. They are filtered
+//!   before they are kept and again before they are dialled. The book says which to try and when.
 //! - **What**: frames go over one stream per node and class; presence goes over gossipsub and
 //!   fills a table that people look at. Presence never reaches the replica.
 //!
@@ -20,6 +20,7 @@
 //! the loopback in `tests.rs`; real agents in the workspace's tests.
 
 mod addresses;
+mod announce;
 mod behaviour;
 mod book;
 mod chores;

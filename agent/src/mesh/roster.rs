@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet_consensus::View;
 use fleet_state::{NodeId, Role};
 use libp2p::PeerId;
+use libp2p::identity::PublicKey;
 
 use super::gate::Policy;
-use super::identity::peer_of;
+use super::identity::public_key;
 
 /// The live members of the site but this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
     by_peer: BTreeMap<PeerId, NodeId>,
+    keys: BTreeMap<NodeId, PublicKey>,
     /// Whether any member record is there at all.
     known: bool,
     /// Whether this node is no member any more.
@@ -28,8 +30,9 @@ impl Roster {
             let removed = member.role == Role::Removed;
             if member.id == me {
                 roster.removed = removed;
-            } else if !removed && let Some(peer) = peer_of(&member.keys.sign) {
-                roster.by_peer.insert(peer, member.id);
+            } else if !removed && let Some(key) = public_key(&member.keys.sign) {
+                roster.by_peer.insert(key.to_peer_id(), member.id);
+                roster.keys.insert(member.id, key);
             }
         }
         roster
@@ -43,6 +46,12 @@ impl Roster {
     /// The node behind a peer.
     pub(super) fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
         self.by_peer.get(peer).copied()
+    }
+
+    /// The peer behind a node, and its key.
+    pub(super) fn key_of(&self, node: NodeId) -> Option<(PeerId, PublicKey)> {
+        let key = self.keys.get(&node)?;
+        Some((key.to_peer_id(), key.clone()))
     }
 
     /// The other live members.

@@ -5,6 +5,7 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, mdns, ping};
 
 use super::addresses::split;
+use super::announce::Refused;
 use super::behaviour::{BehaviourEvent, node_in};
 use super::book::Source;
 use super::event_loop::EventLoop;
@@ -40,6 +41,7 @@ impl EventLoop {
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.chores.listening.retain(|known| *known != address);
+                self.rendezvous.announce(self.node, self.boot, &self.chores.listening);
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "trouble while listening for other gateways");
@@ -71,6 +73,7 @@ impl EventLoop {
         let reachable = format!("{address}/p2p/{}", self.swarm.local_peer_id());
         tracing::info!(address = reachable, "listening for other gateways");
         self.tell(MeshEvent::Listening(reachable));
+        self.rendezvous.announce(self.node, self.boot, &self.chores.listening);
         self.chores.keep_due_ms = 0;
         self.chores.status_due_ms = 0;
     }
@@ -169,6 +172,24 @@ impl EventLoop {
                 self.swarm.close_connection(event.connection);
             }
             (Err(_), _) => {}
+        }
+    }
+
+    /// A node says by another way where it is.
+    pub(super) fn on_announcement(&mut self, bytes: &[u8]) {
+        let now_ms = self.clock.now_ms();
+        match self.rendezvous.open(bytes, |node| self.roster.key_of(node)) {
+            Ok((peer, said)) => {
+                for address in self.rules.filter(peer, said.addresses) {
+                    self.book.learn(peer, address, Source::Claimed, now_ms);
+                }
+                self.book.hurry(peer, now_ms);
+            }
+            // It is told again and again, also to oneself and to those who don't know it yet.
+            Err(Refused::Old | Refused::Unknown) => {}
+            Err(refused @ (Refused::Malformed | Refused::BadSignature)) => {
+                self.metrics.refuse("announcement", refused.as_str());
+            }
         }
     }
 

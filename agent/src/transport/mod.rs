@@ -12,10 +12,12 @@ mod choice;
 mod inbox;
 mod mesh;
 mod nats;
+mod rendezvous;
 mod ways;
 
 pub use choice::{ChoiceConfig, WayMode};
 pub use inbox::{Dropped, FRAME_BYTES_MAX, Inbound, Inbox, InboxSender, inbox};
 pub use mesh::MeshWay;
 pub use nats::NatsWay;
+pub use rendezvous::meet;
 pub use ways::Ways;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use fleet_consensus::frame::Path;
 use libp2p::futures::StreamExt as _;
-use libp2p::futures::io::{AsyncRead, BufReader};
+use libp2p::futures::io::{AsyncRead, AsyncWriteExt as _, BufReader};
 use libp2p::{PeerId, Stream};
 use libp2p_stream::IncomingStreams;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::codec;
 use super::pace::{Pace, Rate};
+use super::{READY, codec};
 use crate::consensus::MonotonicClock;
 use crate::metrics::{Metrics, Way};
 use crate::transport::{Dropped, InboxSender};
@@ -25,6 +25,8 @@ const STREAMS_PER_PEER_MAX: usize = 8;
 const STREAMS_MAX: usize = 2_048;
 /// How long the rest of a frame may take once it has begun.
 const FRAME_MAX: Duration = Duration::from_secs(10);
+/// How long the other end may take to hear that it may send.
+const READY_MAX: Duration = Duration::from_secs(5);
 /// What is read ahead of a stream.
 const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// What one peer may send. A site's whole write load is a small part of it.
@@ -91,8 +93,7 @@ fn begin(
     *streams += 1;
     let (source, intake) = (Arc::clone(source), intake.clone());
     readers.spawn(async move {
-        let stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
-        if let Err(error) = read(stream, &source, &intake).await {
+        if let Err(error) = serve(stream, &source, &intake).await {
             tracing::debug!(%peer, %error, "an inbound stream was given up");
             intake.metrics.refuse("mesh", word_of(&error));
         }
@@ -118,6 +119,15 @@ fn word_of(error: &io::Error) -> &'static str {
     } else {
         "stream_ended"
     }
+}
+
+async fn serve(mut stream: Stream, source: &Source, intake: &Intake) -> io::Result<()> {
+    let ready = async {
+        stream.write_all(&[READY]).await?;
+        stream.flush().await
+    };
+    timeout(READY_MAX, ready).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    read(BufReader::with_capacity(READ_AHEAD_BYTES, stream), source, intake).await
 }
 
 async fn read(

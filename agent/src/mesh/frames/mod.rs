@@ -20,5 +20,8 @@ pub(super) use accept::{Intake, accept};
 pub use queue::{FrameQueue, QueueBounds};
 pub(super) use write::{StreamTo, write};
 
+/// What the accepting end writes when it begins to read.
+const READY: u8 = 1;
+
 /// Frames are made no larger than this for the mesh; the rest of a payload goes in fragments.
 pub const FRAME_BYTES_PREFERRED: usize = 256 * 1024;

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fleet_consensus::frame::Class;
-use libp2p::futures::io::{AsyncWrite, AsyncWriteExt as _};
+use libp2p::futures::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream, StreamProtocol};
 use libp2p_stream::Control;
 use tokio::time::timeout;
 
-use super::codec;
+use super::{READY, codec};
 use crate::mesh::lanes::NodeLanes;
 use crate::metrics::Metrics;
 
-/// How long opening a stream may take, its protocol agreed on.
+/// How long it may take until the other end reads.
 const OPEN_MAX: Duration = Duration::from_secs(3);
 /// Wait before a stream is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
@@ -50,25 +50,27 @@ pub(in crate::mesh) async fn write(mut to: StreamTo) {
                 let error = write_frames(stream, &to).await;
                 tracing::debug!(peer = %to.peer, class = to.class.as_str(), %error, "stream given up");
                 to.metrics.refuse("mesh", "stream_given_up");
+                // What waited for a slow reader is old.
+                to.lanes.queue(to.class).clear();
             }
             Err(error) => {
                 let class = to.class.as_str();
                 tracing::debug!(peer = %to.peer, class, %error, "no stream could be opened");
             }
         }
-        // What waited through this is old.
-        to.lanes.queue(to.class).clear();
         tokio::time::sleep(REOPEN_AFTER).await;
     }
 }
 
 async fn open(to: &mut StreamTo) -> io::Result<Stream> {
-    let opening = to.control.open_stream(to.peer, to.protocol.clone());
-    match timeout(OPEN_MAX, opening).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(io::Error::other(error)),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    let opening = async {
+        let opened = to.control.open_stream(to.peer, to.protocol.clone()).await;
+        let mut stream = opened.map_err(io::Error::other)?;
+        let mut ready = [0];
+        stream.read_exact(&mut ready).await?;
+        if ready == [READY] { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
+    };
+    timeout(OPEN_MAX, opening).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Ends with the reason why the stream is of no more use.
