@@ -29,7 +29,7 @@ impl Agent {
     /// the agent finds it.
     pub fn prepare(workplace: &Path, name: &str, config: &str) -> Self {
         let path = workplace.join(format!("{name}.toml"));
-        std::fs::write(&path, config).expect("the workplace is writable");
+        write_private(&path, config).expect("the workplace is writable");
         Self {
             name: name.to_owned(),
             data_dir: workplace.join(name),
@@ -37,6 +37,11 @@ impl Agent {
             log: workplace.join(format!("{name}.log")),
             process: None,
         }
+    }
+
+    /// Replaces its configuration; counts from its next start.
+    pub fn set_config(&self, config: &str) {
+        std::fs::write(&self.config, config).expect("the workplace is writable");
     }
 
     /// Where its log, snapshots and keys are.
@@ -137,8 +142,51 @@ impl Agent {
         std::fs::remove_dir_all(&self.data_dir).expect("the data directory can be removed");
     }
 
+    /// The sum of a counter over its labels, read from `/metrics`; 0 if it was never counted.
+    ///
+    /// # Panics
+    /// If the agent's log does not say where it serves them, or nothing is served there.
+    pub fn counter(&self, name: &str) -> f64 {
+        let log = self.log();
+        let marked = log.rsplit("health and metrics are served address=").next();
+        let address = marked.and_then(|rest| rest.split_whitespace().next());
+        let address = address.unwrap_or_else(|| panic!("no address of metrics in: {log}"));
+        let page = get(address, "/metrics");
+        let of_name =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
     /// Everything it has logged, over all its starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+/// Writes a file that may hold a password.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+/// One HTTP request over a connection of its own.
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address)
+        .unwrap_or_else(|error| panic!("nothing is served at {address}: {error}"));
+    stream.set_read_timeout(Some(STOP_LIMIT)).expect("a limit can be set");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the agent takes a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("the agent answers with text");
+    text
 }

@@ -15,6 +15,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 pub struct Cli {
     url: String,
     site: String,
+    login: Vec<(&'static str, String)>,
 }
 
 /// What a finished command left.
@@ -51,7 +52,18 @@ impl Finished {
 impl Cli {
     /// For a site behind a server.
     pub fn new(url: &str, site: &str) -> Self {
-        Self { url: url.to_owned(), site: site.to_owned() }
+        Self { url: url.to_owned(), site: site.to_owned(), login: Vec::new() }
+    }
+
+    /// The same, as a user of the server.
+    #[must_use]
+    pub fn with_login(mut self, user: &str, password: &str, inbox_prefix: &str) -> Self {
+        self.login = vec![
+            ("FLOTILLA_USER", user.to_owned()),
+            ("FLOTILLA_PASSWORD", password.to_owned()),
+            ("FLOTILLA_INBOX_PREFIX", inbox_prefix.to_owned()),
+        ];
+        self
     }
 
     /// Runs with these arguments.
@@ -67,6 +79,7 @@ impl Cli {
         let mut command = Command::new(programs::cli());
         command.args(arguments).env("NO_COLOR", "1");
         command.env("FLOTILLA_SERVER", &self.url).env("FLOTILLA_SITE", &self.site);
+        command.envs(self.login.iter().map(|(name, value)| (name, value)));
         run(command, input)
     }
 

@@ -28,6 +28,7 @@ pub mod agent;
 pub mod bare;
 pub mod cli;
 pub mod load;
+pub mod metrics;
 pub mod nats_server;
 pub mod process;
 pub mod programs;

@@ -1,5 +1,6 @@
 //! A site of real agents on a real nats-server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -33,6 +34,21 @@ pub struct Plan {
     pub config: String,
     /// The nats-server's configuration; none if empty.
     pub nats_config: String,
+    /// How agents and this test show the server who they are; not at all if `None`.
+    pub logins: Option<Logins>,
+}
+
+/// Users of a server that asks for them.
+#[derive(Debug, Clone)]
+pub struct Logins {
+    /// The server's configuration file.
+    pub config: PathBuf,
+    /// Environment variables of the server, which hold the passwords.
+    pub environment: Vec<(String, String)>,
+    /// The agents' user and password.
+    pub agent: (String, String),
+    /// User, password and inbox prefix of the bare client and the command line.
+    pub operator: (String, String, String),
 }
 
 impl Plan {
@@ -45,8 +61,31 @@ impl Plan {
             voters: u8::try_from(voters).expect("a small site"),
             config: String::new(),
             nats_config: String::new(),
+            logins: None,
         }
     }
+}
+
+fn serve(workplace: &Workplace, plan: &Plan) -> NatsServer {
+    if let Some(Logins { config, environment, .. }) = &plan.logins {
+        NatsServer::start_with_environment(workplace.path(), config, environment)
+    } else if plan.nats_config.is_empty() {
+        NatsServer::start(workplace.path())
+    } else {
+        NatsServer::start_with(workplace.path(), &plan.nats_config)
+    }
+}
+
+async fn connect(nats: &NatsServer, plan: &Plan) -> BareClient {
+    let options = match &plan.logins {
+        None => async_nats::ConnectOptions::new(),
+        Some(Logins { operator: (user, password, prefix), .. }) => {
+            let login = (user.clone(), password.clone());
+            async_nats::ConnectOptions::with_user_and_password(login.0, login.1)
+                .custom_inbox_prefix(prefix)
+        }
+    };
+    BareClient::connect_with(options, &nats.url(), &plan.site).await
 }
 
 /// A running site. Its agents are called n1, n2 and so on; n1 made the site.
@@ -74,13 +113,12 @@ impl Site {
     /// Starts a site by plan and waits until it is whole.
     pub async fn start_as(plan: Plan) -> Self {
         let workplace = Workplace::new();
-        let nats = if plan.nats_config.is_empty() {
-            NatsServer::start(workplace.path())
-        } else {
-            NatsServer::start_with(workplace.path(), &plan.nats_config)
-        };
-        let client = BareClient::connect(&nats.url(), &plan.site).await;
-        let cli = Cli::new(&nats.url(), &plan.site);
+        let nats = serve(&workplace, &plan);
+        let client = connect(&nats, &plan).await;
+        let mut cli = Cli::new(&nats.url(), &plan.site);
+        if let Some(Logins { operator: (user, password, prefix), .. }) = &plan.logins {
+            cli = cli.with_login(user, password, prefix);
+        }
         let mut site = Self { agents: Vec::new(), nats, client, cli, plan, workplace };
         site.found().await;
         for _ in 1..site.plan.agents {
@@ -102,7 +140,11 @@ impl Site {
 
     /// What stands in every agent's configuration.
     pub fn config(&self) -> String {
-        format!("[nats]\nurls = [\"{}\"]\n{}", self.nats.url(), self.plan.config)
+        let login = self.plan.logins.as_ref().map_or_else(String::new, |logins| {
+            let (user, password) = &logins.agent;
+            format!("user = \"{user}\"\npassword = \"{password}\"\n")
+        });
+        format!("[nats]\nurls = [\"{}\"]\n{login}{}", self.nats.url(), self.plan.config)
     }
 
     /// The next agent, prepared and not started.

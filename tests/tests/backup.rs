@@ -125,17 +125,16 @@ async fn the_last_snapshot_of_a_survivor_becomes_a_site_when_the_majority_is_los
 
     // Members of the former site come back and are not heard.
     site.start_all();
-    let members =
-        wait::stays_true("the new site has one member", Duration::from_secs(3), || async {
-            let reply = site.client.hasty().request("control.query.site.get", "").await;
-            match reply {
-                Answer::Reply(reply) if reply.is_ok() && reply.at("/item/uid") == &after["uid"] => {
-                    reply.at("/item/members") == &json!(1)
-                }
-                _ => true,
+    wait::stays_true("the new site has one member", Duration::from_secs(3), || async {
+        let reply = site.client.hasty().request("control.query.site.get", "").await;
+        match reply {
+            Answer::Reply(reply) if reply.is_ok() && reply.at("/item/uid") == &after["uid"] => {
+                reply.at("/item/members") == &json!(1)
             }
-        })
-        .await;
+            _ => true,
+        }
+    })
+    .await;
 }
 
 /// The newest snapshot file of any agent, by its name, which begins with its index.

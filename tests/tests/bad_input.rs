@@ -18,6 +18,7 @@ const UPDATE: &str = "control.commands.device.update.hall2.lamp-1";
 const REGISTER: &str = "control.commands.device.register.hall2.lamp-2";
 const SET: &str = "control.commands.param.set.a";
 const BATCH: &str = "control.commands.batch";
+const REFUSED: &str = "flotilla_refused_total";
 const GET: &str = "control.query.device.get.hall2.lamp-1";
 
 /// A site with one device, of one agent: refusals need no majority.
@@ -172,6 +173,9 @@ async fn garbage_between_agents_changes_nothing() {
     let leader = site.await_leader().await;
     let term = site.await_status(leader).await.term();
 
+    let refused = |site: &Site| site.agents.iter().map(|it| it.counter(REFUSED)).sum::<f64>();
+    let before = refused(&site);
+
     // What one agent really sends another, to be replayed and bent.
     let listened = site.client.subject("raft.>");
     let mut frames = site.client.raw().subscribe(listened).await.unwrap();
@@ -212,6 +216,8 @@ async fn garbage_between_agents_changes_nothing() {
     }
     site.client.set_param("kept", &json!(2), "kept-2").await.accepted();
     site.await_equal_digests().await;
+    let counted = refused(&site) - before;
+    assert!(counted > 200.0, "of hundreds of bad frames only {counted} were counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use flotilla_tests::cli::Cli;
 use flotilla_tests::nats_server::NatsServer;
+use flotilla_tests::site::{Logins, Plan, Site};
 use flotilla_tests::workplace::Workplace;
 use flotilla_tests::{cli, programs, wait};
 use futures_util::StreamExt as _;
@@ -215,6 +217,39 @@ async fn nobody_gets_in_without_a_password() {
     assert!(async_nats::connect(server.url()).await.is_err());
     let wrong = ConnectOptions::with_user_and_password("agent".to_owned(), "guess".to_owned());
     assert!(wrong.connect(server.url()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_site_runs_with_these_users_and_each_does_its_part() {
+    let shipped_to = Workplace::new();
+    let login = |user: &str| (user.to_owned(), password(user));
+    let operator = login("operator");
+    let logins = Logins {
+        config: shipped(&shipped_to).join("single.conf"),
+        environment: environment(),
+        agent: login("agent"),
+        operator: (operator.0, operator.1, "_INBOX.operator".to_owned()),
+    };
+    let site = Site::start_as(Plan { logins: Some(logins), ..Plan::of(3) }).await;
+    site.cli.run(&["device", "register", "hall2.lamp-1"]).expect_code(0);
+    site.cli.run(&["device", "register", "hall1.lamp-1"]).expect_code(0);
+    site.cli.run(&["status"]).expect_code(0);
+
+    let url = site.nats.url();
+    let as_user = |user: &str| {
+        Cli::new(&url, "home").with_login(user, &password(user), &format!("_INBOX.{user}"))
+    };
+    let reader = as_user("reader");
+    reader.run(&["device", "ls"]).expect_code(0);
+    reader.run(&["device", "set", "hall2.lamp-1", "on=true"]).expect_code(6);
+    reader.run(&["token", "create"]).expect_code(6);
+    let hall2 = as_user("hall2");
+    hall2.run(&["device", "set", "hall2.lamp-1", "on=true"]).expect_code(0);
+    hall2.run(&["device", "get", "hall2.lamp-1"]).expect_code(0);
+    hall2.run(&["device", "set", "hall1.lamp-1", "on=true"]).expect_code(6);
+    hall2.run(&["device", "ls"]).expect_code(6);
+    let stranger = Cli::new(&url, "home").with_login("agent", "guess", "_INBOX");
+    stranger.run(&["status"]).expect_code(6);
 }
 
 #[test]

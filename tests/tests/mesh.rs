@@ -1,0 +1,160 @@
+//! The mesh under real agents: it comes together by itself, and carries raft when NATS can't.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "this whole file is a test"
+)]
+
+use std::time::Duration;
+
+use flotilla_tests::load::Load;
+use flotilla_tests::metrics::Metrics;
+use flotilla_tests::site::{Plan, READY_LIMIT, Site};
+use flotilla_tests::wait;
+use serde_json::json;
+
+/// Long enough for many elections, were there a reason for one.
+const CALM: Duration = Duration::from_secs(3);
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A site on the loopback whose agents are all in the mesh. Nobody wrote an address down.
+async fn meshed(agents: usize, more: &str) -> Site {
+    let mut plan = Plan::of(agents);
+    let mesh = "[mesh]\nenabled = true\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\n";
+    plan.config = format!("{more}{mesh}");
+    let site = Site::start_as(plan).await;
+    await_meshed(&site).await;
+    site
+}
+
+async fn await_meshed(site: &Site) {
+    let others = site.agents.iter().filter(|agent| agent.is_started()).count() - 1;
+    for index in (0..site.agents.len()).filter(|index| site.agents[*index].is_started()) {
+        wait::until_true(&format!("agent {} has all in its mesh", index + 1), LIMIT, || async {
+            metrics(site, index)
+                .await
+                .is_some_and(|m| m.value("flotilla_mesh_nodes") == others as f64)
+        })
+        .await;
+    }
+}
+
+async fn metrics(site: &Site, index: usize) -> Option<Metrics> {
+    Metrics::scrape(&site.agents[index].log()).await
+}
+
+/// Who leads in which term, by every agent's own word over HTTP.
+async fn leaders(site: &Site) -> Vec<Option<(bool, f64)>> {
+    let mut all = Vec::new();
+    for index in 0..site.agents.len() {
+        let seen = metrics(site, index).await;
+        all.push(
+            seen.filter(|m| m.value("flotilla_has_leader") == 1.0)
+                .map(|m| (m.value("flotilla_is_leader") == 1.0, m.value("flotilla_term"))),
+        );
+    }
+    all
+}
+
+async fn sum(site: &Site, name: &str) -> f64 {
+    let mut sum = 0.0;
+    for index in 0..site.agents.len() {
+        sum += metrics(site, index).await.map_or(0.0, |m| m.value(name));
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_stays_when_the_nats_server_is_killed() {
+    let mut site = meshed(3, "").await;
+    let load = Load::start(&site.client, "killed", 16);
+    load.await_more(200).await;
+    let before = leaders(&site).await;
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    for _ in 0..2 {
+        let switches = sum(&site, "flotilla_way_switches_total{way=\"mesh\"}").await;
+        site.nats.kill();
+        // Frames go on over the mesh: nobody misses the leader, in no moment.
+        wait::stays_true("the leader and its term stay", CALM, || async {
+            leaders(&site).await == before
+        })
+        .await;
+        let after = sum(&site, "flotilla_way_switches_total{way=\"mesh\"}").await;
+        assert!(after > switches, "no way was changed: the fault did not fire");
+        site.nats.restart();
+        load.await_more(200).await;
+        wait::until_true("frames are back on NATS", LIMIT, || async {
+            let to_mesh = sum(&site, "flotilla_way_switches_total{way=\"mesh\"}").await;
+            sum(&site, "flotilla_way_switches_total{way=\"nats\"}").await >= to_mesh - 1.0
+        })
+        .await;
+    }
+    let history = load.finish().await;
+    history.check(&site.client).await;
+    site.await_equal_digests().await;
+    assert_eq!(leaders(&site).await, before, "no election in all this");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_stays_when_the_nats_server_stands_still() {
+    let site = meshed(3, "").await;
+    let load = Load::start(&site.client, "still", 16);
+    load.await_more(100).await;
+    let before = leaders(&site).await;
+    for _ in 0..2 {
+        site.nats.pause();
+        wait::stays_true("the leader and its term stay", CALM, || async {
+            leaders(&site).await == before
+        })
+        .await;
+        site.nats.resume();
+        load.await_more(100).await;
+    }
+    let history = load.finish().await;
+    history.check(&site.client).await;
+    site.await_equal_digests().await;
+    assert_eq!(leaders(&site).await, before, "no election in all this");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_frames_go_over_the_mesh_alone() {
+    let mut site = meshed(3, "").await;
+    // From here on agents have to find each other again by what they wrote down.
+    for index in 0..3 {
+        site.agents[index].stop().await;
+        site.agents[index].set_config(&format!("{}[raft]\ntransport = \"mesh\"\n", site.config()));
+    }
+    site.start_all();
+    site.await_leader().await;
+    await_meshed(&site).await;
+    let sent = sum(&site, "flotilla_frames_sent_total{way=\"nats\"}").await;
+    assert_eq!(sent, 0.0, "frames went over NATS");
+    let load = Load::start(&site.client, "mesh", 16);
+    load.await_more(300).await;
+    let leader = site.await_leader().await;
+    site.agents[leader].kill();
+    load.await_more(300).await;
+    site.agents[leader].start();
+    let history = load.finish().await;
+    history.check(&site.client).await;
+    site.await_equal_digests().await;
+    eprintln!("longest time without an answer {:?}", history.longest_gap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_is_cut_off_on_both_ways() {
+    let site = meshed(3, "").await;
+    let leader = site.await_leader().await;
+    let gone = (0..3).find(|index| *index != leader).unwrap();
+    let id = site.await_status(gone).await.node_id();
+    let request = json!({ "node": id }).to_string();
+    site.client.request("control.admin.member.remove", request).await.accepted();
+    for index in (0..3).filter(|index| *index != gone) {
+        wait::until_true("the others have closed their connections to it", READY_LIMIT, || async {
+            metrics(&site, index).await.is_some_and(|m| m.value("flotilla_mesh_nodes") == 1.0)
+        })
+        .await;
+    }
+}
