@@ -59,6 +59,11 @@ impl Stop {
         Self::new(Exit::Usage, message)
     }
 
+    /// Something larger than its limit, as the site's own `too_large` ends.
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(Exit::Rejected, message).with_hint(ErrorCode::TooLarge.facts().hint)
+    }
+
     /// An end about which everything was said already.
     pub(crate) fn said(exit: Exit) -> Self {
         Self::new(exit, "")
@@ -125,8 +130,10 @@ pub(crate) fn stop_of_client(error: &ClientError) -> Stop {
         }
         ClientError::Connect(ConnectError::Unreachable { .. })
         | ClientError::NoSite { .. }
+        | ClientError::UnknownSite { .. }
         | ClientError::Unavailable(_) => Exit::Unavailable,
         ClientError::Failed(failed) => return stop_of_failed(failed),
+        ClientError::TooLarge(_) => Exit::Rejected,
         ClientError::Reply(_) | ClientError::Nats(_) | ClientError::Local(_) => Exit::Failed,
     };
     let stop = Stop::new(exit, error.to_string());

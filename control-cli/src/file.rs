@@ -11,7 +11,10 @@ use std::{fmt, io::Read, path::Path, sync::Arc};
 use fleet_state::{Limits, Object, Value};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use crate::exit::{Exit, Stop};
+use crate::{
+    exit::{Exit, Stop},
+    value,
+};
 
 /// Largest file.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -30,8 +33,11 @@ pub(crate) fn objects(path: &Path) -> Result<Vec<Object>, Stop> {
             "For example: [{\"id\":\"hall2.lamp-1\"}], or the same in YAML: - id: hall2.lamp-1",
         ));
     };
-    if items.is_empty() || items.len() > ITEMS_MAX {
-        return Err(Stop::usage(format!(
+    if items.is_empty() {
+        return Err(Stop::usage(format!("{name} holds 0 items; allowed are 1 to {ITEMS_MAX}")));
+    }
+    if items.len() > ITEMS_MAX {
+        return Err(Stop::too_large(format!(
             "{name} holds {} items; allowed are 1 to {ITEMS_MAX}",
             items.len()
         )));
@@ -60,7 +66,8 @@ pub(crate) fn read(path: &Path) -> Result<Value, Stop> {
     match (yaml(text), json) {
         (Ok(value), _) => Ok(value),
         (Err(_), Err(error)) if text.trim_start().starts_with(['[', '{']) => {
-            Err(Stop::usage(format!("{name} is {error}")))
+            Err(value::too_large(&error, &name)
+                .unwrap_or_else(|| Stop::usage(format!("{name} is {error}"))))
         }
         (Err(error), _) => Err(Stop::usage(format!("{name} is not valid YAML: {error}"))),
     }
@@ -93,7 +100,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Stop> {
             .map_err(failed)?;
     }
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Stop::usage(format!(
+        return Err(Stop::too_large(format!(
             "{name} is larger than {} MiB",
             FILE_BYTES_MAX / 1024 / 1024
         )));
@@ -226,7 +233,7 @@ mod tests {
         }
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
         assert!(read_text(bomb).is_err());
-        assert!(read_text(&"[".repeat(100_000)).is_err());
+        assert_eq!(read_text(&"[".repeat(100_000)).unwrap_err().exit, Exit::Rejected);
         assert!(read(Path::new("/nowhere/at/all")).unwrap_err().message.contains("cannot be read"));
     }
 

@@ -1,7 +1,7 @@
 //! `flotilla`: the operator's command line.
 //!
 //! One file per noun under `commands/`; what they share is beside this file: the options and the
-//! connection ([`session`]), sending and reporting ([`mod@write`]), reading lists ([`mod@file`]) and words
+//! connection ([`session`]), reading the command line ([`usage`]), sending and reporting ([`mod@write`]), reading lists ([`mod@file`]) and words
 //! ([`value`]), printing ([`output`]). Data goes to standard output, talk to standard error. This file
 //! only decides the exit code, by the list in [`exit`].
 
@@ -12,15 +12,22 @@ mod exit;
 mod file;
 mod output;
 mod session;
+mod usage;
 mod value;
 mod write;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match usage::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody may be listening, which is no reason to end in another way.
+            let _ = error.print();
+            let code = u8::try_from(error.exit_code()).unwrap_or(exit::Exit::Usage.code());
+            return ExitCode::from(code);
+        }
+    };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,

@@ -20,16 +20,22 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Globals {
     /// How data is printed
-    #[arg(short, long, global = true, value_enum, default_value_t = Form::Table, env = "FLOTILLA_OUTPUT", value_name = "FORM")]
+    #[arg(short, long, global = true, help_heading = "Output", value_enum, default_value_t = Form::Table, env = "FLOTILLA_OUTPUT", value_name = "FORM")]
     pub(crate) output: Form,
     /// How long to wait for an answer, as in 500ms or 10s
-    #[arg(long, global = true, default_value = "4s", env = "FLOTILLA_TIMEOUT", value_name = "TIME", value_parser = timeout)]
+    #[arg(long, global = true, help_heading = "Request options", default_value = "4s", env = "FLOTILLA_TIMEOUT", value_name = "TIME", value_parser = timeout, allow_hyphen_values = true)]
     pub(crate) timeout: Duration,
-    /// Read whatever the answering agent has, without asking the leader
-    #[arg(long, global = true, env = "FLOTILLA_STALE")]
+    /// Read whatever the answering agent has, without asking the leader; works without one
+    #[arg(long, global = true, help_heading = "Request options", env = "FLOTILLA_STALE")]
     pub(crate) stale: bool,
     /// Who you say you are; it is shown, and authorises nothing
-    #[arg(long, global = true, env = "FLOTILLA_ACTOR", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Request options",
+        env = "FLOTILLA_ACTOR",
+        value_name = "NAME"
+    )]
     pub(crate) actor: Option<String>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
@@ -37,7 +43,7 @@ pub(crate) struct Globals {
 
 /// Where the site is and how to log in.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = "Connection options")]
 pub(crate) struct ConnectionArgs {
     /// A NATS server, or several [default: nats://127.0.0.1:4222]
     #[arg(

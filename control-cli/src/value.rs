@@ -1,9 +1,10 @@
 //! Values as they are typed: `on=true`, `speed=250`, `mode=auto`, `'{"a":[1,2]}'`.
 //!
 //! What reads as a JSON value is one; anything else is a text. What was surely meant as JSON and is
-//! not (an open brace, a number out of range) is an error rather than a text nobody wanted.
+//! not (an open brace, a number out of range, `NaN`, `0x10`) is an error rather than a text nobody
+//! wanted.
 
-use fleet_state::{Limits, Object, ParseErrorKind, Value};
+use fleet_state::{Limits, Object, ParseError, ParseErrorKind, Value};
 
 use crate::exit::Stop;
 
@@ -13,13 +14,59 @@ pub(crate) fn guess(text: &str) -> Result<Value, Stop> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    if matches!(error.kind, ParseErrorKind::NumberRange | ParseErrorKind::TooLarge { .. }) {
+    if let Some(stop) = too_large(&error, &format!("\"{}\"", shown(text))) {
+        return Err(stop);
+    }
+    if matches!(error.kind, ParseErrorKind::NumberRange) {
         return Err(Stop::usage(format!("\"{}\" cannot be a value: {}", shown(text), error.kind)));
+    }
+    if looks_like_number(text) {
+        return Err(Stop::usage(format!(
+            "\"{}\" reads like a number and is none in JSON, so it would be stored as a text",
+            shown(text)
+        ))
+        .with_hint(format!(
+            "Write the number as 12, -3, 0.5 or 1e6; for the text, quote it: '\"{}\"'",
+            shown(text)
+        )));
     }
     if text.trim_start().starts_with(['{', '[', '"']) {
         return Err(Stop::usage(format!("\"{}\" is {error}", shown(text))));
     }
     Ok(Value::from(text))
+}
+
+/// The end for a text that is larger or deeper than a value may be.
+pub(crate) fn too_large(error: &ParseError, what: &str) -> Option<Stop> {
+    match error.kind {
+        ParseErrorKind::TooLarge { .. } => {
+            Some(Stop::too_large(format!("{what} is too large: {}", error.kind)))
+        }
+        ParseErrorKind::TooDeep { .. } => Some(Stop::too_large(format!(
+            "{what} is {}, at line {}, column {}",
+            error.kind, error.line, error.column
+        ))),
+        ParseErrorKind::Expected { .. }
+        | ParseErrorKind::Trailing
+        | ParseErrorKind::DuplicateKey { .. }
+        | ParseErrorKind::NumberRange
+        | ParseErrorKind::ByteOrderMark
+        | ParseErrorKind::Utf8
+        | ParseErrorKind::Control
+        | ParseErrorKind::Surrogate => None,
+    }
+}
+
+/// What other languages read as a number: `NaN`, `Infinity`, `0x10`, `007`, `+1`, `.5`.
+fn looks_like_number(text: &str) -> bool {
+    let unsigned = text.trim().trim_start_matches(['+', '-']);
+    let radix = [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2)];
+    let coded = radix.iter().any(|(prefix, radix)| {
+        unsigned
+            .strip_prefix(prefix)
+            .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_digit(*radix)))
+    });
+    coded || unsigned.parse::<f64>().is_ok()
 }
 
 /// An object from words: one JSON object, or any number of `key=value`.
@@ -82,9 +129,11 @@ mod tests {
             ("", "\"\""),
             ("10.0.0.1", "\"10.0.0.1\""),
             ("2026-01-01", "\"2026-01-01\""),
-            ("0x1F", "\"0x1F\""),
-            ("NaN", "\"NaN\""),
-            ("007", "\"007\""),
+            ("0xyz", "\"0xyz\""),
+            ("nano", "\"nano\""),
+            ("\"NaN\"", "\"NaN\""),
+            ("\"007\"", "\"007\""),
+            ("1,5", "\"1,5\""),
             ("\"250\"", "\"250\""),
             ("[1, 2]", "[1,2]"),
             ("{\"a\":null}", "{\"a\":null}"),
@@ -109,11 +158,27 @@ mod tests {
             "{\"a\":1,\"a\":2}",
             "1e309",
             "18446744073709551616",
-            long.as_str(),
+            "NaN",
+            "nan",
+            "-Infinity",
+            "inf",
+            "0x10",
+            "-0X1f",
+            "0b1",
+            "007",
+            "+1",
+            ".5",
+            "1.",
         ] {
             let stop = guess(word).unwrap_err();
             assert_eq!(stop.exit, Exit::Usage, "{word}");
             assert!(stop.message.len() < 400);
+        }
+        assert!(guess("0x10").unwrap_err().hint.unwrap().contains("'\"0x10\"'"));
+        for word in [long, "[".repeat(40)] {
+            let stop = guess(&word).unwrap_err();
+            assert_eq!(stop.exit, Exit::Rejected, "{}", stop.message);
+            assert!(stop.message.len() < 400 && !stop.message.contains("not valid"));
         }
     }
 

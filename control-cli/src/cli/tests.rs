@@ -1,14 +1,13 @@
-use clap::CommandFactory as _;
-
 use super::*;
+use crate::usage;
 
 fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(std::iter::once("flotilla").chain(words.iter().copied()))
+    usage::parse(std::iter::once("flotilla").chain(words.iter().copied()).map(Into::into))
 }
 
 #[test]
 fn the_definition_is_sound() {
-    Cli::command().debug_assert();
+    usage::command().debug_assert();
 }
 
 #[test]
@@ -69,6 +68,7 @@ fn what_can_be_typed() {
         &["link", "ls"],
         &["link", "rm", "plc"],
         &["member", "ls"],
+        &["member", "get", "gw-2"],
         &["member", "promote", "gw-2"],
         &["member", "remove", "3"],
         &["member", "voters", "5"],
@@ -131,6 +131,11 @@ fn what_cannot_be_typed_ends_with_usage() {
         &["device", "get", "😀"],
         &["device", "get", "a\u{202e}"],
         &["device", "get", "a\n"],
+        &["device", "get", "\u{1b}[31mred"],
+        &["\u{1b}[31mred"],
+        &["status", "--\u{1b}[31m"],
+        &["status", &long],
+        &[&long],
         &["device", "get", &long],
         &["device", "get"],
         &["device", "register"],
@@ -168,7 +173,9 @@ fn what_cannot_be_typed_ends_with_usage() {
     for words in bad {
         let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken"));
         assert_eq!(error.exit_code(), 2, "{words:?}");
-        assert!(!error.to_string().contains('\u{202e}') || words.concat().contains('\u{202e}'));
+        let said = error.to_string();
+        assert!(!said.contains(['\u{202e}', '\u{1b}']), "{said}");
+        assert!(said.len() < 1_000, "{} bytes for {words:?}", said.len());
     }
 }
 
@@ -186,5 +193,23 @@ fn ways_to_log_in_exclude_each_other() {
         &["status", "--nkey", "a", "--creds", "b"],
     ] {
         assert_eq!(config(bad).unwrap_err().exit, Exit::Usage, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_negative_time_is_told_as_a_time() {
+    let error = parse(&["status", "--timeout", "-1s"]).err().unwrap().to_string();
+    assert!(error.contains("is not a length of time"), "{error}");
+}
+
+#[test]
+fn usage_is_that_of_the_command_and_help_shows_what_is_used() {
+    let error = parse(&["-o", "json", "device", "get"]).err().unwrap().to_string();
+    assert!(error.contains("Usage: flotilla device get [OPTIONS] <ID>"), "{error}");
+    let help = |words: &[&str]| parse(words).err().unwrap().to_string();
+    assert!(!help(&["dev", "--help"]).contains("--creds"));
+    let set = help(&["param", "set", "--help"]);
+    for heading in ["Connection options:", "Request options:", "Output:"] {
+        assert!(set.contains(heading), "{set}");
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use fleet_client::Client;
+use fleet_client::{Client, ClientError};
 use fleet_protocol::{AdminOp, Consistency, Noun, QueryTarget, query::Page, record::MemberBody};
 use fleet_state::NodeId;
 
@@ -20,6 +20,11 @@ use crate::{
 pub(crate) enum MemberCommand {
     /// List members
     Ls,
+    /// Show one member
+    Get {
+        /// Its name or node id
+        node: String,
+    },
     /// Let a standby become a voter
     Promote {
         /// Its name or node id
@@ -48,6 +53,7 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()>
     let client = session.client().await?;
     match command {
         MemberCommand::Ls => list(session, &client).await,
+        MemberCommand::Get { node } => get(session, &client, &node).await,
         MemberCommand::Promote { node, retry } => {
             let id = find(&client, &node).await?;
             retry.admin(session, &client, AdminOp::MemberPromote, (node, body(id))).await
@@ -70,20 +76,54 @@ fn body(node: NodeId) -> String {
 /// The member of this name or id. A name may look like a number, so names are looked at first.
 pub(crate) async fn find(client: &Client, node: &str) -> Result<NodeId> {
     let members = members(client, Consistency::Linearizable).await?.items;
+    let id = one_of(&members, node)?.node;
+    NodeId::new(id).ok_or_else(|| Stop::new(Exit::Failed, "a member has no node id").into())
+}
+
+fn one_of<'a>(members: &'a [MemberBody], node: &str) -> Result<&'a MemberBody, Stop> {
     let named = members.iter().find(|member| member.name == node);
     let found = named.or_else(|| members.iter().find(|member| member.node.to_string() == node));
-    let known = || members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
-    found.and_then(|member| NodeId::new(member.node)).ok_or_else(|| {
+    found.ok_or_else(|| {
+        let known: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
         Stop::new(Exit::NotFound, format!("the site has no member \"{}\"", value::shown(node)))
-            .with_hint(format!("Its members are {}.", known()))
-            .into()
+            .with_hint(format!("Its members are {}.", known.join(", ")))
     })
 }
 
+async fn get(session: &Session, client: &Client, node: &str) -> Result<()> {
+    let found = members(client, session.consistency()).await?;
+    session.say_age(found.revision, found.age_ms);
+    let member = one_of(&found.items, node)?;
+    session.form().print(member, || {
+        Table::facts([
+            ("name", member.name.clone()),
+            ("node", member.node.to_string()),
+            ("role", member.role.clone()),
+            ("note", note(member).to_owned()),
+            ("joined", member.joined.to_string()),
+            ("revision", member.revision.to_string()),
+            ("sign key", member.sign_key.clone()),
+            ("exchange key", member.exchange_key.clone()),
+        ])
+    })
+}
+
+/// What is about to happen to it.
+fn note(member: &MemberBody) -> &'static str {
+    match (member.leaving, member.wanted_voter && member.role != "voter") {
+        (true, _) => "leaving",
+        (false, true) => "to become a voter",
+        (false, false) => "",
+    }
+}
+
 /// All members.
-pub(crate) async fn members(client: &Client, consistency: Consistency) -> Result<Page<MemberBody>> {
+pub(crate) async fn members(
+    client: &Client,
+    consistency: Consistency,
+) -> Result<Page<MemberBody>, ClientError> {
     let target = QueryTarget::List { noun: Noun::Member, area: None };
-    Ok(client.list(&target, listed::whole_page(), consistency).await?)
+    client.list(&target, listed::whole_page(), consistency).await
 }
 
 async fn list(session: &Session, client: &Client) -> Result<()> {
@@ -92,17 +132,12 @@ async fn list(session: &Session, client: &Client) -> Result<()> {
     session.form().print(&found.items, || {
         let mut table = Table::new(&["NODE", "NAME", "ROLE", "JOINED", "NOTE"]);
         for member in &found.items {
-            let note = match (member.leaving, member.wanted_voter && member.role != "voter") {
-                (true, _) => "leaving",
-                (false, true) => "to become a voter",
-                (false, false) => "",
-            };
             table.row([
                 member.node.to_string(),
                 member.name.clone(),
                 member.role.clone(),
                 member.joined.to_string(),
-                note.to_owned(),
+                note(member).to_owned(),
             ]);
         }
         table

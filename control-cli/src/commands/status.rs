@@ -1,61 +1,141 @@
 //! `flotilla status`: the site and its nodes at a glance.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use anyhow::Result;
-use fleet_client::ClientError;
-use fleet_protocol::{NodeStatus, QueryTarget, record::SiteBody};
+use fleet_client::{Client, ClientError};
+use fleet_protocol::{
+    Consistency, NodeStatus, QueryTarget, node::ROLE_REMOVED, query::Item, record::SiteBody,
+};
 use serde::Serialize;
 
+use super::member;
 use crate::{
-    exit::{Exit, Stop},
-    output::{Table, put, say},
+    exit::{self, Exit, Stop},
+    output::{Table, put, say, tame},
     session::Session,
 };
+
+/// How long a leader is waited for: an election passes in less.
+const LEADER_WAIT: Duration = Duration::from_millis(1_500);
+/// How long a stale answer is waited for; any agent has one at once.
+const STALE_WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Serialize)]
 struct Status {
     site: Option<SiteBody>,
-    nodes: Vec<NodeStatus>,
+    nodes: Vec<Node>,
+}
+
+/// A node that answers.
+#[derive(Debug, Serialize)]
+struct Node {
+    #[serde(flatten)]
+    status: NodeStatus,
+    /// Whether the site counts it among its members; unknown while nobody can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<bool>,
+}
+
+/// The site as it was read.
+struct Seen {
+    site: Item<SiteBody>,
+    /// Its members' node ids.
+    members: BTreeSet<u64>,
 }
 
 pub(crate) async fn run(session: &Session) -> Result<()> {
     let client = session.client().await?;
-    let site = match client.get::<SiteBody>(&QueryTarget::Site, session.consistency()).await {
-        Ok(found) => {
-            session.say_age(found.revision, found.age_ms);
-            Ok(found.item)
-        }
-        // Without a leader the nodes can still say how they are.
-        Err(error @ ClientError::Unavailable(_)) => Err(error),
-        Err(error) => return Err(error.into()),
-    };
-    let expected = site.as_ref().map_or(usize::MAX, |site| site.members);
-    let nodes = client.all_status(expected).await?;
+    let (seen, leaderless) = see(&client, session.consistency()).await?;
+    let expected = seen.as_ref().map(|seen| seen.members.clone()).unwrap_or_default();
+    let nodes = client.all_status(&expected).await?;
     if nodes.is_empty()
-        && let Err(error) = site
+        && let Some(error) = &leaderless
     {
-        return Err(error.into());
+        let stop = Stop { hint: None, ..exit::stop_of_client(error) };
+        return Err(stop.with_hint("See on the gateways whether the agents run.").into());
     }
-    let silent = site.as_ref().map_or(0, |site| site.members.saturating_sub(nodes.len()));
-    let status = Status { site: site.ok(), nodes };
+    let nodes: Vec<Node> = nodes.into_iter().map(|status| Node::of(status, &expected)).collect();
+    if let Some(seen) = seen.as_ref().filter(|seen| seen.site.age_ms.is_some()) {
+        say_age(&seen.site);
+    }
+    let status = Status { site: seen.map(|seen| seen.site.item), nodes };
     print(session, &status)?;
-    for node in &status.nodes {
-        for trouble in &node.troubles {
-            say(&format!("{}: {}", crate::output::cell(&node.name), crate::output::cell(trouble)));
-        }
-    }
-    if silent > 0 {
-        say(&format!("{silent} of the members do not answer; see them with: flotilla member ls"));
-    }
-    if status.site.is_none() {
-        let stop = Stop::new(
+    say_troubles(&status, &expected);
+    match leaderless {
+        None => Ok(()),
+        Some(_) => Err(Stop::new(
             Exit::Unavailable,
             "the site has no leader, so nothing can be changed or read for certain",
-        );
-        return Err(stop
-            .with_hint("More than half of the voters must be up and reach each other.")
-            .into());
+        )
+        .with_hint("More than half of the voters must be up and reach each other.")
+        .into()),
     }
-    Ok(())
+}
+
+/// What the site says of itself, and why that is not for certain, if it isn't. Nothing at all when
+/// no agent answers queries.
+async fn see(
+    client: &Client,
+    consistency: Consistency,
+) -> Result<(Option<Seen>, Option<ClientError>)> {
+    let patient = client.clone().with_timeout(client.timeout().min(LEADER_WAIT));
+    let certain = match seen(&patient, consistency).await {
+        Ok(seen) => return Ok((Some(seen), None)),
+        // Without a leader the nodes can still say how they are.
+        Err(error @ ClientError::Unavailable(_)) => error,
+        Err(error) => return Err(error.into()),
+    };
+    let hasty = client.clone().with_timeout(client.timeout().min(STALE_WAIT));
+    Ok((seen(&hasty, Consistency::Stale).await.ok(), Some(certain)))
+}
+
+async fn seen(client: &Client, consistency: Consistency) -> Result<Seen, ClientError> {
+    let site = client.get::<SiteBody>(&QueryTarget::Site, consistency).await?;
+    let members = member::members(client, consistency).await?.items;
+    Ok(Seen { site, members: members.iter().map(|member| member.node).collect() })
+}
+
+fn say_age(site: &Item<SiteBody>) {
+    let age = site.age_ms.map_or_else(String::new, |ms| format!(", {ms} ms old"));
+    say(&format!("stale: as of revision {}{age}", site.revision));
+}
+
+impl Node {
+    /// `members` is empty when nobody could say who they are.
+    fn of(status: NodeStatus, members: &BTreeSet<u64>) -> Self {
+        let listed = (!members.is_empty()).then(|| members.contains(&status.node));
+        // A stale list may still hold a node that knows that it was removed.
+        let member = if status.role == ROLE_REMOVED { Some(false) } else { listed };
+        Self { status, member }
+    }
+
+    fn is_stranger(&self) -> bool {
+        self.member == Some(false)
+    }
+}
+
+fn say_troubles(status: &Status, members: &BTreeSet<u64>) {
+    for node in &status.nodes {
+        let name = tame(&node.status.name);
+        for trouble in &node.status.troubles {
+            say(&format!("{name}: {}", tame(trouble)));
+        }
+        if node.is_stranger() && node.status.role != ROLE_REMOVED {
+            say(&format!(
+                "{name} (node {}): it is no member any more and has not heard so; stop it, or clear its data directory and join anew",
+                node.status.node
+            ));
+        }
+    }
+    let answering = |member: &&u64| status.nodes.iter().any(|node| node.status.node == **member);
+    let silent = members.len().saturating_sub(members.iter().filter(answering).count());
+    if silent > 0 {
+        say(&format!(
+            "{silent} of the {} members do not answer; see who they are with: flotilla member ls",
+            members.len()
+        ));
+    }
 }
 
 fn print(session: &Session, status: &Status) -> Result<()> {
@@ -69,11 +149,12 @@ fn print(session: &Session, status: &Status) -> Result<()> {
     put(&nodes(&status.nodes).to_string())
 }
 
-fn facts(site: &SiteBody, nodes: &[NodeStatus]) -> Table {
+fn facts(site: &SiteBody, nodes: &[Node]) -> Table {
     let leader = site.leader.map_or_else(
         || "none".to_owned(),
         |leader| {
-            let name = nodes.iter().find(|node| node.node == leader).map(|node| node.name.as_str());
+            let found = nodes.iter().find(|node| node.status.node == leader);
+            let name = found.map(|node| node.status.name.as_str());
             format!("{} (node {leader}), term {}", name.unwrap_or("?"), site.term)
         },
     );
@@ -91,15 +172,18 @@ fn facts(site: &SiteBody, nodes: &[NodeStatus]) -> Table {
     ])
 }
 
-fn nodes(nodes: &[NodeStatus]) -> Table {
+fn nodes(nodes: &[Node]) -> Table {
     let mut table = Table::new(&[
         "NODE", "NAME", "ROLE", "APPLIED", "COMMIT", "UPTIME", "STORAGE", "INTAKE", "VERSION",
     ]);
     for node in nodes {
+        let role =
+            if node.is_stranger() { ROLE_REMOVED } else { node.status.role.as_str() }.to_owned();
+        let node = &node.status;
         table.row([
             node.node.to_string(),
             node.name.clone(),
-            node.role.clone(),
+            role,
             node.applied.to_string(),
             node.commit.to_string(),
             uptime(node.uptime_ms),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     ClientError, ConnectConfig, Outcome, RequestIds, Unknown,
     connect::{self, Connection},
-    exchange::{Ended, Exchange},
+    exchange::{self, Ended, Exchange},
     site,
 };
 
@@ -82,6 +82,12 @@ impl Client {
     pub fn with_actor(mut self, actor: Option<String>) -> Self {
         self.actor = actor;
         self
+    }
+
+    /// How long each call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The site.
@@ -177,6 +183,7 @@ impl Client {
             },
             Ended::Unknown(why) => (Outcome::Unknown(Unknown { request_id, why }), 0),
             Ended::NotTaken(why) => return Err(ClientError::Unavailable(why)),
+            Ended::NobodyThere => return Err(self.nobody_there().await),
         })
     }
 
@@ -262,6 +269,20 @@ impl Client {
             Ended::Answered(payload, _) => Ok(payload),
             // A read changes nothing, so not knowing is the same as not having.
             Ended::Unknown(why) | Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),
+            Ended::NobodyThere => Err(self.nobody_there().await),
+        }
+    }
+
+    /// Why nobody listens: there is no such site here, or its agents can't help at the moment.
+    async fn nobody_there(&self) -> ClientError {
+        match site::sites(&self.connection).await {
+            Ok(sites) if !sites.contains(self.site()) => ClientError::UnknownSite {
+                site: self.site().clone(),
+                server: self.connection.servers.join(", "),
+                others: sites.iter().map(ToString::to_string).collect(),
+            },
+            // Who may not ask for sites can't be told more.
+            Ok(_) | Err(_) => ClientError::Unavailable(exchange::NOBODY_THERE.to_owned()),
         }
     }
 }

@@ -29,6 +29,19 @@ pub enum ClientError {
         /// Their names.
         sites: Vec<String>,
     },
+    /// The site that was named does not answer, while the server does.
+    #[error("no agent of site {site} answers on {server}; {}", others_text(others))]
+    UnknownSite {
+        /// The site that was named.
+        site: fleet_state::SiteName,
+        /// Where was asked.
+        server: String,
+        /// The sites that do answer there.
+        others: Vec<String>,
+    },
+    /// The request is larger than it may be, so it was not sent.
+    #[error("{0}")]
+    TooLarge(String),
     /// The NATS server forbids it.
     #[error(
         "the NATS server does not allow this user to use {subject}; use credentials that may, or ask for the permission"
@@ -52,6 +65,15 @@ pub enum ClientError {
     /// Something on this machine failed.
     #[error("{0}")]
     Local(String),
+}
+
+/// What answers instead.
+fn others_text(others: &[String]) -> String {
+    if others.is_empty() {
+        return "no other site does either; check that its agents run and use this NATS server"
+            .to_owned();
+    }
+    format!("those that do are {}; check the name", others.join(", "))
 }
 
 /// Why there is no connection.

@@ -4,7 +4,7 @@
 //! Core NATS delivers at most once, and an agent may die with a request in its hands. So an attempt
 //! that hears nothing for a while is followed by another, and the first answer of any of them
 //! counts; the site carries a request id out at most once. What must be kept apart is *certainly not
-//! taken* (nobody listened; busy; no leader) and *perhaps taken* (no answer; unknown; stopping): once
+//! taken* (nobody listened; busy; no leader; stopping) and *perhaps taken* (no answer; unknown): once
 //! one attempt was perhaps taken, nothing but an answer from the log may end in anything but unknown.
 
 use std::time::Duration;
@@ -32,6 +32,9 @@ const PAUSE_MS_MAX: u64 = 400;
 /// How much longer than the agent we wait, so that its own word is heard.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// What it means when nobody listens.
+pub(crate) const NOBODY_THERE: &str = "no agent of the site takes such requests on this NATS server; it may have no leader, or no majority of its agents is up";
+
 /// A request that is to be answered.
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {
@@ -50,12 +53,15 @@ pub(crate) enum Ended {
     Unknown(String),
     /// Certainly not taken by anybody.
     NotTaken(String),
+    /// Certainly not taken, because nobody listens there.
+    NobodyThere,
 }
 
 /// What one attempt came to.
 enum Attempt {
     Answered(Bytes),
     NotTaken(String),
+    NobodyThere,
     PerhapsTaken(String),
 }
 
@@ -79,13 +85,19 @@ impl Exchange<'_> {
         match connection.nats.send_request(self.subject.to_owned(), request).await {
             Ok(message) => Ok(classify(message)),
             Err(error) => match error.kind() {
-                RequestErrorKind::NoResponders => Ok(Attempt::NotTaken(
-                    "no agent of the site takes requests on this NATS server; it may have no leader, or no majority of its agents is up"
-                        .to_owned(),
-                )),
-                RequestErrorKind::TimedOut => Ok(Attempt::PerhapsTaken("no answer came".to_owned())),
-                RequestErrorKind::Other => Ok(Attempt::PerhapsTaken(format!("the connection failed: {error}"))),
-                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                RequestErrorKind::NoResponders => Ok(Attempt::NobodyThere),
+                RequestErrorKind::TimedOut => {
+                    Ok(Attempt::PerhapsTaken("no answer came".to_owned()))
+                }
+                RequestErrorKind::Other => {
+                    Ok(Attempt::PerhapsTaken(format!("the connection failed: {error}")))
+                }
+                RequestErrorKind::MaxPayloadExceeded => Err(ClientError::TooLarge(format!(
+                    "the request has {} bytes and the NATS server takes {}",
+                    self.payload.len(),
+                    connection.nats.max_payload()
+                ))),
+                RequestErrorKind::InvalidSubject => {
                     Err(ClientError::Local(format!("the request cannot be sent: {error}")))
                 }
             },
@@ -118,6 +130,7 @@ where
     let mut attempts = FuturesUnordered::new();
     let mut sent = 0u32;
     let mut perhaps_taken = false;
+    let mut nobody_there = false;
     let mut why = "no answer came".to_owned();
     let (mut patience_ms, mut pause_ms) = (PATIENCE_MS, PAUSE_MS);
     loop {
@@ -127,12 +140,15 @@ where
         patience_ms = patience_ms.saturating_mul(2).min(PATIENCE_MS_MAX);
         // Wait for answers of all attempts until it is time for the next one.
         while let Some(ended) = next(&mut attempts, send_again.min(deadline + GRACE)).await {
-            match ended? {
+            let ended = ended?;
+            nobody_there = matches!(ended, Attempt::NobodyThere);
+            match ended {
                 Attempt::Answered(payload) if final_word(&payload, perhaps_taken) => {
                     return Ok(Ended::Answered(payload, sent));
                 }
                 Attempt::Answered(payload) => why = message_of(&payload),
                 Attempt::NotTaken(reason) => why = reason,
+                Attempt::NobodyThere => why = NOBODY_THERE.to_owned(),
                 Attempt::PerhapsTaken(reason) => {
                     perhaps_taken = true;
                     why = reason;
@@ -148,7 +164,11 @@ where
             }
         }
         if Instant::now() >= deadline {
-            return Ok(if perhaps_taken { Ended::Unknown(why) } else { Ended::NotTaken(why) });
+            return Ok(match (perhaps_taken, nobody_there) {
+                (true, _) => Ended::Unknown(why),
+                (false, true) => Ended::NobodyThere,
+                (false, false) => Ended::NotTaken(why),
+            });
         }
     }
 }
@@ -182,7 +202,9 @@ fn classify(message: Message) -> Attempt {
         return Attempt::Answered(message.payload);
     }
     match failed.error.code() {
-        Some(ErrorCode::Busy | ErrorCode::NoLeader) => Attempt::NotTaken(failed.error.message),
+        Some(ErrorCode::Busy | ErrorCode::NoLeader | ErrorCode::Stopping) => {
+            Attempt::NotTaken(failed.error.message)
+        }
         _ => Attempt::PerhapsTaken(failed.error.message),
     }
 }

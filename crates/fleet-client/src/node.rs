@@ -1,6 +1,9 @@
 //! Asking nodes about themselves, and running the site.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use fleet_protocol::{
     AdminOp, NodeRequest, NodeStatus, NodeVerb,
@@ -27,12 +30,15 @@ impl Client {
         self.read_item(&self.subjects.node(node, NodeVerb::Status), Vec::new()).await
     }
 
-    /// How all nodes are that answer, by node id. `expected` answers are waited for no longer than
-    /// stragglers are given.
+    /// How all nodes are that answer, by node id, also such as are no members any more. The answers
+    /// of the `expected` nodes are waited for, no longer than stragglers are given.
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn all_status(&self, expected: usize) -> Result<Vec<NodeStatus>, ClientError> {
+    pub async fn all_status(
+        &self,
+        expected: &BTreeSet<u64>,
+    ) -> Result<Vec<NodeStatus>, ClientError> {
         let nats = &self.connection.nats;
         let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
         let inbox = nats.new_inbox();
@@ -44,7 +50,7 @@ impl Client {
         let mut until = Instant::now() + self.timeout.min(Duration::from_secs(2));
         let mut found: BTreeMap<u64, NodeStatus> = BTreeMap::new();
         for _ in 0..ANSWERS_MAX {
-            if found.len() >= expected {
+            if !expected.is_empty() && expected.iter().all(|node| found.contains_key(node)) {
                 break;
             }
             let Ok(Some(message)) = timeout_at(until, answers.next()).await else { break };

@@ -38,7 +38,8 @@ pub(crate) async fn only_site(connection: &Connection) -> Result<SiteName, Clien
     }
 }
 
-async fn sites(connection: &Connection) -> Result<BTreeSet<SiteName>, ClientError> {
+/// The sites that answer.
+pub(crate) async fn sites(connection: &Connection) -> Result<BTreeSet<SiteName>, ClientError> {
     let nats = &connection.nats;
     let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
     let inbox = nats.new_inbox();
