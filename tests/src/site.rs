@@ -21,6 +21,9 @@ pub const ELECTION_LIMIT: Duration = Duration::from_secs(20);
 /// Until nodes that hear each other hold the same entries.
 pub const CONVERGE_LIMIT: Duration = Duration::from_secs(60);
 
+/// The mesh of tests stays on the loopback, and finds nobody but its own.
+const MESH: &str = "[mesh]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\n";
+
 /// How a site is made.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -140,11 +143,7 @@ impl Site {
 
     /// What stands in every agent's configuration.
     pub fn config(&self) -> String {
-        let login = self.plan.logins.as_ref().map_or_else(String::new, |logins| {
-            let (user, password) = &logins.agent;
-            format!("user = \"{user}\"\npassword = \"{password}\"\n")
-        });
-        format!("[nats]\nurls = [\"{}\"]\n{login}{}", self.nats.url(), self.plan.config)
+        format!("[nats]\nurls = [\"{}\"]\n{}{MESH}", self.nats.url(), self.plan.config)
     }
 
     /// The next agent, prepared and not started.

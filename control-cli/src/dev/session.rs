@@ -250,6 +250,8 @@ async fn found(plan: &Plan, agent_bin: &Path, agent: &AgentPlan, url: &str) -> R
 fn run(agent_bin: &Path, agent: &AgentPlan, url: &str) -> Result<Process> {
     let mut command = Command::new(agent_bin);
     command.args(["run", "--nats", url]).arg("--data-dir").arg(&agent.data_dir);
+    // A site on one machine keeps its mesh there, too.
+    command.args(["--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"]);
     Process::start(&agent.name, command, &agent.log)
 }
 
