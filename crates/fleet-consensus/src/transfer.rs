@@ -307,4 +307,12 @@ impl<D: Disk> Transfer<D> {
 }
 
 #[cfg(test)]
+impl<D: Disk> Transfer<D> {
+    /// Bytes of the snapshot that is being received.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, |incoming| incoming.received)
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -25,6 +25,8 @@ mod probe;
 mod ready;
 mod snapshots;
 mod steward;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;

@@ -108,7 +108,7 @@ pub fn join<D: Disk>(parts: &Parts<D>) -> Result<(), StartError> {
     create_log(parts, Position::default(), HardState::default())
 }
 
-fn create_log<D: Disk>(
+pub(super) fn create_log<D: Disk>(
     parts: &Parts<D>,
     start: Position,
     hard: HardState,
@@ -221,7 +221,10 @@ fn pointer(loaded: &LoadedSnapshot) -> SnapshotPointer {
 
 /// Makes log and snapshot fit where a crash in the middle of an install left them apart, and
 /// refuses what no crash can explain.
-fn fit_log<D: Disk>(log: &mut Log<D>, snapshot: Option<Position>) -> Result<(), StartError> {
+pub(super) fn fit_log<D: Disk>(
+    log: &mut Log<D>,
+    snapshot: Option<Position>,
+) -> Result<(), StartError> {
     let start = log.start();
     let Some(snapshot) = snapshot else {
         if start.index > 0 {

@@ -350,15 +350,20 @@ impl<D: Disk, T> Replica<D, T> {
         Ok(())
     }
 
-    /// As leader: up to where every member that answers has the log, or is being sent it.
+    /// As leader: up to where every member that was heard of late has the log, or is being
+    /// sent it. Raft's own mark of activity is taken back at each quorum check.
     fn slowest_active(&self) -> u64 {
         if !self.is_leader() {
             return u64::MAX;
         }
-        let me = self.config.node.get();
-        let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != me);
+        let lately_ms = self.config.election_ticks_max as u64 * self.config.tick_ms;
+        let is_active = |id: u64| {
+            let heard_ms = NodeId::new(id).and_then(|node| self.frames.heard_ms(node));
+            heard_ms.is_some_and(|ms| self.pace.last_tick_ms.saturating_sub(ms) <= lately_ms)
+        };
+        let others = self.raw.raft.prs().iter();
         others
-            .filter(|(_, progress)| progress.recent_active)
+            .filter(|(id, _)| **id != self.config.node.get() && is_active(**id))
             .map(|(_, progress)| match progress.state {
                 ProgressState::Snapshot => progress.matched.max(progress.pending_snapshot),
                 ProgressState::Probe | ProgressState::Replicate => progress.matched,
