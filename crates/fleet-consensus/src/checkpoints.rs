@@ -2,7 +2,9 @@
 //!
 //! At every [`CHECKPOINT_EVERY`]th index each node tells all others the digest of its state.
 //! A node stops only when a majority of the voters agrees on one other digest at the same
-//! index: a lone dissenter, be it broken or lying, can stop nobody but itself.
+//! index: a lone dissenter, be it broken or lying, can stop nobody but itself. Nor can it keep
+//! others from stopping: of each node its own newest digests are kept, so what one says, of
+//! whatever indexes, pushes out nothing that another said.
 
 use std::collections::BTreeMap;
 
@@ -10,67 +12,58 @@ use fleet_state::NodeId;
 
 /// Indexes between two checkpoints.
 pub(crate) const CHECKPOINT_EVERY: u64 = 1024;
-/// Checkpoints remembered; older ones have been decided long ago.
-const CHECKPOINTS_KEPT: usize = 16;
-/// Members heard at one checkpoint.
-const HEARD_MAX: usize = 64;
+/// Checkpoints remembered of one node; older ones have been decided long ago.
+const KEPT_MAX: usize = 16;
+/// Nodes heard, this one not counted: as many as can be members.
+const HEARD_MAX: usize = fleet_state::limits::MEMBERS_MAX;
 
-#[derive(Debug, Default)]
-struct Checkpoint {
-    mine: Option<[u8; 32]>,
-    theirs: BTreeMap<NodeId, [u8; 32]>,
-}
+/// Digests by index.
+type Digests = BTreeMap<u64, [u8; 32]>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
-    by_index: BTreeMap<u64, Checkpoint>,
+    mine: Digests,
+    theirs: BTreeMap<NodeId, Digests>,
 }
 
 impl Checkpoints {
     pub(crate) fn mine(&mut self, index: u64, digest: [u8; 32]) {
-        self.entry(index).mine = Some(digest);
-        self.trim();
+        keep(&mut self.mine, index, digest);
     }
 
+    /// The sender is known by its seal. A node that lags far behind forgets what it heard, and
+    /// is compared again once it has caught up.
     pub(crate) fn theirs(&mut self, from: NodeId, index: u64, digest: [u8; 32]) {
         if !index.is_multiple_of(CHECKPOINT_EVERY) {
             return;
         }
-        let checkpoint = self.entry(index);
-        if checkpoint.theirs.len() < HEARD_MAX {
-            checkpoint.theirs.insert(from, digest);
+        if !self.theirs.contains_key(&from) && self.theirs.len() >= HEARD_MAX {
+            // Ids are never given twice, so the lowest is the likeliest to be gone.
+            self.theirs.pop_first();
         }
-        self.trim();
+        keep(self.theirs.entry(from).or_default(), index, digest);
     }
 
     /// Whether a majority of `voters` has one digest at `index` that isn't this node's.
     pub(crate) fn outvoted(&self, index: u64, voters: &[NodeId]) -> bool {
-        let Some(checkpoint) = self.by_index.get(&index) else {
+        let Some(mine) = self.mine.get(&index) else {
             return false;
         };
-        let Some(mine) = checkpoint.mine else {
-            return false;
-        };
-        let mut votes: BTreeMap<[u8; 32], usize> = BTreeMap::new();
-        for (node, digest) in &checkpoint.theirs {
-            if voters.contains(node) && *digest != mine {
-                *votes.entry(*digest).or_default() += 1;
-            }
+        let mut votes: BTreeMap<&[u8; 32], usize> = BTreeMap::new();
+        let told = voters.iter().filter_map(|voter| self.theirs.get(voter)?.get(&index));
+        for digest in told.filter(|digest| *digest != mine) {
+            *votes.entry(digest).or_default() += 1;
         }
         let needed = raft::majority(voters.len());
         votes.values().any(|count| *count >= needed)
     }
+}
 
-    fn entry(&mut self, index: u64) -> &mut Checkpoint {
-        self.by_index.entry(index).or_default()
-    }
-
-    /// Keeps the newest. A node that lags far behind forgets what it heard and is compared
-    /// again once it has caught up.
-    fn trim(&mut self) {
-        while self.by_index.len() > CHECKPOINTS_KEPT {
-            self.by_index.pop_first();
-        }
+/// Keeps the newest.
+fn keep(digests: &mut Digests, index: u64, digest: [u8; 32]) {
+    digests.insert(index, digest);
+    while digests.len() > KEPT_MAX {
+        digests.pop_first();
     }
 }
 
@@ -117,11 +110,27 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_of_indexes_far_away_silences_nobody_else() {
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.theirs(node(2), 1024, [2; 32]);
+        for ahead in 1..100 {
+            checkpoints.theirs(node(4), (ahead << 40) * CHECKPOINT_EVERY, [4; 32]);
+        }
+        checkpoints.mine(1024, [1; 32]);
+        checkpoints.theirs(node(3), 1024, [2; 32]);
+        assert!(checkpoints.outvoted(1024, &voters()));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut checkpoints = Checkpoints::default();
-        for index in 0..1_000 {
-            checkpoints.theirs(node(2), index * CHECKPOINT_EVERY, [2; 32]);
+        for number in 1..1_000 {
+            checkpoints.mine(number * CHECKPOINT_EVERY, [2; 32]);
+            checkpoints.theirs(node(number), number * CHECKPOINT_EVERY, [2; 32]);
+            checkpoints.theirs(node(2_000), number * CHECKPOINT_EVERY, [2; 32]);
         }
-        assert!(checkpoints.by_index.len() <= CHECKPOINTS_KEPT);
+        assert_eq!(checkpoints.mine.len(), KEPT_MAX);
+        assert_eq!(checkpoints.theirs.len(), HEARD_MAX);
+        assert!(checkpoints.theirs.values().all(|digests| digests.len() <= KEPT_MAX));
     }
 }

@@ -17,6 +17,10 @@ pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const COMMITTED_BYTES_PER_READY_MAX: u64 = 2 * 1024 * 1024;
 /// Entries proposed to Raft in one step.
 pub const PROPOSALS_PER_STEP_MAX: usize = 1024;
+/// Bytes proposed to Raft in one step; one proposal may go beyond.
+pub const PROPOSED_BYTES_PER_STEP_MAX: usize = 4 * 1024 * 1024;
+/// Bytes proposed before the next ready is handled; well below what one batch of the log takes.
+pub const PROPOSED_BYTES_PER_ROUND_MAX: usize = 8 * 1024 * 1024;
 /// Commands that wait for their end on one node.
 pub const WAITERS_MAX: usize = 16_384;
 /// Reads that wait on one node.

@@ -8,9 +8,14 @@
 //! - A joiner gets its credential first, then it becomes a learner.
 //! - Learners that have caught up become voters so that the number of voters is odd: the
 //!   second gateway stays a standby until there is a third. Two voters fail more often than one.
-//! - A voter is removed only while those that stay are a live majority among themselves.
-//! - A leader that is to be removed hands leadership over first.
+//! - A voter is removed, or loses its vote because fewer are wanted, only while those that stay
+//!   are a live majority among themselves. Dead ones go first: they can only be missed.
+//! - Who can't go yet keeps nobody else from going.
+//! - A leader that is to be removed hands leadership over first. It never takes its own vote away.
 
+use std::cmp::Reverse;
+
+use fleet_state::limits::VOTERS_MAX;
 use fleet_state::{NodeId, Role};
 
 use crate::config::CAUGHT_UP_ENTRIES;
@@ -47,6 +52,8 @@ pub enum MembershipStep {
     AddLearner(NodeId),
     /// Give a learner a vote.
     Promote(NodeId),
+    /// Take a voter's vote away; it goes on as a learner.
+    Demote(NodeId),
     /// Take a member out of the configuration.
     Remove(NodeId),
     /// Lead no more: this node is to be removed.
@@ -63,6 +70,7 @@ pub fn next_step(
 ) -> Option<MembershipStep> {
     removal(me, members)
         .or_else(|| admission(members))
+        .or_else(|| demotion(me, members, voters_wanted, last_index))
         .or_else(|| promotion(members, voters_wanted, last_index))
 }
 
@@ -75,11 +83,19 @@ pub fn can_spare(members: &[MemberFacts], leaving: NodeId) -> bool {
     count > 0 && live >= raft::majority(count)
 }
 
-fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
-    let going = members.iter().find(|m| m.leaving && (m.is_voter || m.is_learner))?;
-    if going.is_voter && !can_spare(members, going.node) {
-        return None;
+impl MemberFacts {
+    /// Whether it lacks no more than a few entries. One of which nothing is known lacks all.
+    fn is_caught_up(&self, last_index: u64) -> bool {
+        self.matched > 0 && self.matched.saturating_add(CAUGHT_UP_ENTRIES) >= last_index
     }
+}
+
+fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
+    let going = members
+        .iter()
+        .filter(|m| m.leaving && (m.is_voter || m.is_learner))
+        .filter(|m| !m.is_voter || can_spare(members, m.node))
+        .min_by_key(|m| (m.node == me, m.active, m.node))?;
     if going.node == me {
         let heir = members
             .iter()
@@ -88,6 +104,23 @@ fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
         return Some(MembershipStep::HandOver(heir.node));
     }
     Some(MembershipStep::Remove(going.node))
+}
+
+/// Fewer voters are wanted than there are.
+fn demotion(
+    me: NodeId,
+    members: &[MemberFacts],
+    voters_wanted: usize,
+    last_index: u64,
+) -> Option<MembershipStep> {
+    let staying = || members.iter().filter(|m| m.is_voter && !m.leaving);
+    if staying().count() <= voters_wanted {
+        return None;
+    }
+    staying()
+        .filter(|m| m.node != me && can_spare(members, m.node))
+        .min_by_key(|m| (m.active, m.is_caught_up(last_index), Reverse(m.node)))
+        .map(|m| MembershipStep::Demote(m.node))
 }
 
 fn admission(members: &[MemberFacts]) -> Option<MembershipStep> {
@@ -108,21 +141,19 @@ fn promotion(
 ) -> Option<MembershipStep> {
     let ready: Vec<&MemberFacts> = members
         .iter()
-        .filter(|m| {
-            m.is_learner
-                && !m.leaving
-                && m.active
-                && m.matched > 0
-                && m.matched.saturating_add(CAUGHT_UP_ENTRIES) >= last_index
-        })
+        .filter(|m| m.is_learner && !m.leaving && m.active && m.is_caught_up(last_index))
         .collect();
-    if let Some(named) = ready.iter().find(|m| m.wanted_voter) {
-        return Some(MembershipStep::Promote(named.node));
-    }
     let voters = members.iter().filter(|m| m.is_voter).count();
     // Counting those that will go, or a replacement would make the number even.
     let leaving = members.iter().filter(|m| m.is_voter && m.leaving).count();
     let staying = voters - leaving;
+    // One that goes may be replaced before it is gone, but they must not pile up.
+    if staying >= voters_wanted || voters > usize::from(VOTERS_MAX) {
+        return None;
+    }
+    if let Some(named) = ready.iter().find(|m| m.wanted_voter) {
+        return Some(MembershipStep::Promote(named.node));
+    }
     let needed = if staying % 2 == 0 { 1 } else { 2 };
     let allowed = staying + needed <= voters_wanted;
     let first = ready.first()?;
@@ -231,6 +262,86 @@ mod tests {
         let mut leaving = voter(2);
         leaving.leaving = true;
         assert_eq!(step(&[voter(1), leaving, dead], 3), None);
+    }
+
+    #[test]
+    fn one_that_cannot_go_keeps_nobody_else_from_going() {
+        let (mut dead, mut leaving, mut guest) = (voter(3), voter(2), learner(5));
+        dead.active = false;
+        leaving.leaving = true;
+        guest.leaving = true;
+        guest.active = false;
+        // Without voter 2 only one of two would live; the learner is missed by nobody.
+        let members = [voter(1), leaving, dead, guest];
+        assert_eq!(step(&members, 3), Some(MembershipStep::Remove(node(5))));
+        // Nor does it keep joiners out.
+        let members = [voter(1), leaving, dead, joiner(6)];
+        assert_eq!(step(&members, 3), Some(MembershipStep::Certify(node(6))));
+        // The dead one goes before the live one, though its id is higher; then the live one can.
+        dead.leaving = true;
+        assert_eq!(step(&[voter(1), leaving, dead], 3), Some(MembershipStep::Remove(node(3))));
+        assert_eq!(step(&[voter(1), leaving], 3), Some(MembershipStep::Remove(node(2))));
+    }
+
+    #[test]
+    fn a_leaving_leader_goes_last() {
+        let (mut me, mut other) = (voter(1), voter(3));
+        me.leaving = true;
+        other.leaving = true;
+        let members = [me, voter(2), other];
+        assert_eq!(step(&members, 3), Some(MembershipStep::Remove(node(3))));
+        assert_eq!(step(&members[..2], 3), Some(MembershipStep::HandOver(node(2))));
+    }
+
+    #[test]
+    fn voters_beyond_the_wanted_number_lose_their_votes() {
+        let mut five = [voter(1), voter(2), voter(3), voter(4), voter(5)];
+        assert_eq!(step(&five, 5), None);
+        assert_eq!(step(&five, 3), Some(MembershipStep::Demote(node(5))));
+        five[2].matched = 1_000 - CAUGHT_UP_ENTRIES - 1;
+        assert_eq!(step(&five, 3), Some(MembershipStep::Demote(node(3))));
+        five[1].active = false;
+        assert_eq!(step(&five, 3), Some(MembershipStep::Demote(node(2))));
+        // On to the wanted number, through an even one, and no further.
+        let four = [voter(1), voter(2), voter(3), voter(4), learner(5)];
+        assert_eq!(step(&four, 3), Some(MembershipStep::Demote(node(4))));
+        let three = [voter(1), voter(2), voter(3), learner(4), learner(5)];
+        assert_eq!(step(&three, 3), None);
+        let two = [voter(1), voter(2), learner(3)];
+        assert_eq!(step(&two, 1), Some(MembershipStep::Demote(node(2))));
+        assert_eq!(step(&[voter(1), learner(2), learner(3)], 1), None);
+    }
+
+    #[test]
+    fn no_vote_is_taken_that_the_rest_needs_nor_the_leaders_own() {
+        let (mut two, mut three) = (voter(2), voter(3));
+        three.active = false;
+        assert_eq!(step(&[voter(1), two, three], 1), Some(MembershipStep::Demote(node(3))));
+        two.active = false;
+        // Three of five are dead: nothing can be committed, and nothing is tried.
+        let members = [voter(1), two, three, voter(4), MemberFacts { active: false, ..voter(5) }];
+        assert_eq!(step(&members, 1), None);
+        let leads_5 = next_step(node(5), &[voter(1), voter(5)], 1, 1_000);
+        assert_eq!(leads_5, Some(MembershipStep::Demote(node(1))));
+    }
+
+    #[test]
+    fn a_named_learner_waits_for_its_place() {
+        let mut named = learner(4);
+        named.wanted_voter = true;
+        assert_eq!(step(&[voter(1), voter(2), voter(3), named], 3), None);
+        assert_eq!(step(&[voter(1), voter(2), named], 3), Some(MembershipStep::Promote(node(4))));
+        // Voters that can't go yet may be replaced before they are gone, but must not pile up.
+        let mut many: Vec<MemberFacts> = (1..=8).map(voter).collect();
+        for leaving in &mut many[1..5] {
+            leaving.leaving = true;
+            leaving.active = false;
+        }
+        for silent in &mut many[5..8] {
+            silent.active = false;
+        }
+        many.push(MemberFacts { wanted_voter: true, ..learner(9) });
+        assert_eq!(step(&many, 7), None);
     }
 
     #[test]

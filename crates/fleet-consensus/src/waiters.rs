@@ -49,6 +49,18 @@ struct Waiter<T> {
     deadline_ms: u64,
     sent: Sent,
     attempts: u32,
+    /// The copy that was handed on last; see [`Due`].
+    copy: u64,
+}
+
+/// A command to be handed to the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) id: RequestId,
+    pub(crate) encoded: Bytes,
+    /// Tells this handing on from all others, so that a refusal ends nobody else's attempt:
+    /// several may wait under one id, and another one's copy may be in the log.
+    pub(crate) copy: u64,
 }
 
 /// All waiters of a node.
@@ -59,11 +71,18 @@ pub(crate) struct Waiters<T> {
     /// Ids with a waiter that is `Due`; an id may stand here twice, or in vain.
     due: Vec<RequestId>,
     earliest_deadline_ms: u64,
+    copies: u64,
 }
 
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
-        Self { by_id: BTreeMap::new(), len: 0, due: Vec::new(), earliest_deadline_ms: u64::MAX }
+        Self {
+            by_id: BTreeMap::new(),
+            len: 0,
+            due: Vec::new(),
+            earliest_deadline_ms: u64::MAX,
+            copies: 0,
+        }
     }
 }
 
@@ -89,7 +108,7 @@ impl<T> Waiters<T> {
             let why = "too many attempts with this request id are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
-        same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0 });
+        same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0, copy: 0 });
         self.len += 1;
         self.due.push(id);
         self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
@@ -104,7 +123,7 @@ impl<T> Waiters<T> {
         leader: NodeId,
         term: u64,
         now_ms: u64,
-    ) -> Vec<(RequestId, Bytes)> {
+    ) -> Vec<Due> {
         let mut due = Vec::new();
         for id in std::mem::take(&mut self.due) {
             let same = self.by_id.get_mut(&id).into_iter().flatten();
@@ -115,7 +134,10 @@ impl<T> Waiters<T> {
                     Sent::Relayed { leader, at_ms: now_ms }
                 };
                 waiter.attempts += 1;
-                due.push((id.clone(), waiter.encoded.clone()));
+                self.copies += 1;
+                waiter.copy = self.copies;
+                let (id, encoded) = (id.clone(), waiter.encoded.clone());
+                due.push(Due { id, encoded, copy: waiter.copy });
             }
         }
         due
@@ -145,40 +167,48 @@ impl<T> Waiters<T> {
         decided
     }
 
-    /// The leader did not take these in. A first attempt ends as busy; a later one goes on
-    /// waiting, because an earlier attempt may be in the log. So do all where several wait under
-    /// one id: the refusal doesn't say whose copy it is for.
-    pub(crate) fn refuse(&mut self, id: &RequestId, why: &'static str) -> Vec<(T, CommandEnd)> {
-        let Some(same) = self.by_id.get_mut(id).filter(|same| same.len() == 1) else {
-            return Vec::new();
-        };
-        let mut ended = Vec::new();
-        let mut kept = Vec::new();
-        for waiter in same.drain(..) {
-            if waiter.attempts <= 1 {
-                ended.push((waiter.token, CommandEnd::Busy(why)));
-            } else {
-                kept.push(waiter);
-            }
+    /// The leader, another node, did not take it in. A first attempt ends as busy; a later one
+    /// goes on waiting, because an earlier attempt may be in the log. So do all where several
+    /// wait under one id: the refusal doesn't say whose copy it is for.
+    pub(crate) fn refuse(&mut self, id: &RequestId, why: &'static str) -> Option<(T, CommandEnd)> {
+        match self.by_id.get(id)?.as_slice() {
+            [lone] if lone.attempts <= 1 => self.end(id, 0, why),
+            _ => None,
         }
-        self.len -= ended.len();
-        if kept.is_empty() {
-            self.by_id.remove(id);
-        } else {
-            *same = kept;
-        }
-        ended
     }
 
-    /// Raft on this node did not take it: what was just handed to it is due again. Another
-    /// attempt under the same id that was relayed before may be in the log and is left alone.
-    pub(crate) fn not_taken(&mut self, id: &RequestId) {
+    /// Raft on this node has no room for this copy. Ends its waiter as busy, if that was its
+    /// only attempt.
+    pub(crate) fn refuse_copy(
+        &mut self,
+        id: &RequestId,
+        copy: u64,
+        why: &'static str,
+    ) -> Option<(T, CommandEnd)> {
+        let same = self.by_id.get(id)?;
+        let at = same.iter().position(|waiter| waiter.copy == copy && waiter.attempts <= 1)?;
+        self.end(id, at, why)
+    }
+
+    fn end(&mut self, id: &RequestId, at: usize, why: &'static str) -> Option<(T, CommandEnd)> {
+        let same = self.by_id.get_mut(id)?;
+        let ended = (at < same.len()).then(|| same.remove(at))?;
+        if same.is_empty() {
+            self.by_id.remove(id);
+        }
+        self.len -= 1;
+        Some((ended.token, CommandEnd::Busy(why)))
+    }
+
+    /// Raft on this node did not take this copy, because the node does not lead: its waiter is
+    /// due again. Other attempts under the same id may be in the log and are left alone.
+    pub(crate) fn not_taken(&mut self, id: &RequestId, copy: u64) {
         let same = self.by_id.get_mut(id).into_iter().flatten();
-        for waiter in same.filter(|w| matches!(w.sent, Sent::Proposed { .. })) {
+        for waiter in same.filter(|waiter| waiter.copy == copy && waiter.sent != Sent::Due) {
             waiter.sent = Sent::Due;
             waiter.attempts = waiter.attempts.saturating_sub(1);
+            self.due.push(id.clone());
         }
-        self.due.push(id.clone());
     }
 
     /// Marks what must be handed on again: the leader or the term is another one, or a relay
@@ -274,27 +304,64 @@ mod tests {
         waiters
     }
 
+    fn take_due(waiters: &mut Waiters<u32>, leader: u64, term: u64) -> Vec<u64> {
+        let due = waiters.take_due(node(1), node(leader), term, 0);
+        due.into_iter().map(|due| due.copy).collect()
+    }
+
+    fn ends(waiters: &mut Waiters<u32>) -> Vec<(u32, CommandEnd)> {
+        let mut ended = waiters.end_all();
+        ended.sort_by_key(|(token, _)| *token);
+        ended
+    }
+
     #[test]
-    fn a_refusal_ends_a_lone_first_attempt_only() {
+    fn a_refusal_from_afar_ends_a_lone_first_attempt_only() {
         let mut lone = waiters(&[1]);
-        lone.take_due(node(1), node(2), 1, 0);
-        assert_eq!(lone.refuse(&id(), "busy"), [(1, CommandEnd::Busy("busy"))]);
+        take_due(&mut lone, 2, 1);
+        assert_eq!(lone.refuse(&id(), "busy"), Some((1, CommandEnd::Busy("busy"))));
+        assert_eq!((lone.refuse(&id(), "busy"), lone.len()), (None, 0));
 
         let mut two = waiters(&[1, 2]);
-        two.take_due(node(1), node(2), 1, 0);
-        assert_eq!(two.refuse(&id(), "busy"), []);
+        take_due(&mut two, 2, 1);
+        assert_eq!(two.refuse(&id(), "busy"), None);
         assert_eq!(two.len(), 2);
     }
 
     #[test]
-    fn what_was_relayed_before_stays_unknown_when_raft_here_declines_a_copy() {
-        let mut waiters = waiters(&[1]);
-        waiters.take_due(node(1), node(2), 1, 0);
-        waiters.add(id(), Bytes::from_static(b"x"), 2_000, 2).expect("room");
-        waiters.take_due(node(1), node(1), 2, 10);
-        waiters.not_taken(&id());
-        let mut ended = waiters.end_all();
-        ended.sort_by_key(|(token, _)| *token);
-        assert_eq!(ended, [(1, CommandEnd::Unknown), (2, CommandEnd::NoLeader)]);
+    fn a_refusal_of_a_copy_ends_its_waiter_and_no_other() {
+        let mut waiters = waiters(&[1, 2]);
+        let copies = take_due(&mut waiters, 1, 1);
+        assert_eq!(
+            waiters.refuse_copy(&id(), copies[1], "busy"),
+            Some((2, CommandEnd::Busy("busy")))
+        );
+        assert_eq!(waiters.refuse_copy(&id(), 99, "busy"), None);
+        // A second attempt of the other goes on, because the first may be in the log.
+        waiters.mark_due(node(1), Some(node(1)), 2, 0);
+        let copies = take_due(&mut waiters, 1, 2);
+        assert_eq!(waiters.refuse_copy(&id(), copies[0], "busy"), None);
+        assert_eq!(ends(&mut waiters), [(1, CommandEnd::Unknown)]);
+    }
+
+    #[test]
+    fn what_was_handed_on_before_stays_unknown_when_raft_here_declines_a_copy() {
+        // Relayed to another leader, or proposed here in this very term.
+        for (leader, term) in [(2, 1), (1, 2)] {
+            let mut waiters = waiters(&[1]);
+            take_due(&mut waiters, leader, term);
+            waiters.add(id(), Bytes::from_static(b"x"), 2_000, 2).expect("room");
+            let copies = take_due(&mut waiters, 1, 2);
+            assert_eq!(copies.len(), 1);
+            waiters.not_taken(&id(), copies[0]);
+            // It is due again; the other one is not.
+            assert_eq!(take_due(&mut waiters, 1, 2).len(), 1);
+            waiters.not_taken(&id(), copies[0] + 1);
+            assert_eq!(
+                ends(&mut waiters),
+                [(1, CommandEnd::Unknown), (2, CommandEnd::NoLeader)],
+                "{leader}"
+            );
+        }
     }
 }

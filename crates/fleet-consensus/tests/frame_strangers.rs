@@ -153,6 +153,11 @@ fn new_members_are_greeted_once_and_both_sides_then_take_everything() {
     let mut two = codec(2, 1, &[1]);
     assert_eq!(one.take_greetings(0), vec![node(2), node(3)]);
     assert_eq!(one.take_greetings(10_000), vec![]);
+    // No way took one of them.
+    one.greeting_failed(node(3));
+    assert_eq!(one.take_greetings(10), vec![]);
+    assert_eq!(one.take_greetings(10_000), vec![node(3)]);
+    assert_eq!(one.take_greetings(15_000), vec![]);
     let there = seal(&mut one, 2, &hello(1));
     assert!(open(&mut two, &there).unwrap().is_some());
     assert_eq!(two.take_greetings(0), vec![node(1)]);

@@ -162,7 +162,7 @@ fn a_lagging_node_gets_a_snapshot_in_pieces_over_a_lossy_network() -> Done {
     world.run_for(10_000)?;
     world.stop_clients();
     let (_, _, installed) = world.counts();
-    let manners = NetworkManners { loss: 20, ..NetworkManners::calm() };
+    let manners = NetworkManners { loss: 100, ..NetworkManners::calm() };
     world.network_mut().set_manners(manners);
     world.start(lagging)?;
     settle(&mut world, 60_000);

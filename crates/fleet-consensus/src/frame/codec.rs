@@ -152,6 +152,13 @@ impl FrameCodec {
         nodes.sort_unstable();
         nodes
     }
+
+    /// No way took the greeting of this node: it is due again, after the usual gap.
+    pub fn greeting_failed(&mut self, node: NodeId) {
+        if let Some(peer) = self.keyring.get_mut(node) {
+            peer.greeting.due = true;
+        }
+    }
 }
 
 /// Bounds the signatures that strangers can make this node check.

@@ -132,6 +132,8 @@ pub enum RefuseReason {
     NotLeader,
     /// The bytes are not a proposal; trying again is of no use.
     Malformed,
+    /// The disk of the leader is nearly full, and no other node took over.
+    LowSpace,
 }
 
 impl RefuseReason {
@@ -142,6 +144,22 @@ impl RefuseReason {
             Self::Busy => "busy",
             Self::NotLeader => "not_leader",
             Self::Malformed => "malformed",
+            Self::LowSpace => "low_space",
+        }
+    }
+
+    /// The reason for the one whose command it was, the same whether the leader is near or far.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Busy => "the leader has too much uncommitted; retry shortly",
+            Self::NotLeader => {
+                "the node that was taken for the leader does not lead; retry shortly"
+            }
+            Self::Malformed => {
+                "the leader cannot read the command; update the older of the two agents"
+            }
+            Self::LowSpace => "the disk of the leader is nearly full; free space on it",
         }
     }
 }

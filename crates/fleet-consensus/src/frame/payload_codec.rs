@@ -151,6 +151,7 @@ const fn reason_code(reason: RefuseReason) -> u8 {
         RefuseReason::Busy => 1,
         RefuseReason::NotLeader => 2,
         RefuseReason::Malformed => 3,
+        RefuseReason::LowSpace => 4,
     }
 }
 
@@ -216,6 +217,7 @@ fn read_refused(reader: &mut Reader<'_>) -> Result<Payload, DecodeError> {
         1 => RefuseReason::Busy,
         2 => RefuseReason::NotLeader,
         3 => RefuseReason::Malformed,
+        4 => RefuseReason::LowSpace,
         found => {
             return Err(DecodeError::UnknownKind { what: "a refusal", found: u64::from(found) });
         }

@@ -7,7 +7,7 @@
 use fleet_log::Disk;
 use fleet_state::{NodeId, Proposal};
 
-use super::{Queued, Replica};
+use super::{Origin, Queued, Replica};
 use crate::fault::Fault;
 use crate::frame::{
     Class, MessageKind, Path, Payload, RaftMessage, RefuseReason, Refused, SnapshotEnd,
@@ -156,16 +156,18 @@ impl<D: Disk, T> Replica<D, T> {
             self.outbox.push((from, Class::Normal, refused));
             return;
         }
-        self.proposals.push(Queued { id: proposal.request_id, encoded, from: Some(from) });
+        self.proposals.push(Queued {
+            id: proposal.request_id,
+            encoded,
+            origin: Origin::Relayed(from),
+        });
     }
 
     fn handle_refused(&mut self, ids: &[fleet_state::RequestId], reason: RefuseReason) {
         for id in ids {
             match reason {
-                RefuseReason::Busy | RefuseReason::Malformed => {
-                    let why = "the leader has too much uncommitted; retry shortly";
-                    let ended = self.waiters.refuse(id, why);
-                    self.outputs.commands.extend(ended);
+                RefuseReason::Busy | RefuseReason::Malformed | RefuseReason::LowSpace => {
+                    self.outputs.commands.extend(self.waiters.refuse(id, reason.why()));
                 }
                 // It goes on to the next leader, or again after a while.
                 RefuseReason::NotLeader => self.counters.refuse("relay", "not_leader"),

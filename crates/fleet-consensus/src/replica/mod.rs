@@ -57,8 +57,16 @@ use crate::waiters::{CommandEnd, Waiters};
 struct Queued {
     id: RequestId,
     encoded: Bytes,
-    /// The member that relayed it; `None` for this node's own.
-    from: Option<NodeId>,
+    origin: Origin,
+}
+
+/// Where a proposal came from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// From a waiter of this node; which of its attempts it is.
+    Own { copy: u64 },
+    /// From this member.
+    Relayed(NodeId),
 }
 
 /// The applied configuration, ascending.
@@ -97,6 +105,10 @@ struct Pace {
     draining: bool,
     /// The disk is nearly full: proposals are refused and leadership is handed over.
     low_space: bool,
+    /// Leadership was handed over for want of space; not again before there is space.
+    left_for_space: bool,
+    /// No look at membership before this tick.
+    membership_from_tick: u64,
     /// Index at which the log was last marked as synced.
     marked_at: u64,
     last_append_ms: u64,
@@ -200,9 +212,11 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     /// Whether the disk of this node is nearly full. A leader then hands over and refuses
-    /// proposals, so that what space is left serves to follow, and to compact.
+    /// proposals, so that what space is left serves to follow, and to compact. It hands over
+    /// once: where all disks are nearly full, leadership would go round and round.
     pub fn set_low_space(&mut self, low: bool) {
         self.pace.low_space = low;
+        self.pace.left_for_space &= low;
     }
 
     /// Commands and reads that still wait here.

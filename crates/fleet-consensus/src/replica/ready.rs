@@ -23,8 +23,11 @@ use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::wire::Wire;
-use super::{Queued, Replica};
-use crate::config::{PROPOSALS_PER_STEP_MAX, READY_ROUNDS_MAX};
+use super::{Origin, Queued, Replica};
+use crate::config::{
+    PROPOSALS_PER_STEP_MAX, PROPOSED_BYTES_PER_ROUND_MAX, PROPOSED_BYTES_PER_STEP_MAX,
+    READY_ROUNDS_MAX,
+};
 use crate::fault::Fault;
 use crate::frame::limits::READS_MAX;
 use crate::frame::{
@@ -33,6 +36,7 @@ use crate::frame::{
 };
 use crate::log_time::Now;
 use crate::raft_storage::hard_state_from_raft;
+use crate::waiters::Due;
 
 impl<D: Disk, T> Replica<D, T> {
     /// Carries out what the inputs since the last call made due.
@@ -223,7 +227,9 @@ impl<D: Disk, T> Replica<D, T> {
     pub(super) fn flush_outbox(&mut self, now: Now, wire: &mut impl Wire) {
         for node in self.frames.take_greetings(now.mono_ms) {
             let hello = Payload::Hello { boot: self.boot, applied: self.applied.index };
-            self.outbox.push((node, Class::Urgent, hello));
+            if !self.send(node, Class::Urgent, &hello, now, wire) {
+                self.frames.greeting_failed(node);
+            }
         }
         for (to, class, payload) in std::mem::take(&mut self.outbox) {
             self.send(to, class, &payload, now, wire);
@@ -238,19 +244,29 @@ impl<D: Disk, T> Replica<D, T> {
         let me = self.config.node;
         let due = self.waiters.take_due(me, leader, self.raw.raft.term, now.mono_ms);
         if leader == me {
-            let own = due.into_iter().map(|(id, encoded)| Queued { id, encoded, from: None });
-            self.proposals.extend(own);
+            let own = |due: Due| Queued {
+                id: due.id,
+                encoded: due.encoded,
+                origin: Origin::Own { copy: due.copy },
+            };
+            self.proposals.extend(due.into_iter().map(own));
             return;
         }
-        let encoded = due.into_iter().map(|(_, encoded)| encoded).collect();
+        let encoded = due.into_iter().map(|due| due.encoded).collect();
         for batch in pack_proposals(encoded) {
             self.outbox.push((leader, Class::Normal, batch));
         }
     }
 
+    /// Hands to Raft what one round takes; the rest follows in the next. All entries of a round
+    /// go to the log as one batch, which has a limit, and Raft itself sets none to the first
+    /// step after everything is committed.
     fn propose_queued(&mut self, now: Now) -> Result<(), Fault> {
-        while !self.proposals.is_empty() {
-            let rest = self.proposals.split_off(PROPOSALS_PER_STEP_MAX.min(self.proposals.len()));
+        let mut round_bytes = 0;
+        while !self.proposals.is_empty() && round_bytes < PROPOSED_BYTES_PER_ROUND_MAX {
+            let (count, bytes) = step_of(&self.proposals);
+            round_bytes += bytes;
+            let rest = self.proposals.split_off(count);
             let batch = std::mem::replace(&mut self.proposals, rest);
             self.propose(batch, now)?;
         }
@@ -259,12 +275,11 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn propose(&mut self, batch: Vec<Queued>, now: Now) -> Result<(), Fault> {
         if self.raw.raft.state != StateRole::Leader || self.raw.raft.lead_transferee.is_some() {
-            self.decline(batch, RefuseReason::NotLeader, "");
+            self.decline(batch, RefuseReason::NotLeader);
             return Ok(());
         }
         if self.pace.low_space {
-            let why = "the disk of the leader is nearly full; free space on it";
-            self.decline(batch, RefuseReason::Busy, why);
+            self.decline(batch, RefuseReason::LowSpace);
             return Ok(());
         }
         let stamp_ms = self.log_time.stamp(now);
@@ -278,8 +293,7 @@ impl<D: Disk, T> Replica<D, T> {
         match self.step_proposal(entries) {
             Ok(()) => Ok(()),
             Err(raft::Error::ProposalDropped) => {
-                let why = "the leader has too much uncommitted; retry shortly";
-                self.decline(batch, RefuseReason::Busy, why);
+                self.decline(batch, RefuseReason::Busy);
                 Ok(())
             }
             Err(error) => Err(Fault::Raft(error.to_string())),
@@ -299,20 +313,23 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     /// Raft did not take these. Own ones wait or end as busy; relayed ones are told.
-    fn decline(&mut self, batch: Vec<Queued>, refusal: RefuseReason, why: &'static str) {
+    fn decline(&mut self, batch: Vec<Queued>, reason: RefuseReason) {
         let mut relayed: BTreeMap<NodeId, Vec<fleet_state::RequestId>> = BTreeMap::new();
         for queued in batch {
-            match (queued.from, refusal) {
-                (Some(from), _) => relayed.entry(from).or_default().push(queued.id),
-                (None, RefuseReason::NotLeader) => self.waiters.not_taken(&queued.id),
-                (None, RefuseReason::Busy | RefuseReason::Malformed) => {
-                    self.outputs.commands.extend(self.waiters.refuse(&queued.id, why));
+            match queued.origin {
+                Origin::Relayed(from) => relayed.entry(from).or_default().push(queued.id),
+                Origin::Own { copy } if reason == RefuseReason::NotLeader => {
+                    self.waiters.not_taken(&queued.id, copy);
+                }
+                Origin::Own { copy } => {
+                    let ended = self.waiters.refuse_copy(&queued.id, copy, reason.why());
+                    self.outputs.commands.extend(ended);
                 }
             }
         }
         let leader = self.leader();
         for (to, ids) in relayed {
-            let refused = Payload::ProposeRefused { request_ids: ids, reason: refusal, leader };
+            let refused = Payload::ProposeRefused { request_ids: ids, reason, leader };
             self.outbox.push((to, Class::Normal, refused));
         }
     }
@@ -346,6 +363,19 @@ impl<D: Disk, T> Replica<D, T> {
             self.outbox.push((grant.to, Class::Urgent, payload));
         }
     }
+}
+
+/// How many proposals from the front go to Raft in one step, at least one, and their bytes.
+fn step_of(queue: &[Queued]) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for queued in queue.iter().take(PROPOSALS_PER_STEP_MAX) {
+        let with_it = bytes + queued.encoded.len();
+        if count > 0 && with_it > PROPOSED_BYTES_PER_STEP_MAX {
+            break;
+        }
+        (count, bytes) = (count + 1, with_it);
+    }
+    (count, bytes)
 }
 
 /// Small messages that elections and leases live by; they must not queue behind entries.

@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::frame::{Class, ConfChange, EntryPayload, LogEntry, Payload};
 use crate::log_time::Now;
 use crate::membership::{MemberFacts, MembershipStep, next_step};
+use crate::status::NodeRole;
 
 /// Ticks between two looks at membership.
 const MEMBERSHIP_EVERY_TICKS: u64 = 4;
@@ -51,7 +52,8 @@ impl<D: Disk, T> Replica<D, T> {
         self.mark_idle_log(now)?;
         if self.is_leader() && self.raw.raft.commit_to_current_term() {
             self.tend_time(now)?;
-            if self.pace.ticks.is_multiple_of(MEMBERSHIP_EVERY_TICKS) {
+            if self.pace.ticks >= self.pace.membership_from_tick {
+                self.pace.membership_from_tick = self.pace.ticks + MEMBERSHIP_EVERY_TICKS;
                 self.leave_if_low();
                 self.tend_membership(now)?;
             }
@@ -133,9 +135,11 @@ impl<D: Disk, T> Replica<D, T> {
         self.conf.voters.contains(&node)
     }
 
-    /// A leader without space lets another lead, if there is one.
+    /// A leader without space lets another lead, if there is one. If leadership comes back
+    /// before there is space, the others are no better off, and this node stays.
     fn leave_if_low(&mut self) {
-        if self.pace.low_space && self.raw.raft.lead_transferee.is_none() {
+        let leaves = self.pace.low_space && !self.pace.left_for_space;
+        if leaves && self.raw.raft.lead_transferee.is_none() {
             let _nobody_else = self.handle_transfer(None);
         }
     }
@@ -170,6 +174,7 @@ impl<D: Disk, T> Replica<D, T> {
                 self.propose_change(ConfChange::AddLearner(node))
             }
             Some(MembershipStep::Promote(node)) => self.propose_change(ConfChange::AddVoter(node)),
+            Some(MembershipStep::Demote(node)) => self.propose_change(ConfChange::AddLearner(node)),
             Some(MembershipStep::Remove(node)) => self.propose_change(ConfChange::Remove(node)),
             Some(MembershipStep::HandOver(heir)) => {
                 self.raw.transfer_leader(heir.get());
@@ -253,6 +258,9 @@ impl<D: Disk, T> Replica<D, T> {
         let before = (self.pace.last_role, self.pace.last_leader, self.pace.last_term);
         if before == (Some(role), leader, term) {
             return;
+        }
+        if self.pace.last_role == Some(NodeRole::Leader) && role != NodeRole::Leader {
+            self.pace.left_for_space = self.pace.low_space;
         }
         let led = leader != self.pace.last_leader || term != self.pace.last_term;
         (self.pace.last_role, self.pace.last_leader, self.pace.last_term) =

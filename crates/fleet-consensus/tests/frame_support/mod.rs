@@ -208,6 +208,11 @@ pub fn every_payload(from: u64, to: u64) -> Vec<Payload> {
             reason: RefuseReason::Busy,
             leader: None,
         },
+        Payload::ProposeRefused {
+            request_ids: vec!["full".parse().unwrap()],
+            reason: RefuseReason::LowSpace,
+            leader: Some(node(1)),
+        },
         Payload::ReadWant { ids: vec![1, u64::MAX] },
         Payload::ReadGrant { ids: vec![1, 2], index: 44 },
         Payload::ReadRefused { ids: vec![3] },
