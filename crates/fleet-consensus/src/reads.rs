@@ -221,3 +221,6 @@ impl<T> Reads<T> {
         self.next_id
     }
 }
+
+#[cfg(test)]
+mod tests;
