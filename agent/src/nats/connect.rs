@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
-use super::prepare::{Prepared, Proof};
+use super::prepare::{Prepared, Proof, redacted};
+use super::probe;
 
 /// How often the server is pinged; two missed answers end the connection.
 const PING_INTERVAL: Duration = Duration::from_millis(250);
@@ -21,6 +22,8 @@ const RETRY_DELAY_MS_MAX: u64 = 400;
 const RETRY_SPREAD_MS: u64 = 50;
 /// The same complaint is logged again after this time.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How the library calls a connection that could not be opened or broke.
+const IO_ERROR: &str = "IO error";
 
 /// What a connection is for.
 #[derive(Debug, Clone)]
@@ -85,7 +88,7 @@ impl Prepared {
     /// When the settings can't be used at all; an unreachable server is tried for ever.
     pub async fn connect(&self, plan: &ConnectionPlan) -> Result<Connection, ConnectError> {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new(plan.purpose, self.urls().join(" "), sender);
+        let follower = Follower::new(plan.purpose, self.servers.clone(), sender);
         // TLS takes the provider that was chosen when the crate was built with one only; with
         // more it would have to guess. An error says that one was chosen before.
         let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
@@ -157,14 +160,17 @@ fn retry_delay(attempt: usize, seed: u32) -> Duration {
 /// Turns events of the client into a state and into log lines, without flooding the log.
 struct Follower {
     purpose: &'static str,
-    /// The servers, without credentials.
-    servers: String,
+    servers: Vec<ServerAddr>,
     state: watch::Sender<LinkState>,
     last: Mutex<Option<(String, Instant)>>,
 }
 
 impl Follower {
-    fn new(purpose: &'static str, servers: String, state: watch::Sender<LinkState>) -> Arc<Self> {
+    fn new(
+        purpose: &'static str,
+        servers: Vec<ServerAddr>,
+        state: watch::Sender<LinkState>,
+    ) -> Arc<Self> {
         Arc::new(Self { purpose, servers, state, last: Mutex::new(None) })
     }
 
@@ -194,26 +200,44 @@ impl Follower {
                 subscription,
                 "messages were dropped: they came faster than they were taken in"
             ),
-            Event::ServerError(error) => self.complain(&error.to_string()),
-            Event::ClientError(error) => self.complain(&error.to_string()),
+            Event::ServerError(error) => self.complain(error.to_string()),
+            Event::ClientError(error) => self.complain(error.to_string()),
         }
     }
 
     /// Each attempt to reconnect fails in the same way: say it once in a while.
-    fn complain(&self, text: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            matches!(&*last, Some((said, at)) if said == text && at.elapsed() < COMPLAINT_INTERVAL);
-        if !known {
-            let hint = if text.to_lowercase().contains("authorization") {
+    fn complain(&self, text: String) {
+        if !self.is_new(&text) {
+            return;
+        }
+        let (connection, servers) = (self.purpose, self.servers.clone());
+        // Finding the reason takes a moment, and the next event must not wait for it.
+        tokio::spawn(async move {
+            // The library tells the kind of an error and keeps its source to itself.
+            let found =
+                if text.ends_with(IO_ERROR) { probe::servers(&servers).await } else { None };
+            let reason = found.unwrap_or(text);
+            let hint = if reason.to_lowercase().contains("authorization") {
                 "check the credentials in [nats]"
             } else {
                 "check that the server runs, its address and [nats.tls]"
             };
-            let (connection, servers) = (self.purpose, &self.servers);
-            tracing::warn!(connection, servers, reason = text, hint, "trouble with NATS");
+            let servers: Vec<String> =
+                servers.iter().map(|server| redacted(server.as_url_str())).collect();
+            let servers = servers.join(" ");
+            tracing::warn!(connection, servers, reason, hint, "trouble with NATS");
+        });
+    }
+
+    /// Whether a complaint was not made lately; notes it.
+    fn is_new(&self, text: &str) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            matches!(&*last, Some((said, at)) if said == text && at.elapsed() < COMPLAINT_INTERVAL);
+        if !known {
             *last = Some((text.to_owned(), Instant::now()));
         }
+        !known
     }
 }
 
@@ -239,7 +263,7 @@ mod tests {
     #[test]
     fn events_become_states() {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new("test", String::new(), sender);
+        let follower = Follower::new("test", Vec::new(), sender);
         for (event, want) in [
             (Event::Connected, LinkState::Connected),
             (Event::SlowConsumer(3), LinkState::Connected),

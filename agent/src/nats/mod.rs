@@ -20,6 +20,7 @@
 mod connect;
 mod context;
 mod prepare;
+mod probe;
 
 #[cfg(test)]
 mod tests;
