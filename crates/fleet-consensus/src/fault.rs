@@ -12,9 +12,6 @@ pub enum Fault {
     /// page cache can't be trusted.
     #[error("the log failed: {0}")]
     Log(#[from] LogError),
-    /// Writing or reading a snapshot failed.
-    #[error("a snapshot could not be written or read: {0}")]
-    SnapshotIo(std::io::Error),
     /// The site key could not be stored.
     #[error("the site key could not be stored: {0}")]
     SiteKey(std::io::Error),
@@ -61,11 +58,7 @@ impl Fault {
     pub fn is_final(&self) -> bool {
         match self {
             Self::LostLog(_) | Self::RolledBack { .. } | Self::Diverged { .. } => true,
-            Self::Log(_)
-            | Self::SnapshotIo(_)
-            | Self::SiteKey(_)
-            | Self::Undecodable { .. }
-            | Self::Raft(_) => false,
+            Self::Log(_) | Self::SiteKey(_) | Self::Undecodable { .. } | Self::Raft(_) => false,
         }
     }
 }

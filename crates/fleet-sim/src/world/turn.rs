@@ -259,7 +259,7 @@ impl World {
         let Err(fault) = result else {
             return Ok(());
         };
-        let of_disk = matches!(fault, ReplicaFault::Log(_) | ReplicaFault::SnapshotIo(_));
+        let of_disk = matches!(fault, ReplicaFault::Log(_));
         let happened = self.note_disk_faults();
         if !of_disk || !happened {
             let what = format!("node {id} stopped: {fault}");

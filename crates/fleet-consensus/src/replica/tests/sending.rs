@@ -1,6 +1,7 @@
 //! Snapshots from a leader to a member that the log can no longer serve.
 
 use super::hall::{Hall, PATIENCE_TICKS, Settings, id};
+use crate::config::SNAPSHOT_STALL_MS;
 
 /// What LZ4 can't pack, so that a snapshot takes many windows.
 fn noise(len: usize) -> String {
@@ -51,10 +52,12 @@ fn a_dead_leaders_newer_snapshot_does_not_hold_a_site_without_quorum() {
     hall.until("the first chunks", |hall| hall.replica(3).transfer.received_bytes() > 0);
     assert_eq!(hall.replica(3).view().standing.snapshot_index, 0, "it must take longer than that");
     hall.cut.insert(first);
+    let began_ms = hall.now_ms;
     // Only the empty node makes a majority with the one that is left.
     hall.until("a new leader", |hall| hall.leader() == Some(second));
     hall.until("agreement", Hall::agrees);
     assert_eq!(hall.replica(3).view().standing.snapshot_index, older);
+    assert!(hall.now_ms - began_ms < SNAPSHOT_STALL_MS, "nobody waited for the dead one");
     hall.write(1, "there is a quorum");
 }
 
