@@ -112,6 +112,9 @@ impl Desk {
             );
             return self.refuse(lane, reply_to.as_ref(), Some(&request.request_id), &failure).await;
         };
+        if let Some(failure) = self.closed_for(lane) {
+            return self.refuse(lane, reply_to.as_ref(), Some(&request.request_id), &failure).await;
+        }
         let job = Job {
             request_id: request.request_id,
             reply_to,
@@ -120,6 +123,29 @@ impl Desk {
             permit,
         };
         self.assign(request.action, job).await;
+    }
+
+    /// Why a message that comes while its lane is being left is not served: it would only wait here
+    /// until its deadline, and another agent may help at once.
+    fn closed_for(&self, lane: &Lane) -> Option<Failure> {
+        let decided = [&self.lanes.commands, &self.lanes.admin];
+        let decides = decided.iter().any(|held| std::ptr::eq(Arc::as_ptr(held), lane));
+        match *self.intake.borrow() {
+            IntakeState::Removed if !std::ptr::eq(Arc::as_ptr(&self.lanes.node), lane) => {
+                let message = "this agent was removed from the site and takes no more requests";
+                Some(Failure::new(ErrorCode::Stopping, message))
+            }
+            IntakeState::NoLeader | IntakeState::Reading if decides => {
+                Some(read_failure(ReadError::NoLeader))
+            }
+            // An agent that stops decides what it still takes in.
+            IntakeState::NoLeader
+            | IntakeState::Reading
+            | IntakeState::Removed
+            | IntakeState::Serving
+            | IntakeState::ForeignSite
+            | IntakeState::Stopped => None,
+        }
     }
 
     /// Commands are handed over here and now; the rest gets a task, since it may take its time.

@@ -18,6 +18,8 @@ use crate::{Client, ClientError};
 
 /// How long nodes may take to say how they are, after the first of them did.
 const STRAGGLERS_WAIT: Duration = Duration::from_millis(400);
+/// How long others may take once all members did.
+const STRANGERS_WAIT: Duration = Duration::from_millis(100);
 /// Most answers that are looked at.
 const ANSWERS_MAX: usize = 1_024;
 
@@ -50,16 +52,16 @@ impl Client {
         let mut until = Instant::now() + self.timeout.min(Duration::from_secs(2));
         let mut found: BTreeMap<u64, NodeStatus> = BTreeMap::new();
         for _ in 0..ANSWERS_MAX {
-            if !expected.is_empty() && expected.iter().all(|node| found.contains_key(node)) {
-                break;
-            }
             let Ok(Some(message)) = timeout_at(until, answers.next()).await else { break };
             if message.status.is_some() {
                 break;
             }
             if let Ok(Ok(status)) = reply::read_item::<NodeStatus>(&message.payload) {
-                until = until.min(Instant::now() + STRAGGLERS_WAIT);
                 found.insert(status.node, status);
+                let complete =
+                    !expected.is_empty() && expected.iter().all(|node| found.contains_key(node));
+                let wait = if complete { STRANGERS_WAIT } else { STRAGGLERS_WAIT };
+                until = until.min(Instant::now() + wait);
             }
         }
         match self.connection.violations.about(&subject) {
