@@ -143,7 +143,12 @@ impl Site {
 
     /// What stands in every agent's configuration.
     pub fn config(&self) -> String {
-        format!("[nats]\nurls = [\"{}\"]\n{}{MESH}", self.nats.url(), self.plan.config)
+        let login = self.plan.logins.as_ref().map_or_else(String::new, |logins| {
+            let (user, password) = &logins.agent;
+            format!("user = \"{user}\"\npassword = \"{password}\"\n")
+        });
+        let (url, more) = (self.nats.url(), &self.plan.config);
+        format!("[nats]\nurls = [\"{url}\"]\n{login}{more}{MESH}")
     }
 
     /// The next agent, prepared and not started.
