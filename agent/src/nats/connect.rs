@@ -138,8 +138,9 @@ impl Prepared {
             }
             Proof::Token(token) => options.token(token.reveal().to_owned()),
             Proof::Nkey(seed) => options.nkey(seed.reveal().to_owned()),
+            // The library wants a line break after the last line, which reading a secret cuts off.
             Proof::Credentials(text) => options
-                .credentials(text.reveal())
+                .credentials(&format!("{}\n", text.reveal()))
                 .map_err(|error| ConnectError::Credentials(error.to_string()))?,
         })
     }

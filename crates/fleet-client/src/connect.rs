@@ -266,7 +266,10 @@ async fn authenticated(
             options.nkey(seed.to_owned())
         }
         Auth::CredsFile(path) => {
-            options.credentials_file(path).await.map_err(|error| unreadable(path, &error))?
+            let text =
+                tokio::fs::read_to_string(path).await.map_err(|error| unreadable(path, &error))?;
+            // The library wants a line break after the last line, which an editor may have cut off.
+            options.credentials(&format!("{text}\n")).map_err(|error| unreadable(path, &error))?
         }
     })
 }
