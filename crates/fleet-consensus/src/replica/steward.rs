@@ -23,7 +23,7 @@ const TIME_TICK_EVERY_MS: u64 = 1_000;
 /// A log without a new entry for this long is idle.
 const MARK_AFTER_MS: u64 = 1_000;
 /// Least time between two requests for the site key.
-const SITE_KEY_ASK_EVERY_MS: u64 = 1_000;
+const SITE_KEY_ASK_EVERY_MS: u64 = 250;
 
 impl<D: Disk, T> Replica<D, T> {
     /// Time has passed. Call it once a tick; after a pause at most two ticks are made up for,
@@ -164,7 +164,11 @@ impl<D: Disk, T> Replica<D, T> {
         if pending {
             return Ok(());
         }
-        let facts = self.member_facts();
+        let mut facts = self.member_facts();
+        if self.site_key.is_none() {
+            // Who can't be certified yet must not keep the others from becoming voters.
+            facts.retain(|m| m.certified || m.is_voter || m.is_learner);
+        }
         let wanted = usize::from(self.state.voters_wanted());
         let last = self.raw.raft.raft_log.last_index();
         match next_step(self.config.node, &facts, wanted, last) {
