@@ -139,6 +139,7 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     // 3. Calm, then liveness.
     world.stop_faults()?;
     let calm_ms = world.now_ms();
+    world.wake_idle_clients();
     world.run_until(calm_ms + CALM_LOAD_MS, World::has_progressed)?;
     world.stop_clients();
     let deadline_ms = calm_ms + CALM_TICKS_MAX * TICK_MS;
@@ -218,7 +219,11 @@ impl World {
                 let standing = node.replica.as_ref().map(|r| r.view().standing);
                 let refused: Vec<_> =
                     node.replica.iter().flat_map(|r| r.counters().refused()).collect();
-                format!("node {} is {:?}: {standing:?}, refused {refused:?}", node.id, node.life)
+                let key = if node.site_key.is_some() { "with" } else { "without" };
+                format!(
+                    "node {} is {:?}, {key} the site key: {standing:?}, refused {refused:?}",
+                    node.id, node.life
+                )
             })
             .collect();
         format!("{}\n{}", self.why_not().unwrap_or_default(), nodes.join("\n"))

@@ -81,6 +81,8 @@ pub struct ClientFigures {
 pub(super) struct Clients {
     pub(super) workload: Workload,
     current: Vec<Option<Operation>>,
+    /// Each client's last wake-up; earlier ones don't count.
+    wakes: Vec<u64>,
     open: BTreeMap<Attempt, Open>,
     old: Vec<(Proposal, Floor)>,
     operations: u64,
@@ -94,6 +96,7 @@ impl Clients {
         Self {
             workload: workload.clone(),
             current: (0..workload.clients).map(|_| None).collect(),
+            wakes: vec![0; workload.clients],
             open: BTreeMap::new(),
             old: Vec::new(),
             operations: 0,
@@ -112,8 +115,17 @@ impl World {
     /// Clients begin their work.
     pub fn start_clients(&mut self) {
         for client in 0..self.clients.current.len() {
-            let at_ms = self.now_ms + self.random.between(1, 50);
-            self.queue.push(at_ms, Event::Client(client));
+            let in_ms = self.random.between(1, 50);
+            self.wake(client, in_ms);
+        }
+    }
+
+    /// Clients that had done enough go on.
+    pub fn wake_idle_clients(&mut self) {
+        for client in 0..self.clients.current.len() {
+            if self.clients.current.get(client).is_some_and(Option::is_none) {
+                self.think(client);
+            }
         }
     }
 
@@ -134,17 +146,18 @@ impl World {
         self.clients.figures
     }
 
-    pub(super) fn client_acts(&mut self, client: usize) -> Result<(), Violation> {
+    pub(super) fn client_acts(&mut self, client: usize, wake: u64) -> Result<(), Violation> {
+        if self.clients.wakes.get(client) != Some(&wake) {
+            return Ok(());
+        }
         let Some(slot) = self.clients.current.get_mut(client) else {
             return Ok(());
         };
         let Some(mut operation) = slot.take() else {
+            // Who has done enough goes on when calm returns.
             let enough = self.clients.operations >= self.clients.workload.operations_max;
             if !self.clients.stopped && (!enough || self.nemesis_stopped()) {
                 self.begin_operation(client);
-            } else if !self.clients.stopped {
-                // There will be more to do when calm returns.
-                self.think(client);
             }
             return Ok(());
         };
@@ -180,7 +193,7 @@ impl World {
         let running = self.running();
         let wait_ms = self.random.between(200, 2_000);
         // The client acts again when its patience ends, whatever came back.
-        self.queue.push(self.now_ms + wait_ms + GRACE_MS, Event::Client(client));
+        self.wake(client, wait_ms + GRACE_MS);
         let copies = if self.random.per_mille(80) { 2 } else { 1 };
         for _ in 0..copies {
             operation.attempts += 1;
@@ -369,7 +382,15 @@ impl World {
 
     fn think(&mut self, client: usize) {
         let think_ms = self.random.between(1, self.clients.workload.think_ms_max);
-        self.queue.push(self.now_ms + think_ms, Event::Client(client));
+        self.wake(client, think_ms);
+    }
+
+    /// A client acts in so many milliseconds, and not when it would have otherwise.
+    fn wake(&mut self, client: usize, in_ms: u64) {
+        if let Some(wake) = self.clients.wakes.get_mut(client) {
+            *wake += 1;
+            self.queue.push(self.now_ms + in_ms, Event::Client(client, *wake));
+        }
     }
 
     fn attempt_failed(&mut self, client: usize, number: u64, unknown: bool) {
@@ -382,8 +403,8 @@ impl World {
         operation.open = operation.open.saturating_sub(1);
         operation.unknown |= unknown;
         if operation.open == 0 {
-            let again_ms = self.now_ms + self.random.between(5, 150);
-            self.queue.push(again_ms, Event::Client(client));
+            let again_ms = self.random.between(5, 150);
+            self.wake(client, again_ms);
         }
     }
 

@@ -52,7 +52,7 @@ enum Event {
     /// A node's clock strikes; `boot` tells a node that was restarted since.
     Tick(NodeId, u64),
     Frame(Flight),
-    Client(usize),
+    Client(usize, u64),
     Operator,
     Nemesis,
     /// A partition ends.
@@ -198,7 +198,7 @@ impl World {
         match event {
             Event::Tick(node, boot) => self.tick(node, boot),
             Event::Frame(flight) => self.deliver(flight),
-            Event::Client(client) => self.client_acts(client),
+            Event::Client(client, wake) => self.client_acts(client, wake),
             Event::Operator => self.operator_acts(),
             Event::Nemesis => self.nemesis_acts(),
             Event::Heal => {

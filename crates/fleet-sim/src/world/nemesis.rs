@@ -178,7 +178,9 @@ impl World {
     }
 
     fn plan(&mut self, id: NodeId, fault: DiskFault) -> Result<bool, Violation> {
-        Ok(self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD))
+        // In the end anybody who has none ahead will do.
+        let others = if self.nemesis.last_chance { self.running() } else { vec![id] };
+        Ok(others.into_iter().any(|id| self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD)))
     }
 
     fn heal_later(&mut self) {
@@ -275,6 +277,12 @@ impl World {
     /// One change at a time, and never so that fewer than a majority could come back.
     fn change_membership(&mut self, change: Change, node: NodeId) -> bool {
         let (voters, learners) = self.invariants.membership.newest();
+        let keys = self.nodes.values().filter(|n| n.life != Life::Gone && n.site_key.is_some());
+        let keepers = keys.filter(|n| n.id != node && voters.contains(&n.id)).count();
+        if matches!(change, Change::Wipe | Change::Remove) && keepers == 0 {
+            // Who holds the only copy of the site key must not be lost.
+            return false;
+        }
         let settled = self.operator_idle()
             && self
                 .invariants
