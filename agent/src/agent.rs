@@ -8,13 +8,16 @@
 //! answered; the log is synced; exit 0. A second signal exits at once. A core task that ends by
 //! itself ends the process with its reason.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use fleet_consensus::{Fault, ReplicaConfig};
 use fleet_protocol::Subjects;
+use fleet_state::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -130,12 +133,8 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let frames = connect(&prepared, file, "raft").await?;
     let (to_inbox, inbox) = inbox();
     let frames_connection = frames.clone();
-    let mesh = if config.mesh.enabled {
-        let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };
-        Some(prepare_mesh(config, dir, file, context)?)
-    } else {
-        None
-    };
+    let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };
+    let mesh = prepare_mesh(config, dir, file, context)?;
     let (nats_way, receiving) =
         NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
     let mesh_way = mesh.as_ref().map(|(handle, _)| MeshWay::new(handle.lanes(), metrics.clone()));
@@ -149,6 +148,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         data_dir: dir.path().to_owned(),
         store_site_key,
         space: SpaceGuard::new(dir.path(), SpaceConfig::default()),
+        crashed: crashed(mesh.as_ref().map(|(handle, _)| handle)),
         metrics: metrics.clone(),
     };
     let (handle, consensus) =
@@ -207,7 +207,10 @@ fn prepare_mesh(
     dir: &DataDir,
     file: &NodeFile,
     context: MeshContext,
-) -> anyhow::Result<(MeshHandle, EventLoop)> {
+) -> anyhow::Result<Option<(MeshHandle, EventLoop)>> {
+    if !config.mesh.enabled {
+        return Ok(None);
+    }
     let (handle, events, event_loop) = mesh::new(MeshParts {
         config: config.mesh.clone(),
         site: file.site.clone(),
@@ -221,7 +224,12 @@ fn prepare_mesh(
         metrics: context.metrics,
     })?;
     tokio::spawn(log_mesh(events));
-    Ok((handle, event_loop))
+    Ok(Some((handle, event_loop)))
+}
+
+/// Nodes whose process is known to be gone; without a mesh nobody knows.
+fn crashed(mesh: Option<&MeshHandle>) -> watch::Receiver<Arc<BTreeSet<NodeId>>> {
+    mesh.map_or_else(|| watch::channel(Arc::default()).1, MeshHandle::watch_crashed)
 }
 
 /// Who comes and goes on the mesh, for the log.

@@ -7,7 +7,7 @@
     reason = "this whole file is a test"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_tests::load::Load;
 use flotilla_tests::metrics::Metrics;
@@ -159,4 +159,37 @@ async fn a_removed_member_is_cut_off_on_both_ways() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_before_its_timeout() {
+    let mut site = meshed(3).await;
+    let mut gaps = Vec::new();
+    for round in 0..5 {
+        let leader = site.await_leader().await;
+        let followers: Vec<usize> = (0..3).filter(|index| *index != leader).collect();
+        await_meshed(&site).await;
+        let killed = Instant::now();
+        site.agents[leader].kill();
+        wait::until_true("another leads", LIMIT, || async {
+            let mut led = false;
+            for index in &followers {
+                let seen = metrics(&site, *index).await;
+                led |= seen.is_some_and(|m| m.value("flotilla_is_leader") == 1.0);
+            }
+            led
+        })
+        .await;
+        gaps.push(killed.elapsed());
+        // The crash was proved, not waited for.
+        let proved = followers.iter().any(|index| {
+            site.agents[*index].log().matches("the leader has crashed").count() > round / 2
+        });
+        assert!(proved, "no follower noticed the crash");
+        site.agents[leader].start();
+    }
+    gaps.sort();
+    eprintln!("from kill -9 to another leader: median {:?}, worst {:?}", gaps[2], gaps[4]);
+    site.await_leader().await;
+    site.await_equal_digests().await;
 }

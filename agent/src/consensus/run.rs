@@ -8,6 +8,7 @@
 //! The view is published before anybody is answered: who hears `committed` and reads this
 //! node's view sees what was committed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fleet_consensus::replica::{BuiltSnapshot, Notice};
 use fleet_consensus::{Fault, Now, Outputs, Replica, View, Wire};
 use fleet_log::Disk;
+use fleet_state::NodeId;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -59,6 +61,8 @@ pub struct LoopParts<W> {
     pub data_dir: PathBuf,
     /// Watches the free space of the data directory.
     pub space: SpaceGuard,
+    /// Nodes whose process is known to be gone, by the mesh.
+    pub crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -203,6 +207,8 @@ where
         if ticked {
             self.look_at_space(now.mono_ms);
         }
+        let crashed = Arc::clone(&self.parts.crashed.borrow());
+        self.replica.handle_crashed(&crashed, now)?;
         self.replica.poll(now, &mut self.parts.wire)?;
         let last = self.errands.go_on(&mut self.replica, now.mono_ms);
         let outputs = self.replica.take_outputs();

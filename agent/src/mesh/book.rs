@@ -109,6 +109,13 @@ impl Book {
         }
     }
 
+    /// The next attempt is due now, whoever's turn it is.
+    pub(super) fn at_once(&mut self, peer: PeerId, now_ms: u64) {
+        if let Some(card) = self.cards.get_mut(&peer) {
+            card.due_ms = now_ms;
+        }
+    }
+
     /// An attempt to reach the peer has failed.
     pub(super) fn failed(&mut self, peer: PeerId, now_ms: u64) {
         let spread_ms = spread_ms(&self.me, &peer);

@@ -40,18 +40,30 @@ impl EventLoop {
         wanted.into_iter().filter(|peer| !self.peers.is_connected(peer)).collect()
     }
 
+    /// Dials a peer whose connection has just been lost, without waiting for its turn.
+    pub(super) fn redial(&mut self, peer: PeerId, now_ms: u64) {
+        if self.roster.node_of(&peer).is_some() {
+            self.book.at_once(peer, now_ms);
+            self.dial_peer(peer, now_ms);
+        }
+    }
+
+    fn dial_peer(&mut self, peer: PeerId, now_ms: u64) {
+        let Some(addresses) = self.book.take_due(&peer, now_ms) else { return };
+        let options = DialOpts::peer_id(peer)
+            .addresses(addresses)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::trace!(%peer, %error, "not dialled");
+            self.book.failed(peer, now_ms);
+        }
+    }
+
     fn dial(&mut self, now_ms: u64) {
         let missing = self.missing();
         for peer in &missing {
-            let Some(addresses) = self.book.take_due(peer, now_ms) else { continue };
-            let options = DialOpts::peer_id(*peer)
-                .addresses(addresses)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .build();
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::trace!(%peer, %error, "not dialled");
-                self.book.failed(*peer, now_ms);
-            }
+            self.dial_peer(*peer, now_ms);
         }
         if missing.is_empty() && self.roster.is_known() {
             return;

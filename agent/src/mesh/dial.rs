@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use fleet_state::SiteUid;
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeoutError;
 use libp2p::core::transport::{
     Boxed, DialOpts, ListenerId, Transport, TransportError, TransportEvent,
 };
 use libp2p::core::upgrade;
 use libp2p::identity::Keypair;
+use libp2p::swarm::derive_prelude::Either;
 use libp2p::{Multiaddr, PeerId, noise, tcp, yamux};
 
 use super::addresses::AddressRules;
@@ -85,7 +87,13 @@ pub(super) fn transport(
         .multiplex(yamux)
         .timeout(HANDSHAKE_MAX)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .map_err(io::Error::other)
+        .map_err(|error| match error {
+            // What the system said stays as it is: a refused connection says that nobody listens.
+            TransportTimeoutError::Other(Either::Left(Either::Left(error))) => error,
+            other @ (TransportTimeoutError::Timeout
+            | TransportTimeoutError::TimerError(_)
+            | TransportTimeoutError::Other(_)) => io::Error::other(other),
+        })
         .boxed();
     Ok(transport)
 }

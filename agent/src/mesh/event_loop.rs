@@ -4,7 +4,7 @@
 //! function for each. It never waits for a consumer: frames go from readers to the inbox, what
 //! is known goes into watch channels, and events are dropped when nobody takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,6 +119,7 @@ pub struct EventLoop {
     pub(super) chores: Chores,
     pub(super) lanes: watch::Sender<LaneTable>,
     pub(super) status: watch::Sender<Arc<MeshStatus>>,
+    pub(super) crashed: watch::Sender<Arc<BTreeSet<NodeId>>>,
     pub(super) on_nats: watch::Receiver<bool>,
     pub(super) events: mpsc::Sender<MeshEvent>,
     pub(super) clock: MonotonicClock,
@@ -179,6 +180,7 @@ pub fn new(
     super::listening::listen(&mut swarm, &listen, parts.config.listen_is_default, &kept)?;
     let (lanes, lanes_seen) = watch::channel(LaneTable::default());
     let (status, status_seen) = watch::channel(Arc::default());
+    let (crashed, crashed_seen) = watch::channel(Arc::default());
     let (on_nats, on_nats_seen) = watch::channel(false);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
     let handle = MeshHandle {
@@ -186,6 +188,7 @@ pub fn new(
         status: status_seen,
         on_nats: Arc::new(on_nats),
         rendezvous: rendezvous_handle,
+        crashed: crashed_seen,
     };
     let (clock, metrics) = (parts.clock, parts.metrics);
     let event_loop = EventLoop {
@@ -204,6 +207,7 @@ pub fn new(
         chores: Chores { kept, ..Chores::default() },
         lanes,
         status,
+        crashed,
         on_nats: on_nats_seen,
         events,
         clock,

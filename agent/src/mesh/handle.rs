@@ -1,6 +1,6 @@
 //! What the rest of the agent holds of the mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ pub struct MeshHandle {
     pub(super) status: watch::Receiver<Arc<MeshStatus>>,
     pub(super) on_nats: Arc<watch::Sender<bool>>,
     pub(super) rendezvous: RendezvousHandle,
+    pub(super) crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
 }
 
 impl MeshHandle {
@@ -51,6 +52,13 @@ impl MeshHandle {
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<Arc<MeshStatus>> {
         self.status.clone()
+    }
+
+    /// Follows which nodes have closed their connections and refuse new ones: their process is
+    /// gone, as far as their machine can say.
+    #[must_use]
+    pub fn watch_crashed(&self) -> watch::Receiver<Arc<BTreeSet<NodeId>>> {
+        self.crashed.clone()
     }
 
     /// What this node tells the others about where it is, signed; none before it listens.

@@ -1,7 +1,12 @@
 //! What the swarm reports, and what follows from it.
 
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::SwarmEvent;
+use libp2p::core::transport::TransportError;
+use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, mdns, ping};
 
 use super::addresses::split;
@@ -29,9 +34,12 @@ impl EventLoop {
                 self.on_disconnected(peer_id, num_established);
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
-                tracing::debug!(peer = ?peer_id, %error, "a gateway could not be reached");
+                tracing::debug!(peer = ?peer_id, ?error, "a gateway could not be reached");
                 if let Some(peer) = peer_id {
                     self.book.failed(peer, self.clock.now_ms());
+                    if is_refused(&error) && !self.peers.is_connected(&peer) {
+                        self.note_crashed(&peer, true);
+                    }
                 }
             }
             SwarmEvent::IncomingConnectionError { error, peer_id, .. } => {
@@ -86,6 +94,7 @@ impl EventLoop {
         };
         self.book.connected(peer, dialled, now_ms);
         if self.peers.connected(peer) {
+            self.note_crashed(&peer, false);
             tracing::debug!(%peer, ?endpoint, "connected");
             self.name_peer(peer, now_ms);
         }
@@ -97,6 +106,8 @@ impl EventLoop {
             return;
         };
         self.book.disconnected(peer, now_ms);
+        // At once, whoever's turn it is: when it is refused, the process is gone.
+        self.redial(peer, now_ms);
         self.seeds.hurry(now_ms);
         self.chores.search_due_ms = self.chores.search_due_ms.min(now_ms);
         if let Some(node) = node {
@@ -105,6 +116,23 @@ impl EventLoop {
             self.tell(MeshEvent::Down(node));
             self.chores.status_due_ms = 0;
         }
+    }
+
+    /// A node's process is gone, or is not.
+    fn note_crashed(&self, peer: &PeerId, gone: bool) {
+        let Some(node) = self.roster.node_of(peer) else { return };
+        self.crashed.send_if_modified(|crashed| {
+            let news = crashed.contains(&node) != gone;
+            if news {
+                let crashed = Arc::make_mut(crashed);
+                if gone {
+                    crashed.insert(node)
+                } else {
+                    crashed.remove(&node)
+                };
+            }
+            news
+        });
     }
 
     /// The node behind a connected peer: by its record, or, before any record is known, by what
@@ -275,4 +303,29 @@ impl EventLoop {
             }
         }
     }
+}
+
+/// Whether every address that was tried, and one at least, answered that nobody listens there.
+fn is_refused(error: &DialError) -> bool {
+    let DialError::Transport(errors) = error else {
+        return false;
+    };
+    // An address outside the rules was not tried.
+    let mut tried = errors.iter().filter_map(|(_, error)| match error {
+        TransportError::Other(error) => Some(error),
+        TransportError::MultiaddrNotSupported(_) => None,
+    });
+    let is_refusal = |error: &io::Error| {
+        std::iter::successors(Some(error as &(dyn Error + 'static)), |error| cause(*error))
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    let first = tried.next();
+    first.is_some_and(is_refusal) && tried.all(is_refusal)
+}
+
+/// What is inside an error. One of I/O that wraps another shows it only by itself.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
 }

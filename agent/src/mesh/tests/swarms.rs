@@ -228,8 +228,9 @@ impl Node {
 /// Waits until something holds.
 pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
+    let mut look = tokio::time::interval(Duration::from_millis(10));
     while !holds() {
         assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        look.tick().await;
     }
 }

@@ -102,6 +102,24 @@ async fn frames_arrive_in_the_order_of_their_class() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_process_is_gone_is_known_to_be() {
+    let mut nodes = chain(3).await;
+    for node in &nodes {
+        node.await_connected(&others(3, node.number)).await;
+    }
+    let crashed = |node: &Node| -> Vec<u64> {
+        node.handle.crashed.borrow().iter().map(|node| node.get()).collect()
+    };
+    assert!(nodes.iter().all(|node| crashed(node).is_empty()));
+    // Its end closes its sockets, as that of a process does.
+    drop(nodes.pop());
+    for node in &nodes {
+        until("the others know", || crashed(node) == [3]).await;
+        assert_eq!(node.connected().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_is_cut_off() {
     let nodes = chain(3).await;
     for node in &nodes {

@@ -30,6 +30,7 @@ impl<D: Disk, T> Replica<D, T> {
                 if !self.heard.contains(&(opened.from, path)) {
                     self.heard.push((opened.from, path));
                 }
+                self.watch_leader(opened.from, opened.boot, now);
                 self.handle_payload(opened.from, opened.payload, now)
             }
             Err(Refused::RolledBack) => Err(Fault::RolledBack { boot: self.boot }),

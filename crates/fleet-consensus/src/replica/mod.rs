@@ -18,6 +18,7 @@
 //! - `open.rs`: from files to a running replica
 
 mod apply;
+mod crash;
 mod inbox;
 mod open;
 mod outputs;
@@ -131,6 +132,7 @@ pub struct Replica<D: Disk, T> {
     frames: FrameCodec,
     boot: u64,
     guard: Guard,
+    crash: crash::CrashWatch,
     conf: Conf,
     site_key: Option<SigningKey>,
     waiters: Waiters<T>,

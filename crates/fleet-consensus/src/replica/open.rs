@@ -181,6 +181,7 @@ impl<D: Disk, T> Replica<D, T> {
             proposals: Vec::new(),
             outbox: Vec::new(),
             heard: Vec::new(),
+            crash: super::crash::CrashWatch::default(),
             pace: Pace { last_tick_ms: now.mono_ms, ..Pace::default() },
             outputs: Outputs::default(),
             counters: Counters::default(),
