@@ -110,6 +110,7 @@ fn subjects() {
         "control.events.outcome.<command>",
         "control.events.tick",
         "raft.<node>",
+        "mesh",
     ] {
         coded.insert(rest.to_owned());
     }
