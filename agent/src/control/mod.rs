@@ -13,7 +13,7 @@
 //! 4. `outbox` publishes the answer. A message without a reply subject is served like any
 //!    other; the outcome of such a command is told as an event.
 //!
-//! A node that was removed from its site ([`Membership`]) takes nothing in and says so; one that
+//! A node that was removed from its site (`membership`) takes nothing in and says so; one that
 //! may have been, while it was away, hears a leader `elsewhere`.
 //!
 //! `events` tells what was applied, `service` answers `nats micro`, `neighbours` watches for
