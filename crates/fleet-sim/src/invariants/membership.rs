@@ -64,6 +64,12 @@ impl Membership {
             .unwrap_or_default()
     }
 
+    /// The index of the entry that made the newest configuration.
+    #[must_use]
+    pub fn newest_index(&self) -> u64 {
+        self.history.last_key_value().map_or(0, |(index, _)| *index)
+    }
+
     /// How many configurations there were.
     #[must_use]
     pub fn changes(&self) -> usize {

@@ -293,7 +293,14 @@ impl World {
                 .iter()
                 .chain(&learners)
                 .all(|id| self.nodes.get(id).is_some_and(|node| node.life != Life::Gone));
-        if !settled {
+        // A configuration helps those only who know that it is in force: until the voters do,
+        // they elect under the one before, which may not bear the loss of a node.
+        let at = self.invariants.membership.newest_index();
+        let known = voters.iter().all(|id| {
+            let replica = self.nodes.get(id).and_then(|node| node.replica.as_ref());
+            replica.is_some_and(|replica| replica.applied().get() >= at)
+        });
+        if !settled || (change == Change::Wipe && !known) {
             return false;
         }
         let live = voters.len() + learners.len();
