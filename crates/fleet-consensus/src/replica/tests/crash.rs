@@ -1,0 +1,82 @@
+//! A crashed leader is replaced at once, and a living one is never deposed.
+
+use std::collections::BTreeSet;
+
+use super::hall::{Hall, Settings, id};
+
+/// Ticks in which the followers of a crashed leader are done: two heartbeats, two ranks, votes.
+const AT_ONCE_TICKS: u64 = 9;
+/// Ticks of the shortest election timeout that a hall has.
+const TIMEOUT_TICKS_MIN: u64 = 14;
+
+/// One tick in which these nodes are told that those have crashed.
+fn tick_told(hall: &mut Hall, told: &[u64], crashed: &[u64]) {
+    let crashed: BTreeSet<_> = crashed.iter().map(|node| id(*node)).collect();
+    let now = hall.now();
+    for node in told {
+        hall.replica(*node).handle_crashed(&crashed, now).expect("no fault");
+    }
+    hall.tick();
+}
+
+fn term(hall: &mut Hall, node: u64) -> u64 {
+    hall.replica(node).term_and_commit().0
+}
+
+#[test]
+fn a_leader_whose_process_is_gone_is_replaced_at_once() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(20, "before");
+    let gone = hall.until_led();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != gone).collect();
+    hall.place(gone).replica = None;
+    let mut ticks = 0;
+    while hall.leader().is_none() {
+        tick_told(&mut hall, &others, &[gone]);
+        ticks += 1;
+        assert!(ticks <= AT_ONCE_TICKS, "nobody leads after {ticks} ticks");
+    }
+    const { assert!(AT_ONCE_TICKS < TIMEOUT_TICKS_MIN, "or this shows nothing") };
+    // By rank: the first of those that are left.
+    assert_eq!(hall.leader(), others.first().copied());
+    hall.write(20, "after");
+    hall.start(gone).expect("it starts again");
+    hall.until("all agree", Hall::agrees);
+}
+
+#[test]
+fn a_leader_that_is_heard_is_not_deposed_whatever_is_said() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(5, "before");
+    let leader = hall.until_led();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    let before = term(&mut hall, leader);
+    for _ in 0..200 {
+        tick_told(&mut hall, &others, &[leader]);
+    }
+    assert_eq!((hall.leader(), term(&mut hall, leader)), (Some(leader), before));
+    hall.write(5, "after");
+}
+
+#[test]
+fn one_that_hears_nothing_deposes_nobody() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(5, "before");
+    let leader = hall.until_led();
+    let deaf = (1..=3).find(|node| *node != leader).expect("three nodes");
+    let before = term(&mut hall, leader);
+    // Cut off for a moment, and told that the leader is gone; then back.
+    for _ in 0..5 {
+        hall.cut.insert(deaf);
+        for _ in 0..8 {
+            tick_told(&mut hall, &[deaf], &[leader]);
+        }
+        hall.cut.clear();
+        for _ in 0..8 {
+            tick_told(&mut hall, &[deaf], &[]);
+        }
+    }
+    hall.write(5, "after");
+    assert_eq!((hall.leader(), term(&mut hall, leader)), (Some(leader), before));
+    hall.until("all agree", Hall::agrees);
+}
