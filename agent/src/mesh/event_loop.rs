@@ -173,10 +173,8 @@ pub fn new(
     let mut swarm = Swarm::new(transport, behaviour, me, swarm_config());
     let mut control = swarm.behaviour().frames.new_control();
     let incoming = control.accept(names.frames.clone()).map_err(|error| setup(&error))?;
-
     let kept = PeersFile::load(&parts.data_dir);
-    let now_ms = parts.clock.now_ms();
-    let book = first_book(me, rules, &kept, &bootstrap, now_ms);
+    let book = first_book(me, rules, &kept, &bootstrap, parts.clock.now_ms());
     super::listening::listen(&mut swarm, &listen, parts.config.listen_is_default, &kept)?;
     let (lanes, lanes_seen) = watch::channel(LaneTable::default());
     let (status, status_seen) = watch::channel(Arc::default());
@@ -190,7 +188,6 @@ pub fn new(
         rendezvous: rendezvous_handle,
         crashed: crashed_seen,
     };
-    let (clock, metrics) = (parts.clock, parts.metrics);
     let event_loop = EventLoop {
         swarm,
         names,
@@ -210,11 +207,11 @@ pub fn new(
         crashed,
         on_nats: on_nats_seen,
         events,
-        clock,
-        metrics: metrics.clone(),
+        clock: parts.clock,
+        metrics: parts.metrics.clone(),
         data_dir: parts.data_dir,
         incoming: Some(incoming),
-        intake: Intake { inbox: parts.inbox, metrics, clock },
+        intake: Intake { inbox: parts.inbox, metrics: parts.metrics, clock: parts.clock },
     };
     Ok((handle, events_out, event_loop))
 }
