@@ -179,7 +179,7 @@ impl BareClient {
     /// Reads a parameter until it is answered, linearizable.
     ///
     /// # Panics
-    /// If there is no answer within [`READ_LIMIT`].
+    /// If there is no answer within `READ_LIMIT`.
     pub async fn read_param(&self, key: &str) -> Reply {
         let client = self.hasty();
         wait::until(&format!("{key} can be read"), READ_LIMIT, || async {
