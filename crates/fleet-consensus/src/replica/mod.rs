@@ -17,6 +17,7 @@
 //! - `steward.rs`: what is done at ticks: retries, deadlines, membership, time
 //! - `open.rs`: from files to a running replica
 
+mod acks;
 mod apply;
 mod crash;
 mod inbox;
@@ -104,6 +105,7 @@ struct Pace {
     /// Snapshots that could not be written, one after the other.
     build_failures: u32,
     draining: bool,
+    acks: acks::Acks,
     /// The disk is nearly full: proposals are refused and leadership is handed over.
     low_space: bool,
     /// Leadership was handed over for want of space; not again before there is space.

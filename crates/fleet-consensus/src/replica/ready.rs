@@ -164,6 +164,11 @@ impl<D: Disk, T> Replica<D, T> {
                     continue;
                 }
             };
+            if let MessageKind::AppendResponse(answer) = &message.kind
+                && !self.pace.acks.is_news(message.to, message.term, answer, now.mono_ms)
+            {
+                continue;
+            }
             if let MessageKind::Snapshot(offer) = &message.kind {
                 self.transfer.offered(message.to, offer.index, now.mono_ms);
             }
