@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod consensus;
 pub mod control;
+pub mod device;
 pub mod http;
 pub mod logging;
 pub mod mesh;

@@ -1,0 +1,40 @@
+//! The connectors that come with the agent.
+//!
+//! A connector is found by the word that a link was registered with. A word that nobody knows is
+//! refused at registration, with the words that would do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::connector::{Connector, Refusal};
+
+/// The connectors of this agent, by their word.
+#[derive(Clone, Default)]
+pub struct Connectors(BTreeMap<&'static str, Arc<dyn Connector>>);
+
+impl Connectors {
+    /// All that come with the agent.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// These and one more; one of the same word is replaced.
+    #[must_use]
+    pub fn with(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.0.insert(connector.kind(), connector);
+        self
+    }
+
+    /// The connector of this word.
+    ///
+    /// # Errors
+    /// There is none; the words that exist are named.
+    pub fn get(&self, kind: &str) -> Result<&Arc<dyn Connector>, Refusal> {
+        self.0.get(kind).ok_or_else(|| {
+            let known: Vec<&str> = self.0.keys().copied().collect();
+            Refusal::new("connector", format!("{kind:?} is not a connector of this agent"))
+                .with_hint(format!("the connectors are: {}", known.join(", ")))
+        })
+    }
+}
