@@ -160,8 +160,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
 
     let client = connect(&prepared, file, "control").await?;
     let control = control::start(ControlContext {
-        client: client.client,
-        connection: client.state,
+        nats: Some(client),
         handle: handle.clone(),
         node: facts(file),
         snapshots: snapshot_list(dir),

@@ -22,7 +22,7 @@ const PAGE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Answers one question for changes.
 pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
-    if job.reply_to.is_none() {
+    if !job.answers.are_awaited() {
         let failure =
             Failure::new(ErrorCode::Malformed, "there is no reply subject to tell changes to");
         return desk.fail(&job, &failure).await;
@@ -55,8 +55,7 @@ async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job
     let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
     loop {
         // Who hears of no more changes must not keep watchers from those who do.
-        let ending =
-            !matches!(*intake.borrow_and_update(), IntakeState::Serving | IntakeState::Reading);
+        let ending = is_left(*intake.borrow_and_update(), job);
         let over = ending || Instant::now() >= job.deadline;
         let kind = if over { PageKind::End } else { PageKind::Page };
         let applied = views.borrow_and_update().applied;
@@ -77,9 +76,20 @@ async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job
                     if changed.is_err() { return }
                 }
                 _ = intake.changed() => {}
+                () = job.answers.gone() => return,
                 () = tokio::time::sleep_until(next_sign.min(job.deadline)) => {}
             }
         }
+    }
+}
+
+/// Whether watchers are left. Over NATS another agent feeds them, and knows more than one that hears
+/// of no more changes; whoever stands at this agent's own door has no other.
+fn is_left(intake: IntakeState, job: &Job) -> bool {
+    match intake {
+        IntakeState::Serving | IntakeState::Reading => false,
+        IntakeState::NoLeader | IntakeState::ForeignSite => !job.answers.are_local(),
+        IntakeState::Removed | IntakeState::Stopped => true,
     }
 }
 
@@ -103,11 +113,14 @@ impl Feed {
         kind: PageKind,
     ) -> Result<bool, Failure> {
         let view = desk.handle.view();
-        let page = changes::page(request, &self.cursor, &view.state, page_bytes_max(desk))?;
+        let page = changes::page(request, &self.cursor, &view.state, page_bytes_max(job))?;
         let silence = self.told_at.elapsed() >= Duration::from_millis(STREAM_HEARTBEAT_MS);
         if !page.is_empty() || silence || kind == PageKind::End || self.sequence == 1 {
             let message = changes::page_message(&job.request_id, kind, self.sequence, &page);
-            desk.answer(job, message).await;
+            match kind {
+                PageKind::Page if request.stream => job.answers.page(message).await,
+                PageKind::Page | PageKind::End => job.answers.last(message).await,
+            }
             self.sequence = self.sequence.saturating_add(1);
             self.told_at = Instant::now();
         }

@@ -59,15 +59,13 @@ async fn finish(desk: &Desk, end: Submitted, about: &About, job: &Job) {
     if let Some(code) = error {
         job.lane.note_error(code.as_str());
     }
-    match (&job.reply_to, &about.target) {
-        (Some(to), _) => desk.outbox.reply(to, message).await,
-        (None, Some(target)) => {
-            let payload = event::outcome(target, &message);
-            let subject = desk.subjects.outcome_event(target);
-            let message = ReplyMessage { headers: Vec::new(), payload };
-            desk.outbox.publish(subject.into(), message).await;
-        }
-        (None, None) => {}
+    if job.answers.are_awaited() {
+        return desk.answer(job, message).await;
+    }
+    if let (Some(target), Some(nats)) = (&about.target, &desk.nats) {
+        let payload = event::outcome(target, &message);
+        let subject = desk.subjects.outcome_event(target);
+        nats.publish(subject.into(), ReplyMessage { headers: Vec::new(), payload }).await;
     }
 }
 

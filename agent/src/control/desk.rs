@@ -4,23 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, Subject};
 use fleet_consensus::View;
 use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::request::{self, Action, Incoming, Refused, Request};
-use fleet_protocol::{ErrorCode, Failure, Subjects, reply_subject};
-use fleet_state::RequestId;
+use fleet_protocol::{ErrorCode, Failure, Subjects};
+use fleet_state::{RequestId, Revision};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
 use crate::metrics::Metrics;
-use crate::nats::LinkState;
 
+use super::answers::Answers;
 use super::elsewhere::Elsewhere;
 use super::judge::{LEADERLESS_MS_MAX, leaderless_ms};
 use super::lanes::{Lane, Lanes, Permit};
-use super::outbox::Outbox;
+use super::nats_door::NatsDoor;
 use super::request_ids::RequestIds;
 use super::snapshots::SnapshotList;
 use super::{ControlContext, IntakeState, NodeFacts};
@@ -29,14 +28,13 @@ use super::{admin, changes, commands, node, queries};
 /// What every lane works with; shared, without a lock.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub client: Client,
-    pub connection: watch::Receiver<LinkState>,
+    /// The door over NATS, where there is one.
+    pub nats: Option<Arc<NatsDoor>>,
     pub handle: Handle,
     pub facts: NodeFacts,
     pub snapshots: SnapshotList,
     pub metrics: Metrics,
     pub subjects: Subjects,
-    pub outbox: Outbox,
     pub lanes: Lanes,
     pub intake: watch::Sender<IntakeState>,
     /// Whether the lane of commands is open; told in status.
@@ -51,12 +49,19 @@ pub(super) struct Desk {
     request_ids: RequestIds,
 }
 
+/// A message that was read.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    at: Instant,
+    parsed: Result<Request, Refused>,
+}
+
 /// A request under way: what its server needs beside the action.
 #[derive(Debug)]
 pub(super) struct Job {
     pub request_id: RequestId,
-    /// Where the answer goes; checked.
-    pub reply_to: Option<Subject>,
+    /// Where its answers go.
+    pub answers: Answers,
     /// Until when somebody waits.
     pub deadline: Instant,
     pub lane: Arc<Lane>,
@@ -65,10 +70,10 @@ pub(super) struct Job {
 
 impl Desk {
     pub(super) fn new(context: ControlContext) -> Self {
-        let ControlContext { client, connection, handle, node, snapshots, metrics } = context;
+        let ControlContext { nats, handle, node, snapshots, metrics } = context;
         Self {
             subjects: super::subjects_of(&node),
-            outbox: Outbox::new(client.clone(), metrics.clone()),
+            nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
             lanes: Lanes::new(),
             intake: watch::Sender::new(IntakeState::NoLeader),
             takes_commands: AtomicBool::new(false),
@@ -77,8 +82,6 @@ impl Desk {
             elsewhere: watch::Sender::new(None),
             started: Instant::now(),
             request_ids: RequestIds::new(),
-            client,
-            connection,
             handle,
             facts: node,
             snapshots,
@@ -86,23 +89,33 @@ impl Desk {
         }
     }
 
-    /// Takes one message in. It waits for nothing but room in the client's queue, so messages of
-    /// one lane are taken in, and commands handed over, in the order in which they came.
-    pub(super) async fn receive(self: &Arc<Self>, lane: &Arc<Lane>, message: Message) {
-        let now = Instant::now();
-        let Some(reply_to) = self.checked_reply(lane, message.reply.clone()) else { return };
+    /// Understands a message, whichever door it came through.
+    pub(super) fn understand<'h>(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        headers: impl Iterator<Item = (&'h str, &'h str)>,
+    ) -> Arrival {
+        let at = Instant::now();
+        let fallback = self.request_ids.next();
+        let incoming = Incoming { subject, payload };
+        let parsed = request::parse(&self.subjects, &self.facts.name, incoming, headers, fallback);
+        Arrival { at, parsed }
+    }
+
+    /// Takes a request in. It waits for nothing but room on the way out, so requests of one lane
+    /// are taken in, and commands handed over, in the order in which they came.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        arrival: Arrival,
+        answers: Answers,
+    ) {
         let permit = lane.admit();
-        let request = match self.parse(&message) {
+        let request = match arrival.parsed {
             Ok(request) => request,
             Err(Refused { request_id, failure }) => {
-                tracing::debug!(
-                    surface = lane.surface,
-                    code = failure.code.as_str(),
-                    subject = message.subject.as_str(),
-                    reason = failure.message,
-                    "a message was refused"
-                );
-                return self.refuse(lane, reply_to.as_ref(), request_id.as_ref(), &failure).await;
+                return self.refuse(lane, &answers, request_id.as_ref(), &failure).await;
             }
         };
         let Some(permit) = permit else {
@@ -110,15 +123,15 @@ impl Desk {
                 ErrorCode::Busy,
                 "this agent is working on as many requests of this kind as it may",
             );
-            return self.refuse(lane, reply_to.as_ref(), Some(&request.request_id), &failure).await;
+            return self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
         };
-        if let Some(failure) = self.closed_for(lane) {
-            return self.refuse(lane, reply_to.as_ref(), Some(&request.request_id), &failure).await;
+        if let Some(failure) = self.closed_for(lane, &answers) {
+            return self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
         }
         let job = Job {
             request_id: request.request_id,
-            reply_to,
-            deadline: now + Duration::from_millis(request.timeout_ms),
+            answers,
+            deadline: arrival.at + Duration::from_millis(request.timeout_ms),
             lane: Arc::clone(lane),
             permit,
         };
@@ -127,16 +140,25 @@ impl Desk {
 
     /// Why a message that comes while its lane is being left is not served: it would only wait here
     /// until its deadline, and another agent may help at once.
-    fn closed_for(&self, lane: &Lane) -> Option<Failure> {
-        let decided = [&self.lanes.commands, &self.lanes.admin];
-        let decides = decided.iter().any(|held| std::ptr::eq(Arc::as_ptr(held), lane));
+    fn closed_for(&self, lane: &Lane, answers: &Answers) -> Option<Failure> {
+        let is = |held: &Arc<Lane>| std::ptr::eq(Arc::as_ptr(held), lane);
+        let decides = is(&self.lanes.commands) || is(&self.lanes.admin);
         match *self.intake.borrow() {
-            IntakeState::Removed if !std::ptr::eq(Arc::as_ptr(&self.lanes.node), lane) => {
+            IntakeState::Removed if !is(&self.lanes.node) => {
                 let message = "this agent was removed from the site and takes no more requests";
                 Some(Failure::new(ErrorCode::Stopping, message))
             }
             IntakeState::NoLeader | IntakeState::Reading if decides => {
                 Some(read_failure(ReadError::NoLeader))
+            }
+            // Over NATS another agent takes it; at the local door nobody else hears it.
+            IntakeState::Stopped if answers.are_local() => {
+                Some(Failure::new(ErrorCode::Stopping, "this agent is stopping"))
+            }
+            // There is nothing of the site here yet, which is not the same as an empty site.
+            IntakeState::NoLeader if answers.are_local() && !is(&self.lanes.node) => {
+                let blank = self.handle.view().applied == Revision::NONE;
+                blank.then(|| read_failure(ReadError::NoLeader))
             }
             // An agent that stops decides what it still takes in.
             IntakeState::NoLeader
@@ -145,6 +167,19 @@ impl Desk {
             | IntakeState::Serving
             | IntakeState::ForeignSite
             | IntakeState::Stopped => None,
+        }
+    }
+
+    /// The lane of a request that came through the local door; over NATS a subscription says it.
+    pub(super) fn lane_of(&self, subject: &str) -> &Arc<Lane> {
+        let lanes = &self.lanes;
+        match self.subjects.area_of(subject) {
+            Some("commands") => &lanes.commands,
+            Some("admin") => &lanes.admin,
+            Some("changes") => &lanes.changes,
+            Some("node" | "all") => &lanes.node,
+            // What is not understood is refused, and counted where reading is.
+            Some(_) | None => &lanes.query,
         }
     }
 
@@ -168,46 +203,18 @@ impl Desk {
         }
     }
 
-    fn parse(&self, message: &Message) -> Result<Request, Refused> {
-        let incoming = Incoming { subject: message.subject.as_str(), payload: &message.payload };
-        let fallback = self.request_ids.next();
-        let name = &self.facts.name;
-        match &message.headers {
-            None => request::parse(&self.subjects, name, incoming, std::iter::empty(), fallback),
-            Some(headers) => {
-                request::parse(&self.subjects, name, incoming, each_header(headers), fallback)
-            }
-        }
-    }
-
-    /// `None` when the message must not be answered to, and so not be served either: whoever sends
-    /// it wants the agent to publish something somewhere with the agent's rights.
-    fn checked_reply(&self, lane: &Lane, reply: Option<Subject>) -> Option<Option<Subject>> {
-        match reply {
-            None => Some(None),
-            Some(reply) => match reply_subject::check(reply.as_str()) {
-                Ok(()) => Some(Some(reply)),
-                Err(error) => {
-                    self.metrics.refuse(lane.surface, "reply_subject");
-                    tracing::debug!(surface = lane.surface, reply = reply.as_str(), %error, "refused");
-                    None
-                }
-            },
-        }
-    }
-
     async fn refuse(
         &self,
         lane: &Lane,
-        reply_to: Option<&Subject>,
+        answers: &Answers,
         request_id: Option<&RequestId>,
         failure: &Failure,
     ) {
-        self.metrics.refuse(lane.surface, failure.code.as_str());
-        lane.note_error(failure.code.as_str());
-        if let Some(to) = reply_to {
-            self.outbox.reply(to, reply::failed(request_id, failure)).await;
-        }
+        let (surface, code) = (lane.surface, failure.code.as_str());
+        tracing::debug!(surface, code, reason = failure.message, "a request was refused");
+        self.metrics.refuse(surface, code);
+        lane.note_error(code);
+        answers.last(reply::failed(request_id, failure)).await;
     }
 
     /// A view that holds everything committed before now. Who has had no leader for a while says
@@ -221,9 +228,7 @@ impl Desk {
 
     /// Answers a job, if anybody waits for it.
     pub(super) async fn answer(&self, job: &Job, message: ReplyMessage) {
-        if let Some(to) = &job.reply_to {
-            self.outbox.reply(to, message).await;
-        }
+        job.answers.last(message).await;
     }
 
     /// Answers a job with a failure.
@@ -232,13 +237,6 @@ impl Desk {
         job.lane.note_error(failure.code.as_str());
         self.answer(job, reply::failed(Some(&job.request_id), failure)).await;
     }
-}
-
-fn each_header(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers.iter().flat_map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values.iter().map(move |value| (name, value.as_str()))
-    })
 }
 
 /// A failed read as it is told to the one who asked.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::desk::Desk;
 use super::judge::{LEADERLESS_MS_MAX, LOOK_INTERVAL, leaderless_ms};
+use super::nats_door::NatsDoor;
 
 /// A leader that has not been heard for this long is not there.
 const TICK_AGE_MAX: Duration = Duration::from_millis(TICK_INTERVAL_MS * 3);
@@ -43,7 +44,7 @@ impl Elsewhere {
 }
 
 /// Listens while this node has no leader.
-pub(super) async fn listen(desk: Arc<Desk>) {
+pub(super) async fn listen(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -52,7 +53,7 @@ pub(super) async fn listen(desk: Arc<Desk>) {
             continue;
         }
         let mut said = false;
-        match desk.client.subscribe(desk.subjects.tick()).await {
+        match nats.client.subscribe(desk.subjects.tick()).await {
             Ok(mut ticks) => {
                 while leaderless_ms(&desk) > 0 {
                     tokio::select! {

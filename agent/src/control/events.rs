@@ -15,12 +15,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
 use crate::consensus::AppliedItem;
-use crate::nats::LinkState;
 
 use super::desk::Desk;
+use super::nats_door::NatsDoor;
 
 /// Tells what was applied while this node leads.
-pub(super) async fn tell(desk: Arc<Desk>) {
+pub(super) async fn tell(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let mut applied = desk.handle.subscribe();
     loop {
         let batch = match applied.recv().await {
@@ -32,15 +32,15 @@ pub(super) async fn tell(desk: Arc<Desk>) {
             // The consensus loop has ended; the process is ending.
             Err(RecvError::Closed) => return std::future::pending().await,
         };
-        if batch.is_leader && connected(&desk) {
+        if batch.is_leader && nats.is_connected() {
             for item in &batch.items {
-                tell_item(&desk, item).await;
+                tell_item(&desk, &nats, item).await;
             }
         }
     }
 }
 
-async fn tell_item(desk: &Desk, item: &AppliedItem) {
+async fn tell_item(desk: &Desk, nats: &Arc<NatsDoor>, item: &AppliedItem) {
     if item.changes.is_empty() {
         return;
     }
@@ -54,13 +54,13 @@ async fn tell_item(desk: &Desk, item: &AppliedItem) {
     for (change, payload) in item.changes.iter().zip(events) {
         let subject = desk.subjects.event(&change.entity);
         let message = ReplyMessage { headers: Vec::new(), payload };
-        desk.outbox.publish(subject.into(), message).await;
+        nats.publish(subject.into(), message).await;
         desk.metrics.events.inc();
     }
 }
 
 /// Tells the revision every second while this node leads.
-pub(super) async fn tick(desk: Arc<Desk>) {
+pub(super) async fn tick(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let mut interval = tokio::time::interval(Duration::from_millis(TICK_INTERVAL_MS));
     // After a pause one tick is enough.
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,7 @@ pub(super) async fn tick(desk: Arc<Desk>) {
     loop {
         interval.tick().await;
         let view = desk.handle.view();
-        if view.standing.role != NodeRole::Leader || !connected(&desk) {
+        if view.standing.role != NodeRole::Leader || !nats.is_connected() {
             continue;
         }
         let payload = event::tick(&Tick {
@@ -78,12 +78,8 @@ pub(super) async fn tick(desk: Arc<Desk>) {
             wall_time_ms: wall_time_ms(),
         });
         let message = ReplyMessage { headers: Vec::new(), payload };
-        desk.outbox.publish(subject.clone().into(), message).await;
+        nats.publish(subject.clone().into(), message).await;
     }
-}
-
-fn connected(desk: &Desk) -> bool {
-    *desk.connection.borrow() != LinkState::Disconnected
 }
 
 /// Wall time for display; 0 on a clock before 1970.

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use super::IntakeState;
 use super::desk::Desk;
 use super::lanes::Lane;
+use super::nats_door::NatsDoor;
 
 /// Messages that are still taken when leaving under load; more than can be on their way.
 const LAST_MESSAGES: u64 = 256;
@@ -70,6 +71,7 @@ impl Group {
 /// Runs a group of the lanes that all agents of the site share.
 pub(super) async fn shared_lanes(
     desk: Arc<Desk>,
+    nats: Arc<NatsDoor>,
     group: Group,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -80,20 +82,24 @@ pub(super) async fn shared_lanes(
             // The desk holds the sender, so this can't fail.
             _ = intake.wait_for(|state| group.is_open(*state)) => {}
         }
-        serve_shared(&desk, group, stopped.clone()).await;
+        serve_shared(&desk, &nats, group, stopped.clone()).await;
     }
 }
 
 /// Runs the lane of this agent alone.
-pub(super) async fn node_lane(desk: Arc<Desk>, stopped: watch::Receiver<bool>) {
+pub(super) async fn node_lane(
+    desk: Arc<Desk>,
+    nats: Arc<NatsDoor>,
+    stopped: watch::Receiver<bool>,
+) {
     let subjects = [desk.subjects.node_all(&desk.facts.name), desk.subjects.all_all()];
     while !*stopped.borrow() {
         let mut lanes = JoinSet::new();
         for subject in &subjects {
-            match desk.client.subscribe(subject.clone()).await {
+            match nats.client.subscribe(subject.clone()).await {
                 Ok(subscriber) => {
-                    let lane = Arc::clone(&desk.lanes.node);
-                    lanes.spawn(serve_lane(Arc::clone(&desk), lane, subscriber, stopped.clone()));
+                    let taking = Taking::new(&desk, &nats, &desk.lanes.node);
+                    lanes.spawn(taking.serve(subscriber, stopped.clone()));
                 }
                 Err(error) => tracing::warn!(subject, %error, "could not subscribe"),
             }
@@ -104,13 +110,19 @@ pub(super) async fn node_lane(desk: Arc<Desk>, stopped: watch::Receiver<bool>) {
 }
 
 /// Subscribes, serves until there is a reason to leave, and leaves.
-async fn serve_shared(desk: &Arc<Desk>, group: Group, mut stopped: watch::Receiver<bool>) {
+async fn serve_shared(
+    desk: &Arc<Desk>,
+    nats: &Arc<NatsDoor>,
+    group: Group,
+    mut stopped: watch::Receiver<bool>,
+) {
     let (leave, leaving) = watch::channel(false);
     let mut lanes = JoinSet::new();
     for (lane, subject) in group.lanes(desk) {
-        match desk.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await {
+        match nats.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await {
             Ok(subscriber) => {
-                lanes.spawn(serve_lane(Arc::clone(desk), lane, subscriber, leaving.clone()));
+                let taking = Taking::new(desk, nats, &lane);
+                lanes.spawn(taking.serve(subscriber, leaving.clone()));
             }
             Err(error) => {
                 tracing::warn!(subject, %error, "could not subscribe; trying again");
@@ -138,63 +150,66 @@ async fn serve_shared(desk: &Arc<Desk>, group: Group, mut stopped: watch::Receiv
     }
 }
 
-/// Takes the messages of one subscription in, until told to leave or the subscription ends.
-async fn serve_lane(
+/// What the messages of one subscription are taken in with.
+struct Taking {
     desk: Arc<Desk>,
+    nats: Arc<NatsDoor>,
     lane: Arc<Lane>,
-    mut messages: Subscriber,
-    mut leave: watch::Receiver<bool>,
-) {
-    let connects = connects(&desk);
-    let mut taken: u64 = 0;
-    loop {
-        tokio::select! {
-            biased;
-            message = messages.next() => match message {
-                Some(message) => {
-                    taken = taken.saturating_add(1);
-                    desk.receive(&lane, message).await;
-                }
-                None => return,
-            },
-            () = told(&mut leave) => break,
-        }
-    }
-    // 1. Under load: the server stops after a given number of messages, and not one is lost. It
-    //    counts anew after a reconnect, the client doesn't, so then this way is closed.
-    if self::connects(&desk) == connects {
-        let last = taken.saturating_add(LAST_MESSAGES);
-        if messages.unsubscribe_after(last).await.is_ok()
-            && serve_rest(&desk, &lane, &mut messages, LAST_WAIT).await
-        {
-            return;
-        }
-    }
-    // 2. Nearly idle: plainly. The client forgets the subscription a moment before the server
-    //    does, so a message on its way just then finds nobody; its sender sends it again.
-    if messages.drain().await.is_ok() {
-        serve_rest(&desk, &lane, &mut messages, LEAVE_WAIT).await;
-    }
 }
 
-/// Takes in what still comes; true when the subscription ended within `wait`.
-async fn serve_rest(
-    desk: &Arc<Desk>,
-    lane: &Arc<Lane>,
-    messages: &mut Subscriber,
-    wait: Duration,
-) -> bool {
-    let rest = async {
-        while let Some(message) = messages.next().await {
-            desk.receive(lane, message).await;
-        }
-    };
-    tokio::time::timeout(wait, rest).await.is_ok()
-}
+impl Taking {
+    fn new(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, lane: &Arc<Lane>) -> Self {
+        Self { desk: Arc::clone(desk), nats: Arc::clone(nats), lane: Arc::clone(lane) }
+    }
 
-/// How often the client has connected.
-fn connects(desk: &Desk) -> u64 {
-    desk.client.statistics().connects.load(Ordering::Relaxed)
+    /// Takes the messages of one subscription in, until told to leave or the subscription ends.
+    async fn serve(self, mut messages: Subscriber, mut leave: watch::Receiver<bool>) {
+        let connects = self.connects();
+        let mut taken: u64 = 0;
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.next() => match message {
+                    Some(message) => {
+                        taken = taken.saturating_add(1);
+                        self.nats.receive(&self.desk, &self.lane, message).await;
+                    }
+                    None => return,
+                },
+                () = told(&mut leave) => break,
+            }
+        }
+        // 1. Under load: the server stops after a given number of messages, and not one is lost.
+        //    It counts anew after a reconnect, the client doesn't, so then this way is closed.
+        if self.connects() == connects {
+            let last = taken.saturating_add(LAST_MESSAGES);
+            if messages.unsubscribe_after(last).await.is_ok()
+                && self.serve_rest(&mut messages, LAST_WAIT).await
+            {
+                return;
+            }
+        }
+        // 2. Nearly idle: plainly. The client forgets the subscription a moment before the server
+        //    does, so a message on its way just then finds nobody; its sender sends it again.
+        if messages.drain().await.is_ok() {
+            self.serve_rest(&mut messages, LEAVE_WAIT).await;
+        }
+    }
+
+    /// Takes in what still comes; true when the subscription ended within `wait`.
+    async fn serve_rest(&self, messages: &mut Subscriber, wait: Duration) -> bool {
+        let rest = async {
+            while let Some(message) = messages.next().await {
+                self.nats.receive(&self.desk, &self.lane, message).await;
+            }
+        };
+        tokio::time::timeout(wait, rest).await.is_ok()
+    }
+
+    /// How often the client has connected.
+    fn connects(&self) -> u64 {
+        self.nats.client.statistics().connects.load(Ordering::Relaxed)
+    }
 }
 
 async fn pause(mut stopped: watch::Receiver<bool>) {

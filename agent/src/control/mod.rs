@@ -1,17 +1,19 @@
-//! Control over NATS: commands, queries, changes, administration and events of a site.
+//! Control: commands, queries, changes, administration and events of a site.
 //!
-//! Messages arrive in *lanes*, one per kind of subject. The lanes `commands`, `query`, `changes`
-//! and `admin` are shared by all agents of the site through a queue group, so at most one agent
-//! takes a message; the lane `node` belongs to this agent alone.
+//! Requests come through two doors. Over NATS (`nats_door`) they arrive in *lanes*, one per kind
+//! of subject: `commands`, `query`, `changes` and `admin` are shared by all agents of the site
+//! through a queue group, so at most one agent takes a message; `node` belongs to this agent
+//! alone. At the local door (`local`) whoever is on this machine hands them over; it needs no
+//! NATS, and an agent may have no other. Behind the doors everything is the same, lanes included.
 //!
 //! 1. `judge` decides whether requests are taken in; `intake` subscribes, and unsubscribes when
 //!    this agent can't help, so that clients hear "no responders" at once and don't wait for it.
-//! 2. `desk` takes a message in: the reply subject is checked, the request is parsed once into
-//!    a validated type, a permit bounds how many are being worked on. Whatever is wrong is
-//!    answered at once, counted by surface and reason, and changes nothing.
+//! 2. `desk` takes a request in: it is parsed once into a validated type, a permit bounds how
+//!    many are being worked on. Whatever is wrong is answered at once, counted by surface and
+//!    reason, and changes nothing.
 //! 3. The request goes to its place: `commands`, `queries`, `changes`, `admin`, `node`.
-//! 4. `outbox` publishes the answer. A message without a reply subject is served like any
-//!    other; the outcome of such a command is told as an event.
+//! 4. `answers` knows where the answer goes. A NATS message without a reply subject is served like
+//!    any other; the outcome of such a command is told as an event.
 //!
 //! A node that was removed from its site (`membership`) takes nothing in and says so; one that
 //! may have been, while it was away, hears a leader `elsewhere`.
@@ -21,6 +23,7 @@
 //! writes go through [`Handle::submit`], and every wait ends at the request's deadline.
 
 mod admin;
+mod answers;
 mod changes;
 mod commands;
 mod desk;
@@ -29,10 +32,11 @@ mod events;
 mod intake;
 mod judge;
 mod lanes;
+mod local;
 mod membership;
+mod nats_door;
 mod neighbours;
 mod node;
-mod outbox;
 mod queries;
 mod request_ids;
 mod service;
@@ -41,7 +45,6 @@ mod snapshots;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
 use fleet_protocol::Subjects;
 use fleet_state::{NodeId, NodeName, SiteName, SiteUid};
 use tokio::sync::watch;
@@ -50,13 +53,16 @@ use tokio::time::Instant;
 
 use crate::consensus::Handle;
 use crate::metrics::Metrics;
-use crate::nats::LinkState;
+use crate::nats::Connection;
 
+pub use answers::Said;
+pub use local::{LocalDoor, LocalRequest, Replies};
 pub(crate) use membership::Membership;
 pub use snapshots::{SnapshotFile, SnapshotList};
 
 use desk::Desk;
 use intake::Group;
+use nats_door::NatsDoor;
 
 /// How long the last answers may take to leave when the agent stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -81,10 +87,8 @@ pub struct NodeFacts {
 /// What control works with.
 #[derive(Clone, Debug)]
 pub struct ControlContext {
-    /// The connection for control; frames between agents have one of their own.
-    pub client: Client,
-    /// Its state.
-    pub connection: watch::Receiver<LinkState>,
+    /// The connection for control, where there is one; frames between agents have one of their own.
+    pub nats: Option<Connection>,
     /// The consensus loop.
     pub handle: Handle,
     /// Who this agent is.
@@ -146,21 +150,46 @@ pub fn start(context: ControlContext) -> ControlHandle {
     let desk = Arc::new(Desk::new(context));
     let mut intake = JoinSet::new();
     intake.spawn(judge::judge(Arc::clone(&desk), stopped.clone()));
-    for group in [Group::Deciding, Group::Reading] {
-        intake.spawn(intake::shared_lanes(Arc::clone(&desk), group, stopped.clone()));
-    }
-    intake.spawn(intake::node_lane(Arc::clone(&desk), stopped));
     let mut others = JoinSet::new();
-    others.spawn(events::tell(Arc::clone(&desk)));
-    others.spawn(events::tick(Arc::clone(&desk)));
-    others.spawn(service::answer(Arc::clone(&desk)));
-    others.spawn(neighbours::watch(Arc::clone(&desk)));
-    others.spawn(elsewhere::listen(Arc::clone(&desk)));
-    others.spawn(note_connection(Arc::clone(&desk)));
+    if let Some(nats) = &desk.nats {
+        open_nats_door(&desk, nats, &mut intake, stopped);
+        tell_nats(&desk, nats, &mut others);
+    }
     ControlHandle { desk, stop, intake, others }
 }
 
+/// The lanes of the door over NATS; they end in a drain.
+fn open_nats_door(
+    desk: &Arc<Desk>,
+    nats: &Arc<NatsDoor>,
+    intake: &mut JoinSet<()>,
+    stopped: watch::Receiver<bool>,
+) {
+    let (desk, nats) = (|| Arc::clone(desk), || Arc::clone(nats));
+    for group in [Group::Deciding, Group::Reading] {
+        intake.spawn(intake::shared_lanes(desk(), nats(), group, stopped.clone()));
+    }
+    intake.spawn(intake::node_lane(desk(), nats(), stopped));
+}
+
+/// What is told and heard over NATS as long as the process lives.
+fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
+    let (desk, nats) = (|| Arc::clone(desk), || Arc::clone(nats));
+    others.spawn(events::tell(desk(), nats()));
+    others.spawn(events::tick(desk(), nats()));
+    others.spawn(service::answer(desk(), nats()));
+    others.spawn(neighbours::watch(desk(), nats()));
+    others.spawn(elsewhere::listen(desk(), nats()));
+    others.spawn(note_connection(desk(), nats()));
+}
+
 impl ControlHandle {
+    /// The way in for requests of this machine.
+    #[must_use]
+    pub fn local_door(&self) -> LocalDoor {
+        LocalDoor::new(Arc::clone(&self.desk))
+    }
+
     /// Where intake stands.
     #[must_use]
     pub fn intake(&self) -> IntakeState {
@@ -199,8 +228,9 @@ impl ControlHandle {
             );
         }
         self.others.abort_all();
+        let Some(nats) = &self.desk.nats else { return };
         // The answers are in the client's queue; without a server there is nobody to wait for.
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.desk.client.flush()).await;
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, nats.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::debug!("the last answers could not be flushed");
         }
@@ -208,8 +238,8 @@ impl ControlHandle {
 }
 
 /// Keeps the metrics of the connection up to date.
-async fn note_connection(desk: Arc<Desk>) {
-    let mut connection = desk.connection.clone();
+async fn note_connection(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
+    let mut connection = nats.connection.clone();
     loop {
         let state = *connection.borrow_and_update();
         desk.metrics.note_connection("control", state);

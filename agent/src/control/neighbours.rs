@@ -14,9 +14,8 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 
-use crate::nats::LinkState;
-
 use super::desk::Desk;
+use super::nats_door::NatsDoor;
 use super::service::UID_MEMBER;
 
 /// How often agents of this name are asked for.
@@ -36,16 +35,16 @@ struct Answer {
 }
 
 /// Asks in rounds, and notes what was heard.
-pub(super) async fn watch(desk: Arc<Desk>) {
+pub(super) async fn watch(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let mut rounds = tokio::time::interval(ROUND_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut quiet = 0;
     loop {
         rounds.tick().await;
-        if *desk.connection.borrow() == LinkState::Disconnected {
+        if !nats.is_connected() {
             continue;
         }
-        match foreign_uid(&desk).await {
+        match foreign_uid(&desk, &nats).await {
             Some(uid) => {
                 quiet = 0;
                 if !desk.foreign.send_replace(true) {
@@ -66,12 +65,12 @@ pub(super) async fn watch(desk: Arc<Desk>) {
 }
 
 /// The uid of another site under this name, if one answers.
-async fn foreign_uid(desk: &Desk) -> Option<SiteUid> {
+async fn foreign_uid(desk: &Desk, nats: &Arc<NatsDoor>) -> Option<SiteUid> {
     let name = desk.subjects.service_name();
-    let inbox = desk.client.new_inbox();
-    let mut answers = desk.client.subscribe(inbox.clone()).await.ok()?;
+    let inbox = nats.client.new_inbox();
+    let mut answers = nats.client.subscribe(inbox.clone()).await.ok()?;
     let question = format!("{SERVICE_PING}.{name}");
-    let asked = desk.client.publish_with_reply(question, inbox, Vec::new().into());
+    let asked = nats.client.publish_with_reply(question, inbox, Vec::new().into());
     tokio::time::timeout(ROUND_WAIT, asked).await.ok()?.ok()?;
     let found = async {
         let mut looked_at = 0;

@@ -30,9 +30,10 @@ pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
             desk.answer(&job, reply::item(&job.request_id, &status)).await;
         }
         // A member of the same name may have come since; only that one's snapshots count.
-        NodeRequest::SnapshotChunk { .. } if *desk.intake.borrow() == IntakeState::Removed => {}
+        NodeRequest::SnapshotChunk { .. }
+            if *desk.intake.borrow() == IntakeState::Removed && !job.answers.are_local() => {}
         NodeRequest::SnapshotChunk { index, offset, length } => {
-            match chunk(&desk, index, offset, length).await {
+            match chunk(&desk, &job, (index, offset, length)).await {
                 Ok(message) => desk.answer(&job, message).await,
                 Err(failure) => desk.fail(&job, &failure).await,
             }
@@ -69,9 +70,21 @@ async fn status(desk: &Desk) -> NodeStatus {
         snapshot_index: standing.snapshot_index,
         storage_bytes: standing.log_bytes.saturating_add(snapshot_bytes),
         digest: view.state.digests().combined().to_string(),
-        nats_server: desk.client.try_server_info().map(|info| info.server_name),
-        intake: desk.takes_commands.load(Ordering::Relaxed),
+        nats_server: desk
+            .nats
+            .as_ref()
+            .and_then(|nats| nats.client.try_server_info())
+            .map(|info| info.server_name),
+        intake: takes_commands(desk),
         troubles: troubles(&view, *desk.intake.borrow(), cut_off),
+    }
+}
+
+/// Whether it takes commands: over NATS, where there is a connection to it, else at its own door.
+fn takes_commands(desk: &Desk) -> bool {
+    match &desk.nats {
+        Some(_) => desk.takes_commands.load(Ordering::Relaxed),
+        None => *desk.intake.borrow() == IntakeState::Serving,
     }
 }
 
@@ -122,7 +135,12 @@ fn why_leaderless(since_ms: u64, elsewhere: Option<Elsewhere>) -> Option<String>
     }
 }
 
-async fn chunk(desk: &Desk, index: u64, offset: u64, length: u32) -> Result<ReplyMessage, Failure> {
+/// A piece of a snapshot: which one, from where, and how long at most.
+async fn chunk(
+    desk: &Desk,
+    job: &Job,
+    (index, offset, length): (u64, u64, u32),
+) -> Result<ReplyMessage, Failure> {
     let internal = |error: std::io::Error| {
         tracing::warn!(index, %error, "a snapshot could not be read");
         Failure::new(ErrorCode::Internal, format!("snapshot {index} could not be read: {error}"))
@@ -132,7 +150,7 @@ async fn chunk(desk: &Desk, index: u64, offset: u64, length: u32) -> Result<Repl
             .with_hint("Take a new one: flotilla snapshot save.")
     };
     let snapshot = desk.snapshots.at(index).await.map_err(internal)?.ok_or_else(gone)?;
-    let room = desk.client.max_payload().saturating_sub(PAGE_ENVELOPE_BYTES).max(1);
+    let room = job.answers.payload_bytes_max().saturating_sub(PAGE_ENVELOPE_BYTES).max(1);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(room);
     let payload = match snapshots::read_chunk(snapshot.path, offset, length).await {
         Ok(payload) => payload,

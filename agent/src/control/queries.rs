@@ -30,7 +30,7 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
         mark: ReadMark { consistency: query.consistency, revision: view.applied, age_ms },
         leader: view.standing.leader,
         term: view.standing.term,
-        page_bytes_max: page_bytes_max(&desk),
+        page_bytes_max: page_bytes_max(&job),
     };
     match query::answer(&query, &view.state, &context) {
         Ok(message) => {
@@ -41,9 +41,9 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
     }
 }
 
-/// What fits into a message beside the envelope.
-pub(super) fn page_bytes_max(desk: &Desk) -> usize {
-    desk.client.max_payload().saturating_sub(PAGE_ENVELOPE_BYTES).min(PAGE_BYTES_MAX)
+/// What fits into an answer beside the envelope.
+pub(super) fn page_bytes_max(job: &Job) -> usize {
+    job.answers.payload_bytes_max().saturating_sub(PAGE_ENVELOPE_BYTES).min(PAGE_BYTES_MAX)
 }
 
 /// How long ago this node was last known to be up to date.

@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::IntakeState;
 use super::desk::Desk;
 use super::lanes::Lane;
+use super::nats_door::NatsDoor;
 
 /// Where all NATS services are asked.
 const SERVICE_ROOT: &str = "$SRV";
@@ -92,7 +93,7 @@ struct Identity {
 }
 
 /// Answers the service's verbs until the process ends.
-pub(super) async fn answer(desk: Arc<Desk>) {
+pub(super) async fn answer(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let identity = Identity::of(&desk);
     let mut subscriptions = Vec::new();
     for (verb, word) in [(Verb::Ping, "PING"), (Verb::Info, "INFO"), (Verb::Stats, "STATS")] {
@@ -100,7 +101,7 @@ pub(super) async fn answer(desk: Arc<Desk>) {
         let named = format!("{all}.{}", identity.name);
         let one = format!("{named}.{}", identity.id);
         for subject in [all, named, one] {
-            match desk.client.subscribe(subject.clone()).await {
+            match nats.client.subscribe(subject.clone()).await {
                 Ok(subscriber) => subscriptions.push(tagged(verb, subscriber)),
                 Err(error) => tracing::warn!(subject, %error, "could not subscribe"),
             }
@@ -118,7 +119,7 @@ pub(super) async fn answer(desk: Arc<Desk>) {
             continue;
         }
         let payload = identity.answer(&desk, verb);
-        desk.outbox.publish(to, ReplyMessage { headers: Vec::new(), payload }).await;
+        nats.publish(to, ReplyMessage { headers: Vec::new(), payload }).await;
     }
     // The client is gone; the process is ending.
     std::future::pending::<()>().await;

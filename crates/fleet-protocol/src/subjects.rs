@@ -26,6 +26,8 @@ pub const SUBJECT_ROOT: &str = "flotilla";
 pub const QUEUE_GROUP: &str = "agents";
 /// Asked by clients to find which sites answer on a server (NATS Services protocol).
 pub const SERVICE_PING: &str = "$SRV.PING";
+/// What requests of a site lie below.
+const CONTROL: &str = "control.";
 /// Service names are this and the site's name.
 const SERVICE_NAME_PREFIX: &str = "flotilla-";
 
@@ -233,6 +235,13 @@ impl Subjects {
         name.strip_prefix(SERVICE_NAME_PREFIX)?.parse().ok()
     }
 
+    /// The token that says what kind of request a subject of this site is, if it is one.
+    #[must_use]
+    pub fn area_of<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(CONTROL)?;
+        rest.split('.').next()
+    }
+
     /// Understands a subject that an agent received.
     pub fn parse(&self, subject: &str) -> Result<Inbound, SubjectError> {
         if subject.len() > SUBJECT_BYTES_MAX {
@@ -245,7 +254,7 @@ impl Subjects {
                 .map(Inbound::Raft)
                 .map_err(|error: IdError| SubjectError::Id(error.to_string()));
         }
-        let Some(rest) = rest.strip_prefix("control.") else {
+        let Some(rest) = rest.strip_prefix(CONTROL) else {
             return Err(unknown(rest, ["control", "raft"]));
         };
         let (area, rest) = rest.split_once('.').unwrap_or((rest, ""));

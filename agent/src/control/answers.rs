@@ -1,0 +1,85 @@
+//! Where the answers to one request go: to a reply subject, or to whoever waits at the local door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use fleet_protocol::limits::{PAGE_BYTES_MAX, PAGE_ENVELOPE_BYTES};
+use fleet_protocol::reply::ReplyMessage;
+use tokio::sync::mpsc;
+
+use super::nats_door::NatsDoor;
+
+/// What an answer at the local door may hold: what would fit into any NATS message of ours.
+const LOCAL_ANSWER_BYTES_MAX: usize = PAGE_BYTES_MAX + PAGE_ENVELOPE_BYTES;
+/// An answer waits so long for a slow client at the local door; then the client is given up.
+const LOCAL_WAIT: Duration = Duration::from_secs(10);
+
+/// One answer on its way to the local door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// The only or the last one.
+    Last(ReplyMessage),
+    /// A page of a stream; more follow.
+    Page(ReplyMessage),
+}
+
+/// Where the answers to one request go.
+#[derive(Debug)]
+pub(super) enum Answers {
+    /// Nobody waits for them: the message came without a reply subject.
+    Nobody,
+    /// To a reply subject, which was checked.
+    Nats { door: Arc<NatsDoor>, to: Subject },
+    /// To whoever waits at this agent's own door.
+    Local(mpsc::Sender<Said>),
+}
+
+impl Answers {
+    /// Gives the only or the last answer.
+    pub(super) async fn last(&self, message: ReplyMessage) {
+        self.say(Said::Last(message)).await;
+    }
+
+    /// Gives a page of a stream.
+    pub(super) async fn page(&self, message: ReplyMessage) {
+        self.say(Said::Page(message)).await;
+    }
+
+    async fn say(&self, said: Said) {
+        match self {
+            Self::Nobody => {}
+            Self::Nats { door, to } => match said {
+                Said::Last(message) | Said::Page(message) => door.reply(to, message).await,
+            },
+            // An error means that the client is gone, or doesn't read: nobody is left to be told.
+            Self::Local(client) => drop(client.send_timeout(said, LOCAL_WAIT).await),
+        }
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn are_awaited(&self) -> bool {
+        !matches!(self, Self::Nobody)
+    }
+
+    /// Whether they go to this agent's own door.
+    pub(super) fn are_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// Returns once it is certain that nobody listens any more; over NATS that is never certain.
+    pub(super) async fn gone(&self) {
+        match self {
+            Self::Local(client) => client.closed().await,
+            Self::Nobody | Self::Nats { .. } => std::future::pending().await,
+        }
+    }
+
+    /// The largest payload of one answer.
+    pub(super) fn payload_bytes_max(&self) -> usize {
+        match self {
+            Self::Nats { door, .. } => door.client.max_payload(),
+            Self::Nobody | Self::Local(_) => LOCAL_ANSWER_BYTES_MAX,
+        }
+    }
+}
