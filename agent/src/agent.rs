@@ -17,14 +17,16 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use fleet_consensus::{Fault, ReplicaConfig};
 use fleet_protocol::Subjects;
+use fleet_protocol::door::DOOR_SOCKET;
 use fleet_state::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::config::{Config, RaftConfig, TransportConfig};
+use crate::config::{Config, RaftConfig, SocketPlace, TransportConfig};
 use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, OpenNotes};
 use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
+use crate::http::door::{self, DoorPlaces, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
 use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
@@ -52,6 +54,7 @@ struct Running {
     consensus: JoinHandle<Result<(), Fault>>,
     receiving: tokio::task::JoinHandle<()>,
     control: ControlHandle,
+    door: DoorServer,
     http: Option<HttpServer>,
     stopping: watch::Sender<bool>,
 }
@@ -166,6 +169,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         snapshots: snapshot_list(dir),
         metrics: metrics.clone(),
     });
+    let door = door::open(door_places(config, dir), control.local_door()).await?;
     let (stopping, stopping_seen) = watch::channel(false);
     let http = match config.http.listen {
         None => None,
@@ -175,7 +179,16 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
             Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
         }
     };
-    Ok(Running { handle, consensus, receiving, control, http, stopping })
+    Ok(Running { handle, consensus, receiving, control, door, http, stopping })
+}
+
+fn door_places(config: &Config, dir: &DataDir) -> DoorPlaces {
+    let socket = match &config.http.socket {
+        SocketPlace::DataDir => Some(dir.path().join(DOOR_SOCKET)),
+        SocketPlace::At(path) => Some(path.clone()),
+        SocketPlace::Off => None,
+    };
+    DoorPlaces { socket, address: config.http.door }
 }
 
 /// When the way to a node is changed. A heartbeat says what works, so it is the measure.
@@ -351,12 +364,13 @@ fn noted(fault: Fault, data_dir: &Path) -> anyhow::Error {
 }
 
 async fn drain(running: Running, data_dir: &Path) -> anyhow::Result<()> {
-    let Running { handle, consensus, receiving: _, control, http, stopping } = running;
+    let Running { handle, consensus, receiving: _, control, door, http, stopping } = running;
     stopping.send_replace(true);
     let started = Instant::now();
     // What was taken in is still decided; what comes from now on goes to other agents.
     control.drain(started + DRAIN_INTAKE_MAX).await;
     handle.drain(started + DRAIN_MAX).await;
+    door.close().await;
     if let Some(http) = http {
         http.close().await;
     }

@@ -1,6 +1,6 @@
 //! From settings to the typed configuration, and what must hold between keys.
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::error::{ConfigError, Origin};
@@ -8,7 +8,7 @@ use super::layers::Settings;
 use super::secrets::{self, Secret};
 use super::sections::{
     Config, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig, NodeConfig,
-    RaftConfig, SiteConfig, TlsConfig, TransportConfig,
+    RaftConfig, SiteConfig, SocketPlace, TlsConfig, TransportConfig,
 };
 use super::values::{self, Value};
 
@@ -285,31 +285,44 @@ fn mesh(reader: &Reader<'_>) -> Result<MeshConfig, ConfigError> {
 }
 
 fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {
-    let text = reader.text("http.listen").unwrap_or_default();
-    if text == "off" {
-        return Ok(HttpConfig { listen: None });
+    let listen = address(reader, "http.listen")?;
+    if let Some(address) = listen.filter(|address| !address.ip().is_loopback())
+        && !reader.flag("http.allow_remote")
+    {
+        let what = format!("{address} {REMOTE}");
+        let fix = "use 127.0.0.1, or set http.allow_remote = true";
+        return Err(reader.refuse("http.listen", what, fix));
     }
-    let fix = "write an address and a port such as \"127.0.0.1:8222\", or \"off\"";
+    let door = address(reader, "http.door")?;
+    if let Some(address) = door.filter(|address| !address.ip().is_loopback()) {
+        let fix = "use 127.0.0.1 and a port, or the socket; other machines command over NATS";
+        return Err(reader.refuse("http.door", format!("{address} {REMOTE}"), fix));
+    }
+    let socket = match reader.text("http.socket").as_deref() {
+        None => SocketPlace::DataDir,
+        Some("off") => SocketPlace::Off,
+        Some(path) => SocketPlace::At(PathBuf::from(path)),
+    };
+    Ok(HttpConfig { listen, socket, door })
+}
+
+const REMOTE: &str = "can be reached from other machines, and nobody is asked who they are";
+
+/// The address in a key; `None` for "off".
+fn address(reader: &Reader<'_>, name: &str) -> Result<Option<SocketAddr>, ConfigError> {
+    let text = reader.text(name).unwrap_or_default();
+    if text == "off" {
+        return Ok(None);
+    }
     // Only literal addresses and localhost: a name that resolves elsewhere tomorrow would move
     // an unauthenticated listener.
     let address = match text.strip_prefix("localhost:") {
         Some(_) => text.to_socket_addrs().ok().and_then(|mut found| found.next()),
         None => text.parse().ok(),
     };
-    let Some(address) = address else {
-        let what = format!("{} is not an address", values::quoted(&text));
-        return Err(reader.refuse("http.listen", what, fix));
-    };
-    if !address.ip().is_loopback() && !reader.flag("http.allow_remote") {
-        return Err(reader.refuse(
-            "http.listen",
-            format!(
-                "{address} can be reached from other machines, and nobody is asked who they are"
-            ),
-            "use 127.0.0.1, or set http.allow_remote = true",
-        ));
-    }
-    Ok(HttpConfig { listen: Some(address) })
+    let what = || format!("{} is not an address", values::quoted(&text));
+    let fix = "write an address and a port such as \"127.0.0.1:8222\", or \"off\"";
+    address.map(Some).ok_or_else(|| reader.refuse(name, what(), fix))
 }
 
 fn log(reader: &Reader<'_>) -> Result<LogConfig, ConfigError> {

@@ -40,7 +40,7 @@ pub use secrets::Secret;
 pub(crate) use secrets::read_file as read_secret_file;
 pub use sections::{
     Config, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig, NodeConfig,
-    RaftConfig, SiteConfig, TlsConfig, TransportConfig,
+    RaftConfig, SiteConfig, SocketPlace, TlsConfig, TransportConfig,
 };
 
 /// What `load` gives: the typed configuration and where each of its values came from.

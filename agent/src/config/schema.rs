@@ -187,6 +187,15 @@ pub(super) const KEYS: &[KeySpec] = &[
         key("http.allow_remote", Kind::Bool, "let http.listen be an address off the loopback"),
         "false",
     ),
+    key(
+        "http.socket",
+        TEXT,
+        "the local door's Unix socket, or \"off\"; default: door.sock in node.data_dir",
+    ),
+    with(
+        key("http.door", TEXT, "the local door on a loopback port as well; \"off\" for none"),
+        "\"off\"",
+    ),
     with(key("log.format", Kind::Choice(&["text", "json"]), "how log lines look"), "\"text\""),
     with(
         key("log.level", TEXT, "error, warn, info, debug, trace, or directives per module"),

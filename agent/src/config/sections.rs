@@ -145,8 +145,23 @@ pub struct MeshConfig {
 /// Section `[http]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// The address to listen on; `None` when switched off.
+    /// The address for health and metrics; `None` when switched off.
     pub listen: Option<SocketAddr>,
+    /// The socket of the local door.
+    pub socket: SocketPlace,
+    /// The address of the local door, on the loopback; `None` when switched off.
+    pub door: Option<SocketAddr>,
+}
+
+/// Where the socket of the local door is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// In the data directory.
+    DataDir,
+    /// Elsewhere.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
 }
 
 /// How log lines look.

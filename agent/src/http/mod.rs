@@ -1,4 +1,5 @@
-//! Health and metrics over HTTP, on the loopback: `/livez`, `/readyz`, `/metrics`.
+//! HTTP: health and metrics on the loopback (`/livez`, `/readyz`, `/metrics`), and the local door
+//! (`door`), which has listeners of its own.
 //!
 //! - `/livez` answers 200 as long as the consensus loop runs, 503 once it has ended. A supervisor
 //!   restarts the process on it.
@@ -6,10 +7,11 @@
 //!   what is committed is applied, and the agent isn't stopping. Otherwise 503, with the reasons in a JSON body.
 //! - `/metrics` is the Prometheus text format.
 //!
-//! Everything here is read-only and unauthenticated, so the listener stays on the loopback unless
-//! the configuration says otherwise. It can't harm the agent: connections are few, short-lived
+//! Health and metrics are read-only and unauthenticated, so their listener stays on the loopback unless
+//! the configuration says otherwise. They can't harm the agent: connections are few, short-lived
 //! and never wait for the consensus loop, because all answers come from the newest view.
 
+pub mod door;
 mod listener;
 mod ready;
 

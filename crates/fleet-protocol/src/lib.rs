@@ -11,6 +11,7 @@
 //! - [`query`], [`changes`], [`event`]: reading the site, once, since, and as it goes on;
 //! - [`admin`], [`node`]: running the site; [`JoinToken`]: an invitation to it;
 //! - [`reply_subject`]: where an agent lets itself be told to answer to.
+//! - [`door`]: the same over HTTP, at an agent's own door.
 //!
 //! What must never happen here: a subject literal outside `subjects.rs`; a user's value read or
 //! written by anything but `fleet_state::Value`; an unknown field or header that is skipped; a bound
@@ -22,6 +23,7 @@ pub mod admin;
 mod area;
 pub mod changes;
 mod command;
+pub mod door;
 pub mod duration;
 mod error;
 pub mod event;
@@ -45,6 +47,7 @@ mod token;
 pub use admin::AdminRequest;
 pub use area::{Area, AreaError};
 pub use changes::{ChangeBody, ChangesPage, ChangesRequest};
+pub use door::DoorFacts;
 pub use error::{ErrorCode, ErrorFacts, Failure};
 pub use headers::{Consistency, HeaderName, Options, Stage};
 pub use json::Json;

@@ -238,8 +238,17 @@ impl Subjects {
     /// The token that says what kind of request a subject of this site is, if it is one.
     #[must_use]
     pub fn area_of<'a>(&self, subject: &'a str) -> Option<&'a str> {
-        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix(CONTROL)?;
-        rest.split('.').next()
+        self.below_control(subject)?.split('.').next()
+    }
+
+    /// What a subject of this site says below `control.`.
+    pub(crate) fn below_control<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&self.prefix)?.strip_prefix(CONTROL)
+    }
+
+    /// The subject of this site that says `rest` below `control.`.
+    pub(crate) fn below_site(&self, rest: &str) -> String {
+        format!("{}{CONTROL}{rest}", self.prefix)
     }
 
     /// Understands a subject that an agent received.

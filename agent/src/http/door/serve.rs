@@ -1,0 +1,139 @@
+//! Taking connections in, within bounds.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::patient::Patient;
+
+/// How long the head of a request may take, from the end of the one before it; so long, too, may a
+/// connection be idle.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// How long a client may leave an answer unread.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Largest head of a request, and what is held of a body that isn't read yet.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request; the contract's own bound is smaller.
+const HEADERS_MAX: usize = 64;
+/// Pause after a failed accept (too many open files), so that it doesn't spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Returns once the door is to be closed; also when it is gone.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// What connections are served with.
+pub(super) struct Serving {
+    pub router: Router,
+    pub connections: Arc<Semaphore>,
+    pub stopped: watch::Receiver<bool>,
+}
+
+/// Something that takes connections in.
+pub(super) trait Accept: Send + Sync + 'static {
+    /// What comes in.
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Accept for UnixListener {
+    type Connection = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(UnixListener::accept(self).await?.0)
+    }
+}
+
+impl Accept for TcpListener {
+    type Connection = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // An answer is one small write; waiting for more would only delay it.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Serving {
+    /// Serves what connects, until told to stop.
+    pub(super) async fn run<A: Accept>(self, listener: A) {
+        let mut stopped = self.stopped.clone();
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = told(&mut stopped) => break,
+                Some(_) = open.join_next() => {}
+                (permit, accepted) = self.next(&listener) => match accepted {
+                    Ok(connection) => {
+                        open.spawn(self.serve(connection, permit));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection was not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        // New clients hear at once that nobody is there.
+        drop(listener);
+        while open.join_next().await.is_some() {}
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn next<A: Accept>(
+        &self,
+        listener: &A,
+    ) -> (Option<OwnedSemaphorePermit>, io::Result<A::Connection>) {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.connections).acquire_owned().await.ok();
+        (permit, listener.accept().await)
+    }
+
+    fn serve<C>(
+        &self,
+        connection: C,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> impl Future<Output = ()> + Send + use<C>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = TokioIo::new(Patient::new(connection, PATIENCE));
+        let service = TowerToHyperService::new(self.router.clone());
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .keep_alive(true)
+            .half_close(false)
+            .serve_connection(connection, service);
+        let mut stopped = self.stopped.clone();
+        async move {
+            let _permit = permit;
+            let mut serving = std::pin::pin!(serving);
+            let ended = tokio::select! {
+                ended = serving.as_mut() => ended,
+                () = told(&mut stopped) => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::trace!(%error, "a connection at the local door ended early");
+            }
+        }
+    }
+}
