@@ -10,3 +10,4 @@
 
 pub mod connector;
 pub mod connectors;
+pub mod plan;

@@ -1,0 +1,125 @@
+//! Which step comes next, of all that the properties of a device ask for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet_state::{Object, Revision};
+
+use super::course::{Course, FirstRead};
+use super::property::Verdict;
+use super::{Mode, Orders, Step, Why};
+use crate::device::connector::Availability;
+
+impl Course {
+    pub(super) fn choose(
+        &self,
+        orders: &Orders,
+        verdicts: &BTreeMap<Arc<str>, Verdict>,
+        may_write: bool,
+        now_ms: u64,
+    ) -> (Option<Step>, Why, Option<u64>) {
+        if self.is_busy() {
+            return (None, Why::Busy, None);
+        }
+        if let FirstRead::Due { at_ms, .. } = self.first_read {
+            if now_ms >= at_ms {
+                return (Some(Step::Read), Why::ReadFirst, None);
+            }
+            return (None, Why::ReadFirst, Some(at_ms));
+        }
+        let stop = self.stop(orders, may_write);
+        let step = write_step(orders, verdicts)
+            .or_else(|| claim_step(orders, verdicts))
+            .or_else(|| adopt_step(orders, verdicts));
+        match (stop, step) {
+            (Some(why), Some(_)) => return (None, why, None),
+            (None, Some(step)) => return (Some(step), Why::ToDo, None),
+            (_, None) => {}
+        }
+        let asks = verdicts.values().any(|v| matches!(v, Verdict::Ask | Verdict::Settle { .. }));
+        let asks = asks && self.first_read == FirstRead::Done;
+        if asks && now_ms >= self.ask_next_ms {
+            return (Some(Step::Read), Why::Settling, None);
+        }
+        let until = verdicts.values().filter_map(|verdict| match verdict {
+            Verdict::Wait { until_ms } | Verdict::Settle { until_ms } => Some(*until_ms),
+            Verdict::Rest
+            | Verdict::Ask
+            | Verdict::Claim
+            | Verdict::Write { .. }
+            | Verdict::Adopt(_) => None,
+        });
+        match until.chain(asks.then_some(self.ask_next_ms)).min() {
+            Some(until_ms) => (None, Why::Settling, Some(until_ms)),
+            None => (None, stop.unwrap_or(Why::Rest), None),
+        }
+    }
+
+    /// What forbids to hand anything over.
+    fn stop(&self, orders: &Orders, may_write: bool) -> Option<Why> {
+        if orders.mode == Mode::Observe {
+            Some(Why::Observing)
+        } else if orders.held {
+            Some(Why::OnHold)
+        } else if !may_write {
+            Some(Why::NoLease)
+        } else if self.availability == Availability::Offline {
+            Some(Why::Away)
+        } else {
+            None
+        }
+    }
+}
+
+/// Everything that has to be handed over, in one hand-over.
+fn write_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
+    let mut values = Object::new();
+    let (mut revision, mut until) = (Revision::NONE, None::<u64>);
+    for (property, verdict) in verdicts {
+        let (Verdict::Write { until_ms }, Some(wish)) = (verdict, orders.wishes.get(property))
+        else {
+            continue;
+        };
+        values.insert(Arc::clone(property), wish.value.clone());
+        revision = revision.max(wish.revision);
+        until = match (until, *until_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+    (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
+}
+
+fn claim_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
+    let claims = verdicts.iter().filter(|(_, verdict)| **verdict == Verdict::Claim);
+    let mut revisions: Vec<Revision> =
+        claims.filter_map(|(property, _)| Some(orders.wishes.get(property)?.revision)).collect();
+    revisions.sort_unstable();
+    revisions.dedup();
+    (!revisions.is_empty()).then_some(Step::Claim(revisions))
+}
+
+fn adopt_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
+    verdicts.iter().find_map(|(property, verdict)| {
+        let (Verdict::Adopt(value), Some(wish)) = (verdict, orders.wishes.get(property)) else {
+            return None;
+        };
+        let (property, value) = (Arc::clone(property), value.clone());
+        Some(Step::Adopt { property, value, seen: wish.revision })
+    })
+}
+
+/// What would be handed over if that were allowed.
+pub(super) fn would_write(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Object {
+    if orders.allows_writing() {
+        return Object::new();
+    }
+    let writes = |verdict: &Verdict| matches!(verdict, Verdict::Write { .. } | Verdict::Claim);
+    verdicts
+        .iter()
+        .filter(|(_, verdict)| writes(verdict))
+        .filter_map(|(property, _)| {
+            Some((Arc::clone(property), orders.wishes.get(property)?.value.clone()))
+        })
+        .collect()
+}

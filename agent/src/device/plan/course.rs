@@ -1,0 +1,260 @@
+//! What the owner of a link remembers of one device, and what it makes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet_state::Object;
+
+use super::choice::would_write;
+use super::property::{Case, Verdict};
+use super::track::{HandOver, RETRY_MS_FIRST, Said, Track, pause_ms};
+use super::{Orders, Plan, TroubleCode};
+use crate::device::connector::{
+    Availability, Handed, Observation, Quality, ReadErrorKind, Reading, WriteError, WriteErrorKind,
+};
+
+/// The first question after a hand-over; the pause doubles with each.
+const ASK_MS_FIRST: u64 = 20;
+/// The longest pause between reads of a device that doesn't answer.
+const READ_MS_MAX: u64 = 10_000;
+/// The longest pause between questions about something that was handed over.
+const ASK_MS_MAX: u64 = 5_000;
+
+/// Whether the device was read in this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstRead {
+    /// Not yet; not before this moment.
+    Due { at_ms: u64, tries: u32 },
+    /// It answered.
+    Done,
+    /// It can't be asked.
+    Impossible,
+}
+
+/// What the owner of a link remembers of one device, for one session.
+#[derive(Clone, Debug)]
+pub struct Course {
+    pub(super) began_ms: u64,
+    pub(super) first_read: FirstRead,
+    pub(super) availability: Availability,
+    pub(super) said: BTreeMap<Arc<str>, Said>,
+    pub(super) tracks: BTreeMap<Arc<str>, Track>,
+    /// A step is under way; it began then.
+    busy_since_ms: Option<u64>,
+    pub(super) ask_next_ms: u64,
+    asked: u32,
+    /// The orders allowed writing when they were looked at last.
+    writing: bool,
+}
+
+impl Course {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            began_ms: now_ms,
+            first_read: FirstRead::Due { at_ms: now_ms, tries: 0 },
+            availability: Availability::Unknown,
+            said: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            busy_since_ms: None,
+            ask_next_ms: now_ms,
+            asked: 0,
+            writing: false,
+        }
+    }
+
+    /// Whether a step is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy_since_ms.is_some()
+    }
+
+    /// Whether the device can be reached, as far as it is known.
+    #[must_use]
+    pub fn availability(&self) -> Availability {
+        self.availability
+    }
+
+    /// The device, or somebody about it, said something.
+    pub fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        if let Some(availability) = heard.availability {
+            self.set_availability(availability, now_ms);
+        }
+        if heard.foreign_write {
+            return;
+        }
+        if !heard.retained && !heard.values.is_empty() && self.availability == Availability::Offline
+        {
+            // It speaks.
+            self.set_availability(Availability::Online, now_ms);
+        }
+        self.take_values(&heard.values, heard.quality, heard.retained, now_ms);
+    }
+
+    fn take_values(&mut self, values: &Object, quality: Quality, retained: bool, now_ms: u64) {
+        for (property, value) in values.iter() {
+            let said = Said { value: value.clone(), at_ms: now_ms, quality, retained };
+            self.said.insert(Arc::clone(property), said);
+        }
+    }
+
+    fn set_availability(&mut self, availability: Availability, now_ms: u64) {
+        let returned = self.availability == Availability::Offline
+            && matches!(availability, Availability::Online | Availability::Asleep);
+        let left = availability == Availability::Offline && self.availability != availability;
+        self.availability = availability;
+        if (left || returned) && self.first_read != FirstRead::Impossible {
+            // One that doesn't say that it is back is found by asking.
+            let (tries, pause) = if left { (1, pause_ms(1)) } else { (0, 0) };
+            self.first_read = FirstRead::Due { at_ms: now_ms.saturating_add(pause), tries };
+        }
+        if !returned || !self.writing {
+            return;
+        }
+        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
+            track.waited = true;
+            track.next_ms = 0;
+        }
+    }
+
+    /// A read has ended.
+    pub fn read_ended(&mut self, ended: Result<Reading, ReadErrorKind>, now_ms: u64) {
+        self.busy_since_ms = None;
+        match ended {
+            Ok(reading) => {
+                if self.availability != Availability::Asleep {
+                    self.set_availability(Availability::Online, now_ms);
+                }
+                self.take_values(&reading.values, reading.quality, false, now_ms);
+                self.first_read = FirstRead::Done;
+                for track in self.tracks.values_mut() {
+                    track.doubtful = false;
+                }
+            }
+            Err(ReadErrorKind::Unsupported) => self.first_read = FirstRead::Impossible,
+            Err(
+                ReadErrorKind::Offline
+                | ReadErrorKind::Timeout
+                | ReadErrorKind::Refused
+                | ReadErrorKind::LinkLost,
+            ) => {
+                if ended == Err(ReadErrorKind::Offline) {
+                    self.set_availability(Availability::Offline, now_ms);
+                }
+                if let FirstRead::Due { tries, .. } = self.first_read {
+                    let tries = tries.saturating_add(1);
+                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));
+                    self.first_read = FirstRead::Due { at_ms, tries };
+                }
+            }
+        }
+        self.asked = self.asked.saturating_add(1);
+        let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(ASK_MS_MAX);
+        self.ask_next_ms = now_ms.saturating_add(pause);
+    }
+
+    /// A hand-over of these values has ended.
+    pub fn write_ended(
+        &mut self,
+        values: &Object,
+        ended: Result<Handed, &WriteError>,
+        now_ms: u64,
+    ) {
+        let began_ms = self.busy_since_ms.take().unwrap_or(now_ms);
+        self.asked = 0;
+        self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
+        if let Err(WriteError { kind: WriteErrorKind::Offline, may_have_acted: false, .. }) = ended
+        {
+            self.set_availability(Availability::Offline, now_ms);
+        }
+        for (property, _) in values.iter() {
+            let Some(track) = self.tracks.get_mut(property) else { continue };
+            match ended {
+                Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
+                Err(error) => {
+                    track.failed(error.may_have_acted, now_ms);
+                    if !error.kind.is_retryable() {
+                        track.give_up(TroubleCode::Refused, error.message.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A claim or an adoption has ended; what became of it stands in the next orders.
+    pub fn log_ended(&mut self, now_ms: u64) {
+        self.busy_since_ms = None;
+        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
+            // The log may be slower than the answer; without a pause one claim would chase another.
+            track.next_ms = track.next_ms.max(now_ms);
+        }
+    }
+
+    /// A claim or an adoption could not be committed; it is tried again later.
+    pub fn log_failed(&mut self, now_ms: u64) {
+        self.busy_since_ms = None;
+        for track in self.tracks.values_mut() {
+            track.next_ms = track.next_ms.max(now_ms.saturating_add(RETRY_MS_FIRST));
+        }
+    }
+
+    /// What to do now. A step that is given counts as under way until its end is told.
+    pub fn plan(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> Plan {
+        self.follow(orders, now_ms);
+        self.writing = orders.allows_writing();
+        let verdicts = self.verdicts(orders, now_ms);
+        let (step, why, again_ms) = self.choose(orders, &verdicts, may_write, now_ms);
+        if step.is_some() {
+            self.busy_since_ms = Some(now_ms);
+        }
+        Plan {
+            step,
+            why,
+            marks: self.marks(orders),
+            trouble: self.trouble(orders),
+            drift: self.drift(orders, now_ms),
+            would_write: would_write(orders, &verdicts),
+            again_ms,
+        }
+    }
+
+    /// One track per wish; a new wish starts a new one.
+    fn follow(&mut self, orders: &Orders, now_ms: u64) {
+        self.tracks.retain(|property, _| orders.wishes.contains_key(property));
+        for (property, wish) in &orders.wishes {
+            let known = self.tracks.get(property).map(|track| track.revision);
+            if known != Some(wish.revision) {
+                let track = Track::new(wish.revision, orders.marks, now_ms);
+                self.tracks.insert(Arc::clone(property), track);
+                self.asked = 0;
+                self.ask_next_ms = self.ask_next_ms.min(now_ms);
+            }
+        }
+    }
+
+    fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {
+        let mut verdicts = BTreeMap::new();
+        for (property, wish) in &orders.wishes {
+            let Some(track) = self.tracks.get_mut(property) else { continue };
+            let case = Case {
+                wish,
+                said: self.said.get(property),
+                policy: orders.policy_of(property),
+                mode: orders.mode,
+                on_return: orders.on_return,
+                can_ask: self.first_read != FirstRead::Impossible,
+                began_ms: self.began_ms,
+                now_ms,
+            };
+            if !orders.profile.access(property).is_some_and(|access| access.is_writable()) {
+                if track.over.is_none() {
+                    track.give_up(TroubleCode::Refused, format!("{property} can't be written"));
+                }
+                continue;
+            }
+            verdicts.insert(Arc::clone(property), case.verdict(track));
+        }
+        verdicts
+    }
+}

@@ -1,0 +1,72 @@
+//! How far the wishes of a device got.
+
+use fleet_state::Revision;
+
+/// Every wish up to these revisions has reached the stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It has left.
+    pub sent: Revision,
+    /// The device has said that it has it.
+    pub acknowledged: Revision,
+    /// The device has said that it is so.
+    pub verified: Revision,
+}
+
+impl Marks {
+    /// The higher of both, stage by stage.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.max(other.sent),
+            acknowledged: self.acknowledged.max(other.acknowledged),
+            verified: self.verified.max(other.verified),
+        }
+    }
+}
+
+/// Why a wish isn't where it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of reason.
+    pub code: TroubleCode,
+    /// The reason, for people.
+    pub message: String,
+    /// The wish.
+    pub revision: Revision,
+}
+
+/// Kinds of [`Trouble`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleCode {
+    /// The device, or its connector, says that it won't.
+    Refused,
+    /// It was handed over as often as may be, and the device shows something else.
+    NotVerified,
+    /// It was enforced as often as may be, and the device shows something else.
+    NotEnforced,
+    /// It waited for the device, and is not handed over any more.
+    Discarded,
+    /// It waited for the device, and waits for somebody to wish it again.
+    HeldOnReturn,
+    /// Another owner claimed it; whether it was handed over in time is not known.
+    Unknown,
+    /// The device can't be reached; it is tried again.
+    Unreachable,
+}
+
+impl TroubleCode {
+    /// The word of replies.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TroubleCode::Refused => "refused",
+            TroubleCode::NotVerified => "not_verified",
+            TroubleCode::NotEnforced => "not_enforced",
+            TroubleCode::Discarded => "discarded",
+            TroubleCode::HeldOnReturn => "held_on_return",
+            TroubleCode::Unknown => "unknown",
+            TroubleCode::Unreachable => "unreachable",
+        }
+    }
+}

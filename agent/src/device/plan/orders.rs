@@ -1,0 +1,131 @@
+//! What the site wants of one device, in the words of the planner.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleet_state::{Revision, Value};
+
+use super::Marks;
+use crate::device::connector::Profile;
+
+/// Whether a device is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Never; what would be written is shown.
+    Observe,
+    /// What somebody sets is handed over; drift is shown and left alone.
+    Manual,
+    /// As manual, and drift is treated as its property's policy says.
+    Auto,
+}
+
+/// What a difference that nobody asked for leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDrift {
+    /// It is shown.
+    #[default]
+    Report,
+    /// What the device says becomes what is wanted.
+    Adopt,
+    /// What is wanted is handed over again, a bounded number of times.
+    Enforce,
+}
+
+/// What becomes of wishes that waited for a device while it was away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReturn {
+    /// They wait for somebody to wish them again.
+    Hold,
+    /// They are handed over if they are not older than this.
+    Apply {
+        /// The greatest age.
+        age_ms_max: u64,
+    },
+    /// They are given up.
+    #[default]
+    Discard,
+}
+
+/// How one property is treated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PropertyPolicy {
+    /// What drift leads to.
+    pub on_drift: OnDrift,
+    /// How long a device may take until what it says counts.
+    pub settle_ms: u64,
+    /// How far a number may be off.
+    pub tolerance: f64,
+}
+
+/// How long a device has to show a new value, unless its policy says otherwise.
+pub(super) const SETTLE_MS_DEFAULT: u64 = 2_000;
+
+impl Default for PropertyPolicy {
+    fn default() -> Self {
+        Self { on_drift: OnDrift::Report, settle_ms: SETTLE_MS_DEFAULT, tolerance: 0.0 }
+    }
+}
+
+/// How long a wish lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// For ever.
+    Unlimited,
+    /// It has an end, and may not be handed over before it was claimed in the log.
+    Unclaimed,
+    /// It was claimed by this owner, and may be handed over before this moment.
+    Claimed {
+        /// Reading of the node's monotonic clock.
+        until_ms: u64,
+    },
+    /// It was claimed by somebody else, who may have handed it over; its time is not known here.
+    ClaimedElsewhere,
+}
+
+/// What one property should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// The value.
+    pub value: Value,
+    /// When it was wished.
+    pub revision: Revision,
+    /// How long it lives.
+    pub ttl: Ttl,
+}
+
+/// What the site wants of one device.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// Whether it is written to.
+    pub mode: Mode,
+    /// Somebody stopped all writing.
+    pub held: bool,
+    /// What it should be.
+    pub wishes: BTreeMap<Arc<str>, Wish>,
+    /// When the whole of the wishes last changed; at least the newest of them.
+    pub desired_revision: Revision,
+    /// How far the wishes got, as the log says.
+    pub marks: Marks,
+    /// How properties are treated that differ from the default.
+    pub policies: BTreeMap<Arc<str>, PropertyPolicy>,
+    /// How the others are treated.
+    pub policy: PropertyPolicy,
+    /// What becomes of wishes that waited for the device.
+    pub on_return: OnReturn,
+    /// What can be done with the device.
+    pub profile: Arc<Profile>,
+}
+
+impl Orders {
+    /// How this property is treated.
+    #[must_use]
+    pub fn policy_of(&self, property: &str) -> PropertyPolicy {
+        self.policies.get(property).copied().unwrap_or(self.policy)
+    }
+
+    /// Whether anything may be handed over at all.
+    #[must_use]
+    pub fn allows_writing(&self) -> bool {
+        !self.held && self.mode != Mode::Observe
+    }
+}

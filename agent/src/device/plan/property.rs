@@ -1,0 +1,214 @@
+//! What is to be done with one property.
+
+use fleet_state::Value;
+
+use super::TroubleCode;
+use super::alike::alike;
+use super::orders::{Mode, OnDrift, OnReturn, PropertyPolicy, Ttl, Wish};
+use super::track::{Said, Track, pause_ms};
+
+/// Hand-overs of a wish that the device doesn't show.
+pub(super) const HAND_OVERS_MAX: u32 = 3;
+/// Hand-overs of a wish that was verified once and is enforced.
+pub(super) const ENFORCEMENTS_MAX: u32 = 5;
+/// What was said within this time before a wish is what the device still is.
+pub(super) const FRESH_MS: u64 = 5_000;
+
+/// What is to be done with one property.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// It is as wished, or nothing more is done about it.
+    Rest,
+    /// Nothing before this moment, unless the device says something.
+    Wait { until_ms: u64 },
+    /// Nothing is handed over before this moment, and what the device says decides: it may be
+    /// asked meanwhile.
+    Settle { until_ms: u64 },
+    /// Ask the device.
+    Ask,
+    /// It has to be claimed in the log first.
+    Claim,
+    /// Hand it over; not after this moment.
+    Write { until_ms: Option<u64> },
+    /// What the device says becomes the wish.
+    Adopt(Value),
+}
+
+/// What a verdict is given on.
+pub(super) struct Case<'a> {
+    pub wish: &'a Wish,
+    pub said: Option<&'a Said>,
+    pub policy: PropertyPolicy,
+    pub mode: Mode,
+    pub on_return: OnReturn,
+    /// Whether the device can be asked for it.
+    pub can_ask: bool,
+    /// When this session began to listen.
+    pub began_ms: u64,
+    pub now_ms: u64,
+}
+
+impl Case<'_> {
+    /// Gives the verdict, and notes in the track what it is based on.
+    pub(super) fn verdict(&self, track: &mut Track) -> Verdict {
+        let proof = self.proof(track);
+        let as_wished =
+            proof.map(|said| alike(&self.wish.value, &said.value, self.policy.tolerance));
+        if track.is_verified() {
+            return match as_wished {
+                Some(true) => {
+                    track.verify();
+                    Verdict::Rest
+                }
+                Some(false) => self.drifted(track),
+                None => self.enforced(track),
+            };
+        }
+        if as_wished == Some(true) && self.still_holds(track) {
+            track.verify();
+            return Verdict::Rest;
+        }
+        if track.over.is_some() {
+            return Verdict::Rest;
+        }
+        if self.now_ms < track.next_ms {
+            return Verdict::Wait { until_ms: track.next_ms };
+        }
+        if track.doubtful && self.can_ask {
+            return Verdict::Ask;
+        }
+        match track.handed {
+            Some(_) => self.handed_over(track, as_wished),
+            None if as_wished == Some(true) && self.can_ask => Verdict::Ask,
+            None => self.hand_over(track),
+        }
+    }
+
+    /// What the device said and what counts: after the last hand-over, if there was one.
+    fn proof(&self, track: &Track) -> Option<&Said> {
+        let said = self.said.filter(|said| said.is_proof())?;
+        let since_ms = track.handed.map_or(self.began_ms, |handed| handed.began_ms);
+        (said.at_ms >= since_ms).then_some(said)
+    }
+
+    /// A value that was said before the wish may have changed without a word.
+    fn still_holds(&self, track: &Track) -> bool {
+        let Some(said) = self.said else { return false };
+        let fresh = self.now_ms.saturating_sub(said.at_ms) <= FRESH_MS;
+        track.handed.is_some() || said.at_ms >= track.met_ms || fresh
+    }
+
+    /// It was handed over in this session and isn't verified.
+    fn handed_over(&self, track: &mut Track, as_wished: Option<bool>) -> Verdict {
+        let Some(handed) = track.handed else { return Verdict::Rest };
+        let settled_ms = handed.ended_ms.saturating_add(self.policy.settle_ms);
+        if self.now_ms < settled_ms {
+            return Verdict::Settle { until_ms: settled_ms };
+        }
+        match as_wished {
+            // Nothing was said since. Who can't be asked may speak later.
+            None if self.can_ask => Verdict::Ask,
+            None => Verdict::Rest,
+            Some(_) if track.tries >= HAND_OVERS_MAX => {
+                let message =
+                    format!("the device shows something else after {} hand-overs", track.tries);
+                track.give_up(TroubleCode::NotVerified, message);
+                track.drift_since_ms.get_or_insert(self.now_ms);
+                Verdict::Rest
+            }
+            Some(_) => self.hand_over(track),
+        }
+    }
+
+    /// It is handed over, if it may be.
+    fn hand_over(&self, track: &mut Track) -> Verdict {
+        if track.waited && !self.may_return(track) {
+            return Verdict::Rest;
+        }
+        match self.wish.ttl {
+            Ttl::Unlimited => Verdict::Write { until_ms: None },
+            Ttl::Unclaimed => Verdict::Claim,
+            Ttl::Claimed { until_ms } if self.now_ms < until_ms => {
+                Verdict::Write { until_ms: Some(until_ms) }
+            }
+            Ttl::Claimed { .. } if track.tries > 0 => {
+                let message = "its time ended before the device showed it";
+                track.give_up(TroubleCode::NotVerified, message);
+                Verdict::Rest
+            }
+            Ttl::Claimed { .. } | Ttl::ClaimedElsewhere => {
+                let message = "it was claimed for a hand-over that nobody knows the end of, and its time may be over";
+                track.give_up(TroubleCode::Unknown, message);
+                Verdict::Rest
+            }
+        }
+    }
+
+    /// Whether a wish that waited for its device is handed over now that it is back.
+    fn may_return(&self, track: &mut Track) -> bool {
+        match self.on_return {
+            OnReturn::Apply { age_ms_max }
+                if self.now_ms.saturating_sub(track.met_ms) <= age_ms_max =>
+            {
+                true
+            }
+            OnReturn::Apply { .. } | OnReturn::Discard => {
+                let message =
+                    "the device was away when it was wished; wish it again if it still holds";
+                track.give_up(TroubleCode::Discarded, message);
+                false
+            }
+            OnReturn::Hold => {
+                let message =
+                    "the device was away when it was wished; it waits until it is wished again";
+                track.give_up(TroubleCode::HeldOnReturn, message);
+                false
+            }
+        }
+    }
+
+    /// It was verified, and since the last hand-over the device has said nothing.
+    fn enforced(&self, track: &Track) -> Verdict {
+        match (track.handed, track.drift_since_ms) {
+            (Some(handed), Some(_)) if track.over.is_none() => {
+                let settled_ms = handed.ended_ms.saturating_add(self.policy.settle_ms);
+                if self.now_ms < settled_ms {
+                    return Verdict::Settle { until_ms: settled_ms };
+                }
+                if self.can_ask { Verdict::Ask } else { Verdict::Rest }
+            }
+            _ => Verdict::Rest,
+        }
+    }
+
+    /// It was verified and is different now.
+    fn drifted(&self, track: &mut Track) -> Verdict {
+        let since_ms = *track.drift_since_ms.get_or_insert(self.now_ms);
+        if track.over.is_some() {
+            return Verdict::Rest;
+        }
+        let again_ms = track.handed.map_or(0, |handed| {
+            let settled_ms = handed.ended_ms.saturating_add(self.policy.settle_ms);
+            settled_ms.saturating_add(pause_ms(track.tries))
+        });
+        let ready_ms =
+            since_ms.saturating_add(self.policy.settle_ms).max(track.next_ms).max(again_ms);
+        let acts = self.mode == Mode::Auto && self.policy.on_drift != OnDrift::Report;
+        if acts && self.now_ms < ready_ms {
+            return Verdict::Wait { until_ms: ready_ms };
+        }
+        match self.policy.on_drift {
+            OnDrift::Adopt if acts => {
+                self.said.map_or(Verdict::Rest, |said| Verdict::Adopt(said.value.clone()))
+            }
+            OnDrift::Enforce if acts && track.tries >= ENFORCEMENTS_MAX => {
+                let message =
+                    format!("the device shows something else after {} enforcements", track.tries);
+                track.give_up(TroubleCode::NotEnforced, message);
+                Verdict::Rest
+            }
+            OnDrift::Enforce if acts => Verdict::Write { until_ms: None },
+            OnDrift::Report | OnDrift::Adopt | OnDrift::Enforce => Verdict::Rest,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a device stands: how far its wishes got, what keeps them, what is different.
+
+use std::sync::Arc;
+
+use fleet_state::Revision;
+
+use super::course::Course;
+use super::track::{Stage, Track};
+use super::{Drift, Marks, Orders, Trouble, TroubleCode, alike};
+
+/// Failed hand-overs after which people are told.
+const FAILURES_QUIET: u32 = 3;
+
+impl Course {
+    /// The highest revisions that every wish up to them has reached, without those given up.
+    pub(super) fn marks(&self, orders: &Orders) -> Marks {
+        let over = |track: &&Track| track.over.is_some();
+        let mark = |stage: Stage| {
+            let short = || self.tracks.values().filter(move |track| track.stage < stage);
+            if short().next().is_none() {
+                return orders.desired_revision;
+            }
+            // What was given up keeps only its own revision back.
+            let first = short().filter(|track| !over(track)).map(|track| track.revision).min();
+            self.tracks
+                .values()
+                .filter(|track| track.stage >= stage)
+                .map(|track| track.revision)
+                .filter(|revision| first.is_none_or(|first| *revision < first))
+                .filter(|revision| !short().any(|track| track.revision == *revision))
+                .max()
+                .unwrap_or(Revision::NONE)
+        };
+        let marks = Marks {
+            sent: mark(Stage::Sent),
+            acknowledged: mark(Stage::Acknowledged),
+            verified: mark(Stage::Verified),
+        };
+        marks.max(orders.marks)
+    }
+
+    pub(super) fn trouble(&self, orders: &Orders) -> Option<Trouble> {
+        let over = self.tracks.values().filter_map(|track| {
+            let (code, message) = track.over.clone()?;
+            Some(Trouble { code, message, revision: track.revision })
+        });
+        let over = over.max_by_key(|trouble| trouble.revision);
+        let failing = |track: &&Track| {
+            !track.is_verified() && track.handed.is_none() && track.tries >= FAILURES_QUIET
+        };
+        over.or_else(|| {
+            let track = self.tracks.values().filter(failing).max_by_key(|t| t.revision)?;
+            let message = format!("{} hand-overs failed; it is tried again", track.tries);
+            let (code, revision) = (TroubleCode::Unreachable, track.revision);
+            orders.allows_writing().then_some(Trouble { code, message, revision })
+        })
+    }
+
+    pub(super) fn drift(&mut self, orders: &Orders, now_ms: u64) -> Vec<Drift> {
+        let mut drift = Vec::new();
+        for (property, wish) in &orders.wishes {
+            let (Some(track), Some(said)) =
+                (self.tracks.get_mut(property), self.said.get(property))
+            else {
+                continue;
+            };
+            let tolerance = orders.policy_of(property).tolerance;
+            let counts = track.is_verified() || track.over.is_some() || !orders.allows_writing();
+            if alike(&wish.value, &said.value, tolerance) || !counts {
+                continue;
+            }
+            drift.push(Drift {
+                property: Arc::clone(property),
+                wished: wish.value.clone(),
+                said: said.value.clone(),
+                since_ms: *track.drift_since_ms.get_or_insert(now_ms),
+            });
+        }
+        drift
+    }
+}

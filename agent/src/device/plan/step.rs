@@ -1,0 +1,89 @@
+//! What the planner answers.
+
+use std::sync::Arc;
+
+use fleet_state::{Object, Revision, Value};
+
+use super::{Marks, Trouble};
+
+/// Something to be done with a device.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Ask it for everything.
+    Read,
+    /// Claim the wishes of these revisions in the log.
+    Claim(Vec<Revision>),
+    /// Hand these values over.
+    Write {
+        /// The values.
+        values: Object,
+        /// The newest wish among them.
+        revision: Revision,
+        /// Not after this moment.
+        until_ms: Option<u64>,
+    },
+    /// Make what the device says the wish.
+    Adopt {
+        /// The property.
+        property: Arc<str>,
+        /// What it says.
+        value: Value,
+        /// The wish that it replaces.
+        seen: Revision,
+    },
+}
+
+/// A difference between what is wanted and what the device says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// The property.
+    pub property: Arc<str>,
+    /// What is wanted.
+    pub wished: Value,
+    /// What the device says.
+    pub said: Value,
+    /// Since when.
+    pub since_ms: u64,
+}
+
+/// Why there is no step, or this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Everything is as it should be, or nothing more can be done.
+    Rest,
+    /// A step is under way.
+    Busy,
+    /// It is read before it is written to.
+    ReadFirst,
+    /// It is never written to.
+    Observing,
+    /// Somebody stopped all writing.
+    OnHold,
+    /// This node may not write now.
+    NoLease,
+    /// The device is away.
+    Away,
+    /// It has time to take the last hand-over on, or there is a pause between tries.
+    Settling,
+    /// There is something to do.
+    ToDo,
+}
+
+/// What to do with a device now, and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to do.
+    pub step: Option<Step>,
+    /// Why that, or why nothing.
+    pub why: Why,
+    /// How far the wishes got.
+    pub marks: Marks,
+    /// What keeps them.
+    pub trouble: Option<Trouble>,
+    /// What is different, by property.
+    pub drift: Vec<Drift>,
+    /// What would be handed over if that were allowed.
+    pub would_write: Object,
+    /// When to look again, unless something happens before.
+    pub again_ms: Option<u64>,
+}

@@ -1,0 +1,141 @@
+//! How far one property got toward one wish, and what the device said of it.
+
+use fleet_state::{Revision, Value};
+
+use super::{Marks, TroubleCode};
+use crate::device::connector::{Handed, Quality};
+
+/// Pause before something is tried again, for the first time; it doubles.
+pub(super) const RETRY_MS_FIRST: u64 = 250;
+/// The longest such pause.
+pub(super) const RETRY_MS_MAX: u64 = 60_000;
+
+/// The pause before the next try after `tries`.
+pub(super) fn pause_ms(tries: u32) -> u64 {
+    RETRY_MS_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY_MS_MAX)
+}
+
+/// What the device said of a property last.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Said {
+    pub value: Value,
+    /// When it was heard.
+    pub at_ms: u64,
+    pub quality: Quality,
+    /// Somebody kept it.
+    pub retained: bool,
+}
+
+impl Said {
+    /// Whether it proves anything.
+    pub(super) fn is_proof(&self) -> bool {
+        self.quality == Quality::Good && !self.retained
+    }
+}
+
+/// Something that was handed over in this session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct HandOver {
+    pub how: Handed,
+    /// When the first byte may have left.
+    pub began_ms: u64,
+    /// When it was done.
+    pub ended_ms: u64,
+}
+
+/// The way of one property toward one wish.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Track {
+    /// The wish.
+    pub revision: Revision,
+    /// When this owner met it.
+    pub met_ms: u64,
+    /// The furthest stage.
+    pub stage: Stage,
+    /// The last hand-over in this session.
+    pub handed: Option<HandOver>,
+    /// Hand-overs and failures since it last was as wished.
+    pub tries: u32,
+    /// Not before this moment.
+    pub next_ms: u64,
+    /// It may have been handed over without anybody knowing: read before the next try.
+    pub doubtful: bool,
+    /// Since when a verified property is different.
+    pub drift_since_ms: Option<u64>,
+    /// It is not tried any more.
+    pub over: Option<(TroubleCode, String)>,
+    /// It waited while the device was away.
+    pub waited: bool,
+}
+
+/// The stages of a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Committed,
+    Sent,
+    Acknowledged,
+    Verified,
+}
+
+impl Track {
+    /// A wish met now; how far it got under earlier owners stands in `marks`.
+    pub(super) fn new(revision: Revision, marks: Marks, now_ms: u64) -> Self {
+        let stage = if revision <= marks.verified {
+            Stage::Verified
+        } else if revision <= marks.acknowledged {
+            Stage::Acknowledged
+        } else if revision <= marks.sent {
+            Stage::Sent
+        } else {
+            Stage::Committed
+        };
+        Self {
+            revision,
+            met_ms: now_ms,
+            stage,
+            handed: None,
+            tries: 0,
+            next_ms: 0,
+            doubtful: false,
+            drift_since_ms: None,
+            over: None,
+            waited: false,
+        }
+    }
+
+    pub(super) fn is_verified(&self) -> bool {
+        self.stage == Stage::Verified
+    }
+
+    /// The device has said that it is so.
+    pub(super) fn verify(&mut self) {
+        self.stage = Stage::Verified;
+        self.tries = 0;
+        self.next_ms = 0;
+        self.doubtful = false;
+        self.drift_since_ms = None;
+        self.over = None;
+        self.waited = false;
+    }
+
+    pub(super) fn handed_over(&mut self, hand_over: HandOver) {
+        let stage = match hand_over.how {
+            Handed::Sent => Stage::Sent,
+            Handed::Acknowledged => Stage::Acknowledged,
+        };
+        self.stage = self.stage.max(stage);
+        self.handed = Some(hand_over);
+        self.tries = self.tries.saturating_add(1);
+        self.doubtful = false;
+    }
+
+    pub(super) fn failed(&mut self, may_have_acted: bool, now_ms: u64) {
+        self.tries = self.tries.saturating_add(1);
+        self.next_ms = now_ms.saturating_add(pause_ms(self.tries));
+        self.doubtful |= may_have_acted;
+    }
+
+    pub(super) fn give_up(&mut self, code: TroubleCode, message: impl Into<String>) {
+        self.over = Some((code, message.into()));
+    }
+}
