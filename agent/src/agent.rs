@@ -120,6 +120,8 @@ fn replica_config(raft: &RaftConfig, file: &NodeFile) -> ReplicaConfig {
         election_ticks_max: ticks(raft.election_ticks_max),
         snapshot_every_entries: raft.snapshot_every_entries,
         snapshot_every_bytes: raft.snapshot_every_bytes,
+        log_trailing_entries: raft.log_trailing_entries,
+        log_bytes_max: raft.log_bytes_max,
         ..ReplicaConfig::new(file.node, file.uid)
     }
 }
@@ -128,12 +130,14 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let clock = MonotonicClock::start();
     let metrics = Metrics::new();
     let subjects = Subjects::new(&file.site);
-    let parts = site::parts(dir, file, replica_config(&config.raft, file))?;
+    let mut parts = site::parts(dir, file, replica_config(&config.raft, file))?;
+    parts.log_disk = parts.log_disk.timed(metrics.fsync_seconds.clone());
     let (replica, notes) = AgentReplica::open(parts, clock)?;
     say(&notes);
 
     let prepared = prepare(&config.nats)?;
     let frames = connect(&prepared, file, "raft").await?;
+    tokio::spawn(metrics.clone().follow_connection("raft", frames.state.clone()));
     let (to_inbox, inbox) = inbox();
     let frames_connection = frames.clone();
     let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };

@@ -19,6 +19,7 @@ pub struct Agent {
     data_dir: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -35,6 +36,7 @@ impl Agent {
             data_dir: workplace.join(name),
             config: path,
             log: workplace.join(format!("{name}.log")),
+            environment: Vec::new(),
             process: None,
         }
     }
@@ -42,6 +44,11 @@ impl Agent {
     /// Replaces its configuration; counts from its next start.
     pub fn set_config(&self, config: &str) {
         std::fs::write(&self.config, config).expect("the workplace is writable");
+    }
+
+    /// Adds a variable to its environment; counts from its next start.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Where its log, snapshots and keys are.
@@ -57,6 +64,7 @@ impl Agent {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments);
         command.arg("--data-dir").arg(&self.data_dir).arg("--config").arg(&self.config);
         command

@@ -67,6 +67,11 @@ impl Reply {
 }
 
 impl Answer {
+    /// Whether an agent replied, and that it was done.
+    pub fn is_ok(&self) -> bool {
+        matches!(self, Self::Reply(reply) if reply.is_ok())
+    }
+
     /// The reply.
     ///
     /// # Panics

@@ -10,6 +10,7 @@
 //! - [`site::Site`]: agents as processes, made with `init` and `join` like real ones.
 //! - [`bare::BareClient`]: NATS requests without our client.
 //! - [`cli::Cli`]: the `flotilla` command.
+//! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`load`]: many writers at once, and what was promised to each of them.
 //! - [`wait`]: the only place that lets time pass, always towards a deadline.
 //!
@@ -27,6 +28,7 @@
 pub mod agent;
 pub mod bare;
 pub mod cli;
+pub mod disk;
 pub mod load;
 pub mod metrics;
 pub mod nats_server;

@@ -219,6 +219,8 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
         election_ticks_max: reader.ticks("raft.election_ticks_max"),
         snapshot_every_entries: reader.number("raft.snapshot_every_entries"),
         snapshot_every_bytes: reader.number("raft.snapshot_every_bytes"),
+        log_trailing_entries: reader.number("raft.log_trailing_entries"),
+        log_bytes_max: reader.number("raft.log_bytes_max"),
         transport: match reader.text("raft.transport").as_deref() {
             Some("nats") => TransportConfig::Nats,
             Some("mesh") => TransportConfig::Mesh,
@@ -236,6 +238,16 @@ fn raft(reader: &Reader<'_>) -> Result<RaftConfig, ConfigError> {
                 config.heartbeat_ticks, config.election_ticks_min
             ),
             "make raft.election_ticks_min at least three times raft.heartbeat_ticks",
+        ));
+    }
+    if config.log_bytes_max < config.snapshot_every_bytes {
+        return Err(reader.refuse(
+            blamed(reader, "raft.log_bytes_max", "raft.snapshot_every_bytes"),
+            format!(
+                "a log of at most {} bytes can't reach from one snapshot to the next, {} bytes on",
+                config.log_bytes_max, config.snapshot_every_bytes
+            ),
+            "make raft.log_bytes_max greater, best four times raft.snapshot_every_bytes",
         ));
     }
     if config.election_ticks_max <= config.election_ticks_min {

@@ -161,6 +161,22 @@ pub(super) const KEYS: &[KeySpec] = &[
     ),
     with(
         key(
+            "raft.log_trailing_entries",
+            Kind::Number { min: 0, max: 100_000_000 },
+            "entries kept behind a snapshot, for gateways that were away for a moment",
+        ),
+        "10000",
+    ),
+    with(
+        key(
+            "raft.log_bytes_max",
+            Kind::Number { min: 64 << 20, max: 1 << 40 },
+            "a log beyond this size waits for no gateway that is away",
+        ),
+        "268435456",
+    ),
+    with(
+        key(
             "raft.transport",
             Kind::Choice(&["auto", "nats", "mesh"]),
             "the way between agents: NATS while it works, or one way only",

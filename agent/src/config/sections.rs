@@ -112,6 +112,10 @@ pub struct RaftConfig {
     pub snapshot_every_entries: u64,
     /// A snapshot after so many bytes of log.
     pub snapshot_every_bytes: u64,
+    /// Entries that stay in the log behind a snapshot.
+    pub log_trailing_entries: u64,
+    /// A log beyond this size keeps no more than a restart needs.
+    pub log_bytes_max: u64,
     /// The way between agents.
     pub transport: TransportConfig,
 }

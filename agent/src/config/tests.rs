@@ -36,6 +36,7 @@ fn nothing_at_all_gives_the_defaults() {
     assert_eq!(config.nats.auth, NatsAuth::None);
     assert_eq!(config.raft.tick_ms, 25);
     assert_eq!((config.raft.election_ticks_min, config.raft.election_ticks_max), (10, 30));
+    assert_eq!((config.raft.log_trailing_entries, config.raft.log_bytes_max), (10_000, 256 << 20));
     assert_eq!(config.http.listen, Some("127.0.0.1:0".parse().unwrap()));
     assert_eq!(config.log.format, LogFormat::Text);
     assert!(config.site.name.is_none());
@@ -138,6 +139,11 @@ const BAD_FILES: &[(&str, &[&str])] = &[
         &["raft.election_ticks_max:", "not above the shortest (10)"],
     ),
     ("[raft]\nsnapshot_every_bytes = 5\n", &["(bytes)"]),
+    ("[raft]\nlog_bytes_max = 1\n", &["raft.log_bytes_max: 1 is out of range", "67108864"]),
+    (
+        "[raft]\nsnapshot_every_bytes = 536870912\n",
+        &["raft.snapshot_every_bytes: a log of at most 268435456 bytes", "raft.log_bytes_max"],
+    ),
     ("[nats]\nurls = \"nats://h\"\n", &["nats.urls: this is a text", "a list of text"]),
     ("[nats]\nurls = []\n", &["nats.urls: the list is empty"]),
     ("[nats]\nurls = [\"a\", 3]\n", &["nats.urls: item 2 is a whole number"]),

@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, Refusal};
 pub(super) struct Tally {
     refused: BTreeMap<(&'static str, &'static str), u64>,
     entries_appended: u64,
+    relayed: u64,
 }
 
 impl Tally {
@@ -29,5 +30,7 @@ impl Tally {
         let fresh = appended.saturating_sub(self.entries_appended);
         metrics.proposals.inc_by(fresh);
         self.entries_appended = appended;
+        metrics.relayed.inc_by(counters.relayed.saturating_sub(self.relayed));
+        self.relayed = counters.relayed;
     }
 }

@@ -74,7 +74,7 @@ impl Desk {
         Self {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
-            lanes: Lanes::new(),
+            lanes: Lanes::new(&metrics.in_flight),
             intake: watch::Sender::new(IntakeState::NoLeader),
             takes_commands: AtomicBool::new(false),
             met_leader: AtomicBool::new(false),

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub(super) struct Lane {
     pub surface: &'static str,
     permits: Arc<Semaphore>,
     permits_max: usize,
+    /// All lanes together, for the metrics.
+    under_way: Gauge,
     pub stats: LaneStats,
 }
 
@@ -46,15 +49,17 @@ pub(super) struct Permit {
 }
 
 impl Lane {
-    fn new(surface: &'static str, permits_max: usize) -> Arc<Self> {
+    fn new(surface: &'static str, permits_max: usize, under_way: &Gauge) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(permits_max));
-        Arc::new(Self { surface, permits, permits_max, stats: LaneStats::default() })
+        let (under_way, stats) = (under_way.clone(), LaneStats::default());
+        Arc::new(Self { surface, permits, permits_max, under_way, stats })
     }
 
     /// Takes one request on, unless there are too many.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Permit> {
         self.stats.requests.fetch_add(1, Ordering::Relaxed);
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        self.under_way.inc();
         Some(Permit { lane: Arc::clone(self), started: Instant::now(), _permit: permit })
     }
 
@@ -88,6 +93,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.lane.under_way.dec();
         let nanos = u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.lane.stats.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -104,13 +110,14 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
+    /// `under_way` shows how many requests are being worked on.
+    pub(super) fn new(under_way: &Gauge) -> Self {
         Self {
-            commands: Lane::new("commands", COMMANDS_MAX),
-            query: Lane::new("query", QUERIES_MAX),
-            changes: Lane::new("changes", CHANGES_MAX),
-            admin: Lane::new("admin", ADMIN_MAX),
-            node: Lane::new("node", NODE_MAX),
+            commands: Lane::new("commands", COMMANDS_MAX, under_way),
+            query: Lane::new("query", QUERIES_MAX, under_way),
+            changes: Lane::new("changes", CHANGES_MAX, under_way),
+            admin: Lane::new("admin", ADMIN_MAX, under_way),
+            node: Lane::new("node", NODE_MAX, under_way),
         }
     }
 
@@ -140,10 +147,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_lane_admits_up_to_its_bound_and_knows_when_it_is_idle() {
-        let lanes = Lanes::new();
+        let under_way = Gauge::default();
+        let lanes = Lanes::new(&under_way);
         let held: Vec<Permit> = std::iter::from_fn(|| lanes.node.admit()).collect();
         assert_eq!(held.len(), NODE_MAX);
         assert_eq!(lanes.in_flight(), NODE_MAX);
+        assert_eq!(under_way.get(), NODE_MAX as i64);
         assert_eq!(lanes.node.stats.requests.load(Ordering::Relaxed), NODE_MAX as u64 + 1);
 
         let mut idle = Box::pin(lanes.idle());
@@ -152,5 +161,6 @@ mod tests {
         drop(held);
         idle.await;
         assert_eq!(lanes.in_flight(), 0);
+        assert_eq!(under_way.get(), 0);
     }
 }

@@ -180,7 +180,7 @@ fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
     others.spawn(service::answer(desk(), nats()));
     others.spawn(neighbours::watch(desk(), nats()));
     others.spawn(elsewhere::listen(desk(), nats()));
-    others.spawn(note_connection(desk(), nats()));
+    others.spawn(desk().metrics.clone().follow_connection("control", nats().connection.clone()));
 }
 
 impl ControlHandle {
@@ -233,19 +233,6 @@ impl ControlHandle {
         let flushed = tokio::time::timeout(FLUSH_TIMEOUT, nats.client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::debug!("the last answers could not be flushed");
-        }
-    }
-}
-
-/// Keeps the metrics of the connection up to date.
-async fn note_connection(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
-    let mut connection = nats.connection.clone();
-    loop {
-        let state = *connection.borrow_and_update();
-        desk.metrics.note_connection("control", state);
-        if connection.changed().await.is_err() {
-            // The client is gone with its events; the process is ending.
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -106,6 +106,12 @@ fn troubles(view: &View, intake: IntakeState, cut_off: CutOff) -> Vec<String> {
         troubles.push(format!("no leader is known for {since} ms"));
         troubles.extend(why_leaderless(since, cut_off.elsewhere));
     }
+    if view.standing.low_space {
+        troubles.push(
+            "the disk is nearly full, so this node does not lead and takes nothing in; free space"
+                .to_owned(),
+        );
+    }
     match intake {
         IntakeState::ForeignSite => troubles.push(
             "another site answers under the same name on this NATS server, so nothing is taken in; stop or rename one of them".to_owned(),

@@ -25,6 +25,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use tokio::sync::watch;
+
 use crate::nats::LinkState;
 
 /// Seconds from 50 µs to about 6.5 s, for fsyncs and commands.
@@ -125,8 +127,6 @@ pub struct Metrics {
     pub fsync_seconds: Histogram,
     /// Entries applied in one turn.
     pub apply_batch: Histogram,
-    /// Commands proposed in one turn.
-    pub propose_batch: Histogram,
     /// Snapshots written.
     pub snapshots: Counter,
     /// Whether a NATS connection stands.
@@ -202,7 +202,6 @@ impl Metrics {
             mesh_nodes: Gauge::default(),
             fsync_seconds: seconds(),
             apply_batch: sizes(),
-            propose_batch: sizes(),
             snapshots: Counter::default(),
             nats_connected: Family::default(),
             nats_disconnects: Family::default(),
@@ -252,7 +251,6 @@ impl Metrics {
             self.fsync_seconds.clone(),
         );
         r.register("apply_batch", "Entries applied in one turn", self.apply_batch.clone());
-        r.register("propose_batch", "Commands proposed in one turn", self.propose_batch.clone());
         r.register("snapshots", "Snapshots written", self.snapshots.clone());
     }
 
@@ -287,6 +285,21 @@ impl Metrics {
         let before = connected.set(i64::from(state != LinkState::Disconnected));
         if before == 1 && state == LinkState::Disconnected {
             self.nats_disconnects.get_or_create(&label).inc();
+        }
+    }
+
+    /// Notes the states of a NATS connection for as long as there is one.
+    pub async fn follow_connection(
+        self,
+        connection: &'static str,
+        mut states: watch::Receiver<LinkState>,
+    ) {
+        loop {
+            let state = *states.borrow_and_update();
+            self.note_connection(connection, state);
+            if states.changed().await.is_err() {
+                return;
+            }
         }
     }
 

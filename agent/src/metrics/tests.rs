@@ -37,6 +37,7 @@ pub(crate) fn view(role: NodeRole, leader: Option<u64>) -> View {
         progress: Vec::new(),
         snapshot_index: 1,
         log_bytes: 4096,
+        low_space: false,
     };
     View {
         state,

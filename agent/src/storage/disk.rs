@@ -14,8 +14,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use fleet_log::{Disk, DiskFile};
+use prometheus_client::metrics::histogram::Histogram;
 use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 
 /// Longest file name that is used.
@@ -39,6 +41,7 @@ enum Access {
 pub struct RealDisk {
     shared: Arc<Directory>,
     access: Access,
+    sync_seconds: Option<Histogram>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,7 @@ struct Directory {
 pub struct RealFile {
     file: File,
     access: Access,
+    sync_seconds: Option<Histogram>,
 }
 
 impl RealDisk {
@@ -82,7 +86,19 @@ impl RealDisk {
     fn open_dir(path: &Path, access: Access) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { shared: Arc::new(Directory { path: path.to_owned(), handle }), access })
+        let shared = Arc::new(Directory { path: path.to_owned(), handle });
+        Ok(Self { shared, access, sync_seconds: None })
+    }
+
+    /// The same directory, telling how long the syncs of its files take.
+    #[must_use]
+    pub fn timed(mut self, sync_seconds: Histogram) -> Self {
+        self.sync_seconds = Some(sync_seconds);
+        self
+    }
+
+    fn file(&self, file: File) -> RealFile {
+        RealFile { file, access: self.access, sync_seconds: self.sync_seconds.clone() }
     }
 
     /// Where the directory is.
@@ -163,13 +179,13 @@ impl Disk for RealDisk {
             // Advice only: where a file system ignores it, its cache is believed.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         }
-        Ok(RealFile { file, access: self.access })
+        Ok(self.file(file))
     }
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
         self.check_writable()?;
         let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        Ok(RealFile { file, access: self.access })
+        Ok(self.file(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -227,7 +243,14 @@ impl DiskFile for RealFile {
     fn sync_data(&mut self) -> io::Result<()> {
         match self.access {
             Access::Look => Ok(()),
-            Access::Use | Access::UseMedium => self.file.sync_data(),
+            Access::Use | Access::UseMedium => {
+                let begun = Instant::now();
+                self.file.sync_data()?;
+                if let Some(seconds) = &self.sync_seconds {
+                    seconds.observe(begun.elapsed().as_secs_f64());
+                }
+                Ok(())
+            }
         }
     }
 }

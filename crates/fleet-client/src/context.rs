@@ -56,9 +56,10 @@ pub(crate) fn complete(config: &ConnectConfig) -> Result<ConnectConfig, ConnectE
 }
 
 fn unusable(name: &str, what: &str) -> ConnectError {
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
     ConnectError::Options(format!(
         "NATS context \"{}\": {what}; see `nats context ls`",
-        name.escape_debug()
+        shown.escape_debug()
     ))
 }
 

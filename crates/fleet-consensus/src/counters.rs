@@ -14,6 +14,8 @@ pub struct Counters {
     pub frames_unsent: u64,
     /// Syncs of the log.
     pub syncs: u64,
+    /// Commands handed on to the leader, repeats included.
+    pub relayed: u64,
     /// Entries appended.
     pub entries_appended: u64,
 }

@@ -82,6 +82,8 @@ pub struct Standing {
     pub snapshot_index: u64,
     /// Bytes that the log takes on disk.
     pub log_bytes: u64,
+    /// The disk is nearly full, so this node takes no proposals and does not want to lead.
+    pub low_space: bool,
 }
 
 /// The fleet state as of `applied`, and where the replica stands.

@@ -104,6 +104,7 @@ pub(super) fn view(node: u64, state: FleetState) -> Arc<View> {
         progress: Vec::new(),
         snapshot_index: 0,
         log_bytes: 0,
+        low_space: false,
     };
     Arc::new(View {
         applied: state.last_applied(),

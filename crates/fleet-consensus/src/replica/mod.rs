@@ -324,6 +324,7 @@ impl<D: Disk, T> Replica<D, T> {
             progress: self.progress(),
             snapshot_index: store.snapshot.as_ref().map_or(0, |s| s.file.index),
             log_bytes: store.log.bytes_on_disk(),
+            low_space: self.pace.low_space,
         }
     }
 

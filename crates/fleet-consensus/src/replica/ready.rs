@@ -257,7 +257,8 @@ impl<D: Disk, T> Replica<D, T> {
             self.proposals.extend(due.into_iter().map(own));
             return;
         }
-        let encoded = due.into_iter().map(|due| due.encoded).collect();
+        let encoded: Vec<_> = due.into_iter().map(|due| due.encoded).collect();
+        self.counters.relayed += encoded.len() as u64;
         for batch in pack_proposals(encoded) {
             self.outbox.push((leader, Class::Normal, batch));
         }
