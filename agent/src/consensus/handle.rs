@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fleet_consensus::View;
 use fleet_state::{Answer, Change, NodeId, Proposal, RequestId, Revision};
 use thiserror::Error;
@@ -133,6 +134,11 @@ pub(super) enum Request {
         /// As above.
         reply: oneshot::Sender<Result<SnapshotTaken, AdminError>>,
     },
+    /// Tell the other members what was observed here.
+    Tell {
+        /// In the agents' own form.
+        observed: Bytes,
+    },
     /// Stop taking commands in; end the loop once the waiting are answered.
     Drain {
         /// As above: the loop ends then at the latest.
@@ -148,6 +154,7 @@ pub struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) applied: broadcast::Sender<Arc<AppliedBatch>>,
+    pub(super) observed: broadcast::Sender<(NodeId, Bytes)>,
     pub(super) clock: MonotonicClock,
 }
 
@@ -202,6 +209,18 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<AppliedBatch>> {
         self.applied.subscribe()
+    }
+
+    /// Tells the other members what was observed here. It may get lost: it is dropped when the
+    /// loop is busy, and `false` says so.
+    pub fn tell(&self, observed: Bytes) -> bool {
+        self.requests.try_send(Request::Tell { observed }).is_ok()
+    }
+
+    /// Follows what other members observe, from now on. A receiver that lags misses some.
+    #[must_use]
+    pub fn subscribe_observed(&self) -> broadcast::Receiver<(NodeId, Bytes)> {
+        self.observed.subscribe()
     }
 
     /// Hands leadership to `to`, or to the most caught-up voter.

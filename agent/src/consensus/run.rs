@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use fleet_consensus::replica::{BuiltSnapshot, Notice};
 use fleet_consensus::{Fault, Now, Outputs, Replica, View, Wire};
 use fleet_log::Disk;
@@ -35,6 +36,8 @@ use crate::transport::{Inbound, Inbox};
 const REQUESTS_MAX: usize = 16_384;
 /// Batches that a follower of applied entries may lag behind.
 const APPLIED_BATCHES_MAX: usize = 4_096;
+/// Observations of other nodes that a follower may lag behind.
+const OBSERVED_MAX: usize = 1_024;
 /// Milliseconds between two looks at the free space.
 const SPACE_EVERY_MS: u64 = 2_000;
 /// Busy turns after which the runtime is let in.
@@ -111,7 +114,14 @@ where
     let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
     let (view_out, view) = watch::channel(Arc::new(replica.0.view()));
     let (applied, _) = broadcast::channel(APPLIED_BATCHES_MAX);
-    let handle = Handle { requests, view, applied: applied.clone(), clock: parts.clock };
+    let (observed, _) = broadcast::channel(OBSERVED_MAX);
+    let handle = Handle {
+        requests,
+        view,
+        applied: applied.clone(),
+        observed: observed.clone(),
+        clock: parts.clock,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .max_blocking_threads(2)
@@ -123,6 +133,7 @@ where
         requests: requests_in,
         view: view_out,
         applied,
+        observed,
         built_out,
         seen_applied: 0,
         tally: Tally::default(),
@@ -145,6 +156,7 @@ struct Loop<D: Disk, W> {
     requests: mpsc::Receiver<Request>,
     view: watch::Sender<Arc<View>>,
     applied: broadcast::Sender<Arc<AppliedBatch>>,
+    observed: broadcast::Sender<(NodeId, Bytes)>,
     built_out: mpsc::Sender<Built>,
     errands: Errands,
     /// Applied index of the view published last.
@@ -288,6 +300,7 @@ where
                 self.errands.transfer(&mut self.replica, to, deadline_ms, reply)
             }
             Request::Snapshot { reply } => self.errands.snapshot(reply),
+            Request::Tell { observed } => self.replica.handle_tell(&observed),
             Request::Drain { deadline_ms, reply } => {
                 self.errands.drain(&mut self.replica, deadline_ms, reply);
             }
@@ -323,6 +336,10 @@ where
         }
         if !outputs.applied.is_empty() {
             self.tell_applied(outputs.applied);
+        }
+        for observed in outputs.observed {
+            // An error says that nobody listens.
+            let _nobody = self.observed.send(observed);
         }
         if let Some(build) = outputs.build {
             let out = self.built_out.clone();

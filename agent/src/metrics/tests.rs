@@ -38,6 +38,7 @@ pub(crate) fn view(role: NodeRole, leader: Option<u64>) -> View {
         snapshot_index: 1,
         log_bytes: 4096,
         low_space: false,
+        leases: fleet_consensus::Leases::default(),
     };
     View {
         state,

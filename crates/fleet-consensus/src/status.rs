@@ -7,6 +7,8 @@
 
 use fleet_state::{FleetState, NodeId, Revision};
 
+use crate::leases::Leases;
+
 /// The Raft role of a node, as in the Raft paper, plus the learner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeRole {
@@ -84,6 +86,8 @@ pub struct Standing {
     pub log_bytes: u64,
     /// The disk is nearly full, so this node takes no proposals and does not want to lead.
     pub low_space: bool,
+    /// When members asked for read barriers last; says nothing unless this node leads.
+    pub leases: Leases,
 }
 
 /// The fleet state as of `applied`, and where the replica stands.

@@ -97,7 +97,7 @@ fn random_bytes_never_panic() {
         let mut bytes = noise.bytes(len);
         // Half of them begin with a kind that exists, or nothing but the first byte would ever be looked at.
         if let (Some(first), true) = (bytes.first_mut(), noise.below(2) == 0) {
-            *first = 1 + noise.below(14) as u8;
+            *first = 1 + noise.below(15) as u8;
         }
         let bytes = Bytes::from(bytes);
         if let Ok(payload) = read(&bytes) {

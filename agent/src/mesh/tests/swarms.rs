@@ -105,6 +105,7 @@ pub(super) fn view(node: u64, state: FleetState) -> Arc<View> {
         snapshot_index: 0,
         log_bytes: 0,
         low_space: false,
+        leases: fleet_consensus::Leases::default(),
     };
     Arc::new(View {
         applied: state.last_applied(),

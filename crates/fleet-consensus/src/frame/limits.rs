@@ -31,6 +31,8 @@ pub const PROPOSAL_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 pub const READS_MAX: usize = 4096;
 /// Bytes of snapshot in one chunk.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of what a node observed, in one payload.
+pub const OBSERVED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes that may be asked for in one `SnapshotWant`.
 pub const CHUNK_WANT_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Bytes of a request id as text.

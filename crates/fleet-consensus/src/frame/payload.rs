@@ -92,6 +92,11 @@ pub enum Payload {
         /// To whom; `None` leaves the choice to the leader.
         to: Option<NodeId>,
     },
+    /// What the sender observed of its devices; what it means is between the agents.
+    Observed {
+        /// In their own form.
+        bytes: Bytes,
+    },
     /// The sender is there. The only payload that is taken from a node which doesn't know our present start.
     Hello {
         /// Its boot counter; the header's, repeated for logs.
@@ -183,6 +188,7 @@ impl Payload {
             Self::Digest { .. } => "digest",
             Self::Hello { .. } => "hello",
             Self::TransferWant { .. } => "transfer_want",
+            Self::Observed { .. } => "observed",
         }
     }
 
@@ -203,7 +209,7 @@ impl Payload {
             Self::ReadWant { ids } | Self::ReadGrant { ids, .. } | Self::ReadRefused { ids } => {
                 SMALL + ids.len() * 10
             }
-            Self::SnapshotChunk { bytes, .. } => SMALL + bytes.len(),
+            Self::SnapshotChunk { bytes, .. } | Self::Observed { bytes } => SMALL + bytes.len(),
             Self::SnapshotWant { .. }
             | Self::SnapshotDone { .. }
             | Self::SiteKeyWant

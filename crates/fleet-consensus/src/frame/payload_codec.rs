@@ -8,8 +8,9 @@ use fleet_state::{
 
 use super::{
     limits::{
-        CHUNK_BYTES_MAX, CHUNK_WANT_BYTES_MAX, INDEX_MAX, PROPOSAL_BYTES_MAX, PROPOSALS_MAX,
-        RAFT_MESSAGES_MAX, READS_MAX, REQUEST_ID_BYTES_MAX, SNAPSHOT_BYTES_MAX, TERM_MAX,
+        CHUNK_BYTES_MAX, CHUNK_WANT_BYTES_MAX, INDEX_MAX, OBSERVED_BYTES_MAX, PROPOSAL_BYTES_MAX,
+        PROPOSALS_MAX, RAFT_MESSAGES_MAX, READS_MAX, REQUEST_ID_BYTES_MAX, SNAPSHOT_BYTES_MAX,
+        TERM_MAX,
     },
     message_codec::{read_message, write_message},
     payload::{Payload, RefuseReason, SnapshotEnd, SnapshotId},
@@ -29,6 +30,7 @@ const SITE_KEY_GRANT: u8 = 11;
 const DIGEST: u8 = 12;
 const HELLO: u8 = 13;
 const TRANSFER_WANT: u8 = 14;
+const OBSERVED: u8 = 15;
 
 impl Payload {
     const fn code(&self) -> u8 {
@@ -47,6 +49,7 @@ impl Payload {
             Self::Digest { .. } => DIGEST,
             Self::Hello { .. } => HELLO,
             Self::TransferWant { .. } => TRANSFER_WANT,
+            Self::Observed { .. } => OBSERVED,
         }
     }
 
@@ -99,6 +102,7 @@ impl Payload {
                 writer.u64(*applied);
             }
             Self::TransferWant { to } => writer.u64(to.map_or(0, NodeId::get)),
+            Self::Observed { bytes } => writer.bytes(bytes),
         }
     }
 
@@ -134,6 +138,9 @@ impl Payload {
             DIGEST => Self::Digest { index: read_index(&mut reader)?, digest: reader.fixed()? },
             HELLO => Self::Hello { boot: reader.u64()?, applied: read_index(&mut reader)? },
             TRANSFER_WANT => Self::TransferWant { to: NodeId::new(reader.u64()?) },
+            OBSERVED => {
+                Self::Observed { bytes: bytes.slice_ref(reader.bytes(OBSERVED_BYTES_MAX)?) }
+            }
             found => {
                 return Err(DecodeError::UnknownKind {
                     what: "a payload",

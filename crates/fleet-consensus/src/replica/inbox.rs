@@ -58,6 +58,7 @@ impl<D: Disk, T> Replica<D, T> {
             }
             Payload::ReadWant { ids } => {
                 if self.is_leader() {
+                    self.leases.heard(from, now.mono_ms);
                     self.reads.add_remote(from, ids);
                 }
             }
@@ -80,6 +81,7 @@ impl<D: Disk, T> Replica<D, T> {
                     tracing::debug!(%refused, from = from.get(), "a handover was asked for");
                 }
             }
+            Payload::Observed { bytes } => self.outputs.observed.push((from, bytes)),
             Payload::Hello { .. } => {}
         }
         Ok(())

@@ -46,8 +46,10 @@ pub use wire::{Routes, Wire};
 use crate::checkpoints::Checkpoints;
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
+use crate::frame::limits::OBSERVED_BYTES_MAX;
 use crate::frame::{Class, FrameCodec, Path, Payload};
 use crate::guard::Guard;
+use crate::leases::Leases;
 use crate::log_time::LogTime;
 use crate::raft_storage::RaftStorage;
 use crate::reads::{ReadEnd, Reads};
@@ -139,6 +141,7 @@ pub struct Replica<D: Disk, T> {
     site_key: Option<SigningKey>,
     waiters: Waiters<T>,
     reads: Reads<T>,
+    leases: Leases,
     transfer: Transfer<D>,
     checkpoints: Checkpoints,
     proposals: Vec<Queued>,
@@ -170,6 +173,19 @@ impl<D: Disk, T> Replica<D, T> {
         if let Err(refused) = self.reads.add(token, deadline_ms) {
             self.outputs.reads.push(refused);
         }
+    }
+
+    /// Tells all other members something that is observed, not agreed on: it may get lost, and
+    /// nobody answers. Beyond what one frame takes it is refused.
+    pub fn handle_tell(&mut self, observed: &Bytes) {
+        if observed.len() > OBSERVED_BYTES_MAX {
+            self.counters.refuse("observed_out", "too_large");
+            return;
+        }
+        let me = self.config.node;
+        let others = self.conf.voters.iter().chain(&self.conf.learners).filter(|to| **to != me);
+        let observed = || Payload::Observed { bytes: observed.clone() };
+        self.outbox.extend(others.map(|to| (*to, Class::Bulk, observed())));
     }
 
     /// Hands leadership to `to`, or to the most caught-up live voter. Returns whom, if that is
@@ -325,6 +341,7 @@ impl<D: Disk, T> Replica<D, T> {
             snapshot_index: store.snapshot.as_ref().map_or(0, |s| s.file.index),
             log_bytes: store.log.bytes_on_disk(),
             low_space: self.pace.low_space,
+            leases: self.leases.clone(),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::counters::Counters;
 use crate::fault::{Fault, StartError};
 use crate::frame::{Credential, FrameCodec, FrameIdentity};
 use crate::guard::Guard;
+use crate::leases::Leases;
 use crate::log_time::{LogTime, Now};
 use crate::raft_storage::{RaftStorage, SnapshotPointer};
 use crate::reads::Reads;
@@ -176,6 +177,7 @@ impl<D: Disk, T> Replica<D, T> {
             site_key: parts.site_key,
             waiters: Waiters::default(),
             reads: Reads::new(parts.boot << 40),
+            leases: Leases::default(),
             transfer: Transfer::new(snapshots, config.site_uid),
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),

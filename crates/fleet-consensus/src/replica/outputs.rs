@@ -1,5 +1,6 @@
 //! What a replica asks of whoever drives it.
 
+use bytes::Bytes;
 use fleet_log::Disk;
 use fleet_state::{FleetState, NodeId, RequestId, Revision, SnapshotMeta};
 
@@ -112,6 +113,8 @@ pub struct Outputs<D, T> {
     pub reads: Vec<ReadEnded<T>>,
     /// Entries applied, in log order.
     pub applied: Vec<AppliedEntry>,
+    /// What other members observed, with who it was.
+    pub observed: Vec<(NodeId, Bytes)>,
     /// A snapshot to be written.
     pub build: Option<BuildSnapshot<D>>,
     /// The site key, to be stored (0600): this node is a voter now.
@@ -126,6 +129,7 @@ impl<D, T> Default for Outputs<D, T> {
             commands: Vec::new(),
             reads: Vec::new(),
             applied: Vec::new(),
+            observed: Vec::new(),
             build: None,
             site_key: None,
             notices: Vec::new(),

@@ -269,6 +269,11 @@ impl<D: Disk, T> Replica<D, T> {
         let led = leader != self.pace.last_leader || term != self.pace.last_term;
         (self.pace.last_role, self.pace.last_leader, self.pace.last_term) =
             (Some(role), leader, term);
+        if led && role == NodeRole::Leader {
+            self.leases.begin(now.mono_ms);
+        } else if role != NodeRole::Leader {
+            self.leases.end();
+        }
         if led {
             // A new leader: what waits is handed to it at once, not at the next tick.
             let me = self.config.node;

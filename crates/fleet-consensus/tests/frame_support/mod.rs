@@ -227,6 +227,7 @@ pub fn every_payload(from: u64, to: u64) -> Vec<Payload> {
         Payload::Hello { boot: 3, applied: 99 },
         Payload::TransferWant { to: Some(node(3)) },
         Payload::TransferWant { to: None },
+        Payload::Observed { bytes: Bytes::from_static(b"[]") },
     ]
 }
 
