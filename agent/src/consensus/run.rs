@@ -42,6 +42,8 @@ const OBSERVED_MAX: usize = 1_024;
 const SPACE_EVERY_MS: u64 = 2_000;
 /// Busy turns after which the runtime is let in.
 const TURNS_BETWEEN_YIELDS: u32 = 16;
+/// Syncs in one turn, before input is looked at again.
+const SYNCS_PER_TURN_MAX: usize = 4;
 /// Inputs of a kind taken in one turn.
 const INPUTS_PER_TURN_MAX: usize = 2_048;
 
@@ -221,10 +223,18 @@ where
         }
         let crashed = Arc::clone(&self.parts.crashed.borrow());
         self.replica.handle_crashed(&crashed, now)?;
-        self.replica.poll(now, &mut self.parts.wire)?;
+        for _ in 0..SYNCS_PER_TURN_MAX {
+            let syncs = self.replica.poll_to_sync(now, &mut self.parts.wire)?;
+            let outputs = self.replica.take_outputs();
+            // Whoever is answered now does not wait for the sync of what came after.
+            self.carry_out(outputs, ticked)?;
+            if !syncs {
+                break;
+            }
+        }
         let last = self.errands.go_on(&mut self.replica, now.mono_ms);
         let outputs = self.replica.take_outputs();
-        self.carry_out(outputs, ticked)?;
+        self.carry_out(outputs, false)?;
         Ok(last)
     }
 

@@ -145,6 +145,8 @@ pub struct Replica<D: Disk, T> {
     transfer: Transfer<D>,
     checkpoints: Checkpoints,
     proposals: Vec<Queued>,
+    /// A ready that waits for the disk.
+    unsynced: Option<ready::Unsynced>,
     outbox: Vec<(NodeId, Class, Payload)>,
     /// Who was heard on which way since the last poll.
     heard: Vec<(NodeId, Path)>,

@@ -181,6 +181,7 @@ impl<D: Disk, T> Replica<D, T> {
             transfer: Transfer::new(snapshots, config.site_uid),
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),
+            unsynced: None,
             outbox: Vec::new(),
             heard: Vec::new(),
             crash: super::crash::CrashWatch::default(),

@@ -5,17 +5,19 @@
 //! 1. a leader's messages may leave before its own disk has the entries;
 //! 2. a snapshot replaces state and log;
 //! 3. entries, then hard state, are appended;
-//! 4. one sync makes them durable;
-//! 5. only now leaves what promises durability: votes, append responses;
-//! 6. confirmed reads;
-//! 7. committed entries are applied;
-//! 8. raft is told, and gives what the durable entries made possible (commit, messages,
-//!    entries), which is handled the same way.
+//! 4. confirmed reads;
+//! 5. committed entries are applied: this disk had them before this ready;
+//! 6. one sync makes durable what was appended;
+//! 7. only now leaves what promises durability: votes, append responses; raft is told, and the
+//!    next ready holds what the durable entries made possible (commit, messages, entries).
+//!
+//! Between 5 and 6 whoever drives the replica may tell what was applied, so that an answer does
+//! not wait for the sync of entries that came after it ([`Replica::poll_to_sync`]).
 //!
 //! Between taking a ready and telling raft nothing may be stepped or proposed; what a failed
 //! send has to say is kept until after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_log::{Disk, LogEntry as DiskEntry, Position};
 use fleet_state::{Entry, NodeId};
@@ -38,22 +40,43 @@ use crate::log_time::Now;
 use crate::raft_storage::hard_state_from_raft;
 use crate::waiters::Due;
 
+/// What a ready has for after its sync.
+pub(super) struct Unsynced {
+    number: u64,
+    messages: Vec<Message>,
+}
+
 impl<D: Disk, T> Replica<D, T> {
     /// Carries out what the inputs since the last call made due.
     ///
     /// # Errors
     /// A [`Fault`]; the replica must not be used again.
     pub fn poll(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
+        for _ in 0..READY_ROUNDS_MAX {
+            if !self.poll_to_sync(now, wire)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Replica::poll`], but returns `true` as soon as something waits for the disk. What has
+    /// been put out until then can be told meanwhile; then call again, and the wait is done first.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the replica must not be used again.
+    pub fn poll_to_sync(&mut self, now: Now, wire: &mut impl Wire) -> Result<bool, Fault> {
         for (from, path) in self.heard.drain(..) {
             wire.heard(from, path, now.mono_ms);
         }
+        self.sync_unsynced(now, wire)?;
         for _ in 0..READY_ROUNDS_MAX {
             self.note_role(now);
             self.hand_on_waiters(now);
             self.propose_queued(now)?;
             self.begin_reads(now);
             self.flush_outbox(now, wire);
-            if !self.raw.has_ready() {
+            if !self.raw.has_ready() || self.unsynced.is_some() {
                 break;
             }
             self.process_ready(now, wire)?;
@@ -64,61 +87,84 @@ impl<D: Disk, T> Replica<D, T> {
         self.outputs.reads.extend(ended);
         self.begin_snapshot_if_due();
         self.flush_outbox(now, wire);
-        Ok(())
+        Ok(self.unsynced.is_some())
     }
 
     /// Whether [`Replica::poll`] has more to do at once.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.raw.has_ready() || !self.proposals.is_empty()
+        self.unsynced.is_some() || self.raw.has_ready() || !self.proposals.is_empty()
     }
 
     fn process_ready(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
-        let mut unreachable = Vec::new();
         let mut ready = self.raw.ready();
         // 1.
         let messages = ready.take_messages();
-        self.send_raft(messages, now, wire, &mut unreachable)?;
+        let mut unreachable = self.send_raft(messages, now, wire);
         // 2.
         if !ready.snapshot().is_empty() {
             let metadata = ready.snapshot().get_metadata();
             let position = Position { index: metadata.index, term: metadata.term };
             self.install_snapshot(position, ready.hs(), now)?;
         }
-        // 3. and 4.
-        self.persist(&mut ready, now)?;
-        // 5.
-        let messages = ready.take_persisted_messages();
-        self.send_raft(messages, now, wire, &mut unreachable)?;
-        // 6.
+        // 3.
+        self.append(&mut ready, now)?;
+        // 4.
         for state in ready.take_read_states() {
             self.read_confirmed(&state);
         }
-        // 7.
+        // 5.
         let committed = ready.take_committed_entries();
         self.apply_committed(committed, now)?;
-        // 8.
-        let mut light = self.raw.advance_append(ready);
-        if let Some(commit) = light.commit_index() {
-            let log = &mut self.raw.mut_store().log;
-            let mut hard = log.hard_state();
-            hard.commit = commit;
-            // Goes to disk with the next sync: a restart applies from the snapshot anyway.
-            log.set_hard_state(hard)?;
+        let unsynced =
+            Unsynced { number: ready.number(), messages: ready.take_persisted_messages() };
+        let (must_sync, has_snapshot) = (ready.must_sync(), !ready.snapshot().is_empty());
+        self.raw.advance_append_async(ready);
+        if must_sync {
+            self.unsynced = Some(unsynced);
+        } else {
+            unreachable.extend(self.persisted(unsynced, now, wire));
         }
-        let messages = light.take_messages();
-        self.send_raft(messages, now, wire, &mut unreachable)?;
-        let committed = light.take_committed_entries();
-        self.apply_committed(committed, now)?;
+        self.report_unreachable(&unreachable);
+        if has_snapshot {
+            // Raft takes what is in a snapshot for applied, and that only once it is durable.
+            self.sync_unsynced(now, wire)?;
+        }
         self.raw.advance_apply();
-        for node in unreachable {
-            self.raw.report_unreachable(node.get());
-        }
         Ok(())
     }
 
-    fn persist(&mut self, ready: &mut raft::Ready, now: Now) -> Result<(), Fault> {
-        let must_sync = ready.must_sync();
+    /// 6. and 7., if a ready waits for it.
+    fn sync_unsynced(&mut self, now: Now, wire: &mut impl Wire) -> Result<(), Fault> {
+        let Some(unsynced) = self.unsynced.take() else {
+            return Ok(());
+        };
+        self.raw.mut_store().log.sync()?;
+        self.counters.syncs += 1;
+        let unreachable = self.persisted(unsynced, now, wire);
+        self.report_unreachable(&unreachable);
+        Ok(())
+    }
+
+    /// A ready is durable, or holds nothing that has to be.
+    fn persisted(
+        &mut self,
+        unsynced: Unsynced,
+        now: Now,
+        wire: &mut impl Wire,
+    ) -> BTreeSet<NodeId> {
+        let unreachable = self.send_raft(unsynced.messages, now, wire);
+        self.raw.on_persist_ready(unsynced.number);
+        unreachable
+    }
+
+    fn report_unreachable(&mut self, nodes: &BTreeSet<NodeId>) {
+        for node in nodes {
+            self.raw.report_unreachable(node.get());
+        }
+    }
+
+    fn append(&mut self, ready: &mut raft::Ready, now: Now) -> Result<(), Fault> {
         let entries = ready.take_entries();
         let mut batch = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -132,11 +178,9 @@ impl<D: Disk, T> Replica<D, T> {
             log.append(&batch)?;
         }
         if let Some(hard) = ready.hs() {
+            // A commit index alone goes to disk with the next sync: a restart applies from the
+            // snapshot anyway.
             log.set_hard_state(hard_state_from_raft(hard))?;
-        }
-        if must_sync {
-            log.sync()?;
-            self.counters.syncs += 1;
         }
         self.counters.entries_appended += batch.len() as u64;
         if !batch.is_empty() {
@@ -150,8 +194,8 @@ impl<D: Disk, T> Replica<D, T> {
         messages: Vec<Message>,
         now: Now,
         wire: &mut impl Wire,
-        unreachable: &mut Vec<NodeId>,
-    ) -> Result<(), Fault> {
+    ) -> BTreeSet<NodeId> {
+        let mut unreachable = BTreeSet::new();
         // What is urgent goes by itself, by every way that works; it also proves the ways.
         let mut by_lane: BTreeMap<(NodeId, bool), Vec<RaftMessage>> = BTreeMap::new();
         for message in messages {
@@ -181,15 +225,13 @@ impl<D: Disk, T> Replica<D, T> {
                 .iter()
                 .all(|payload| self.send(to, class, payload, now, wire));
             if !sent {
-                if unreachable.last() != Some(&to) {
-                    unreachable.push(to);
-                }
+                unreachable.insert(to);
                 if has_snapshot && self.transfer.unsent(to) {
                     self.pace.failed_offers.push(to);
                 }
             }
         }
-        Ok(())
+        unreachable
     }
 
     /// Seals a payload and hands it to the ways that work; `false` when none took it.

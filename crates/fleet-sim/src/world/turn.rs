@@ -103,7 +103,8 @@ impl World {
                 return Ok(());
             };
             let mut wire = SimWire::new(id, self.swarm.frame_bytes_max, &mut self.network);
-            let polled = replica.poll(now, &mut wire);
+            // As the agent does: what became known is told before the disk is waited for.
+            let polled = replica.poll_to_sync(now, &mut wire).map(|_| ());
             let sent = wire.into_sent();
             let outputs = replica.take_outputs();
             let more = replica.has_more();

@@ -430,8 +430,8 @@ impl Hall {
     }
 }
 
-struct HallWire {
-    sent: Vec<(Route, Bytes)>,
+pub(super) struct HallWire {
+    pub(super) sent: Vec<(Route, Bytes)>,
 }
 
 impl Wire for HallWire {

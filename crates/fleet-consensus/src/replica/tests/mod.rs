@@ -4,4 +4,5 @@ mod crash;
 mod hall;
 mod opening;
 mod sending;
+mod syncing;
 mod taking;
