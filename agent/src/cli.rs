@@ -9,9 +9,14 @@ use clap::{Args, Parser, Subcommand};
 use fleet_state::limits::TOKEN_USES_MAX;
 use fleet_state::{NodeName, SiteName};
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 it stopped because it was told to, or the task was done; 1 it could not start or
+go on, and the last line on standard error is the reason; 2 the command line is not as it should
+be; 101 it panicked, and the log says where. A second signal ends a drain at once, with 1.";
+
 /// The agent of one gateway of a Flotilla site.
 #[derive(Debug, Parser)]
-#[command(name = "flotilla-agent", version, propagate_version = true)]
+#[command(name = "flotilla-agent", version, propagate_version = true, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -137,7 +137,7 @@ def main():
         site, manifest = start_flotilla(bins, folder)
         nats = manifest["nats_url"]
         seconds = ["--seconds", options.seconds]
-        systems = {"flotilla": [bins / "flotilla", "bench", "--server", nats, "--site", "bench"],
+        systems = {"flotilla": [bins / "flotilla", "bench", "--keep", "--server", nats, "--site", "bench"],
                    "echo": [peers, "echo", nats], "jetstream": [peers, "jetstream", jetstream]}
         if etcd:
             systems["etcd"] = [peers, "etcd", etcd]

@@ -85,7 +85,7 @@ class Site:
         return self.run("flotilla", *arguments, "--server", self.nats_url, "--site", SITE)
 
     def bench(self, clients, seconds):
-        return json.loads(self.cli("bench", "--clients", clients, "--seconds", seconds))
+        return json.loads(self.cli("bench", "--keep", "--clients", clients, "--seconds", seconds))
 
     def leader(self):
         return json.loads(self.cli("leader", "show", "-o", "json"))["name"]

@@ -155,15 +155,36 @@ impl Agent {
     /// # Panics
     /// If the agent's log does not say where it serves them, or nothing is served there.
     pub fn counter(&self, name: &str) -> f64 {
+        let of_name =
+            |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        self.sum_of(of_name)
+    }
+
+    /// How much it has refused with this label, such as `surface="commands"`.
+    ///
+    /// # Panics
+    /// As [`Agent::counter`].
+    pub fn refused(&self, label: &str) -> f64 {
+        self.sum_of(|line| line.starts_with("flotilla_refused_total") && line.contains(label))
+    }
+
+    fn sum_of(&self, wanted: impl Fn(&str) -> bool) -> f64 {
+        let page = self.get("/metrics");
+        let values = page.lines().filter(|line| wanted(line));
+        let values = values.filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
+    /// What it serves over HTTP at this path, with the head of the reply.
+    ///
+    /// # Panics
+    /// If the agent's log does not say where it serves, or nothing is served there.
+    pub fn get(&self, path: &str) -> String {
         let log = self.log();
         let marked = log.rsplit("health and metrics are served address=").next();
         let address = marked.and_then(|rest| rest.split_whitespace().next());
         let address = address.unwrap_or_else(|| panic!("no address of metrics in: {log}"));
-        let page = get(address, "/metrics");
-        let of_name =
-            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = page.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
-        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+        get(address, path)
     }
 
     /// Everything it has logged, over all its starts.

@@ -179,7 +179,15 @@ impl Site {
 
     /// What one agent says about itself, if it answers.
     pub async fn status(&self, index: usize) -> Option<Status> {
-        let name = &self.agents.get(index)?.name;
+        self.status_of(&self.agents.get(index)?.name).await
+    }
+
+    /// Waits until the agent of this name answers, which need not be one of the site's own.
+    pub async fn await_status_of(&self, name: &str) -> Status {
+        wait::until(&format!("agent {name} answers"), READY_LIMIT, || self.status_of(name)).await
+    }
+
+    async fn status_of(&self, name: &str) -> Option<Status> {
         match self.client.request(&format!("control.node.{name}.status"), "").await {
             Answer::Reply(reply) if reply.is_ok() => Some(Status(reply.at("/item").clone())),
             _ => None,
