@@ -25,7 +25,9 @@ use tokio::time::Instant;
 
 use crate::config::{Config, RaftConfig, SocketPlace, TransportConfig};
 use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, OpenNotes};
-use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
+use crate::control::{
+    self, ControlContext, ControlHandle, MeshSource, NodeFacts, SnapshotFile, SnapshotList,
+};
 use crate::http::door::{self, DoorPlaces, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
 use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
@@ -33,7 +35,10 @@ use crate::metrics::Metrics;
 use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
 use crate::site;
 use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, quarantine, store_site_key};
-use crate::transport::{ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, Ways, inbox, meet};
+use crate::transport::{
+    ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, WayNews, WayParts, Ways, inbox, meet,
+    way_news,
+};
 
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -145,7 +150,14 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let (nats_way, receiving) =
         NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
     let mesh_way = mesh.as_ref().map(|(handle, _)| MeshWay::new(handle.lanes(), metrics.clone()));
-    let wire = Ways::new(nats_way, mesh_way, choice_config(&config.raft), metrics.clone());
+    let (teller, WayNews { table, switches }) = way_news();
+    let wire = Ways::new(WayParts {
+        nats: Some(nats_way),
+        mesh: mesh_way,
+        config: choice_config(&config.raft),
+        teller,
+        metrics: metrics.clone(),
+    });
     let loop_parts = LoopParts {
         wire,
         inbox,
@@ -160,6 +172,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     };
     let (handle, consensus) =
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
+    let seen = MeshSource { mesh: mesh.as_ref().map(|(mesh, _)| mesh.clone()), ways: table };
     if let Some((mesh, event_loop)) = mesh {
         tokio::spawn(event_loop.run(handle.watch_view()));
         tokio::spawn(meet_over_nats(frames_connection, subjects.mesh(), mesh));
@@ -171,6 +184,8 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         handle: handle.clone(),
         node: facts(file),
         snapshots: snapshot_list(dir),
+        mesh: seen,
+        switches,
         metrics: metrics.clone(),
     });
     let door = door::open(door_places(config, dir), control.local_door()).await?;

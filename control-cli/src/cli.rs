@@ -12,6 +12,7 @@ use crate::{
         leader::{self, LeaderCommand},
         link::{self, LinkCommand},
         member::{self, MemberCommand},
+        mesh::{self, MeshCommand},
         param::{self, ParamCommand},
         snapshot::{self, SnapshotCommand},
         status,
@@ -19,7 +20,7 @@ use crate::{
         watch::{self, WatchArgs},
     },
     exit::{Exit, Stop},
-    output::say,
+    output::{Form, say},
     session::{Globals, Session},
 };
 
@@ -62,6 +63,8 @@ enum SiteCommand {
     #[command(subcommand)]
     Member(MemberCommand),
     #[command(subcommand)]
+    Mesh(MeshCommand),
+    #[command(subcommand)]
     Token(TokenCommand),
     #[command(subcommand)]
     Leader(LeaderCommand),
@@ -79,6 +82,10 @@ impl Cli {
             Command::Site(command) => command,
         };
         let session = Session::new(self.globals);
+        let is_graph = matches!(command, SiteCommand::Mesh(MeshCommand::Graph));
+        if session.form() == Form::Dot && !is_graph {
+            return Err(Stop::usage("-o dot is for a graph: flotilla mesh graph -o dot").into());
+        }
         tokio::select! {
             done = run(command, &session) => done,
             signal = tokio::signal::ctrl_c() => {
@@ -101,6 +108,7 @@ async fn run(command: SiteCommand, session: &Session) -> Result<()> {
         SiteCommand::Batch(command) => batch::run(command, session).await,
         SiteCommand::Watch(args) => watch::run(args, session).await,
         SiteCommand::Member(command) => member::run(command, session).await,
+        SiteCommand::Mesh(command) => mesh::run(command, session).await,
         SiteCommand::Token(command) => token::run(command, session).await,
         SiteCommand::Leader(command) => leader::run(command, session).await,
         SiteCommand::Snapshot(command) => snapshot::run(command, session).await,

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use fleet_protocol::Json;
 use serde::Serialize;
 
-pub(crate) use table::{Table, cell, tame, time};
+pub(crate) use table::{Table, cell, lasted, tame, time};
 
 /// In which form data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,8 @@ pub(crate) enum Form {
     Json,
     /// For people and programs.
     Yaml,
+    /// For graphviz; of a graph only.
+    Dot,
 }
 
 impl Form {
@@ -34,7 +36,8 @@ impl Form {
         table: impl FnOnce() -> Table,
     ) -> Result<()> {
         match self {
-            Self::Table => put(&table().to_string()),
+            // What is no graph is refused before; a table is the next best.
+            Self::Table | Self::Dot => put(&table().to_string()),
             Self::Json | Self::Yaml => put(&self.document(data)?),
         }
     }
@@ -45,7 +48,7 @@ impl Form {
         let Json(value) = Json::parse(&text).context("the data is not JSON")?;
         Ok(match self {
             Self::Yaml => document::yaml(&value),
-            Self::Json | Self::Table => document::json(&value),
+            Self::Json | Self::Table | Self::Dot => document::json(&value),
         })
     }
 
@@ -56,7 +59,7 @@ impl Form {
         line: impl FnOnce() -> String,
     ) -> Result<()> {
         match self {
-            Self::Table => put(&format!("{}\n", line())),
+            Self::Table | Self::Dot => put(&format!("{}\n", line())),
             Self::Json => {
                 let text =
                     serde_json::to_string(data).context("the data cannot be written as JSON")?;

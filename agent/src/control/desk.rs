@@ -9,16 +9,18 @@ use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::request::{self, Action, Incoming, Refused, Request};
 use fleet_protocol::{ErrorCode, Failure, Subjects};
 use fleet_state::{RequestId, Revision};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
 use crate::metrics::Metrics;
+use crate::transport::WaySwitch;
 
 use super::answers::Answers;
 use super::elsewhere::Elsewhere;
 use super::judge::{LEADERLESS_MS_MAX, leaderless_ms};
 use super::lanes::{Lane, Lanes, Permit};
+use super::mesh::MeshSource;
 use super::nats_door::NatsDoor;
 use super::request_ids::RequestIds;
 use super::snapshots::SnapshotList;
@@ -33,6 +35,7 @@ pub(super) struct Desk {
     pub handle: Handle,
     pub facts: NodeFacts,
     pub snapshots: SnapshotList,
+    pub mesh: MeshSource,
     pub metrics: Metrics,
     pub subjects: Subjects,
     pub lanes: Lanes,
@@ -69,9 +72,9 @@ pub(super) struct Job {
 }
 
 impl Desk {
-    pub(super) fn new(context: ControlContext) -> Self {
-        let ControlContext { nats, handle, node, snapshots, metrics } = context;
-        Self {
+    pub(super) fn new(context: ControlContext) -> (Self, mpsc::Receiver<WaySwitch>) {
+        let ControlContext { nats, handle, node, snapshots, mesh, switches, metrics } = context;
+        let desk = Self {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
             lanes: Lanes::new(&metrics.in_flight),
@@ -85,8 +88,10 @@ impl Desk {
             handle,
             facts: node,
             snapshots,
+            mesh,
             metrics,
-        }
+        };
+        (desk, switches)
     }
 
     /// Understands a message, whichever door it came through.

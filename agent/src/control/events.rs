@@ -83,7 +83,7 @@ pub(super) async fn tick(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
 }
 
 /// Wall time for display; 0 on a clock before 1970.
-fn wall_time_ms() -> u64 {
+pub(super) fn wall_time_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -34,6 +34,7 @@ mod judge;
 mod lanes;
 mod local;
 mod membership;
+mod mesh;
 mod nats_door;
 mod neighbours;
 mod node;
@@ -47,17 +48,19 @@ use std::time::Duration;
 
 use fleet_protocol::Subjects;
 use fleet_state::{NodeId, NodeName, SiteName, SiteUid};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::consensus::Handle;
 use crate::metrics::Metrics;
 use crate::nats::Connection;
+use crate::transport::WaySwitch;
 
 pub use answers::Said;
 pub use local::{LocalDoor, LocalRequest, Replies};
 pub(crate) use membership::Membership;
+pub use mesh::MeshSource;
 pub use snapshots::{SnapshotFile, SnapshotList};
 
 use desk::Desk;
@@ -85,7 +88,7 @@ pub struct NodeFacts {
 }
 
 /// What control works with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ControlContext {
     /// The connection for control, where there is one; frames between agents have one of their own.
     pub nats: Option<Connection>,
@@ -95,6 +98,10 @@ pub struct ControlContext {
     pub node: NodeFacts,
     /// The snapshots on disk.
     pub snapshots: SnapshotList,
+    /// What is seen of the other nodes.
+    pub mesh: MeshSource,
+    /// Changes of the ways to them.
+    pub switches: mpsc::Receiver<WaySwitch>,
     /// The numbers.
     pub metrics: Metrics,
 }
@@ -147,13 +154,15 @@ pub struct ControlHandle {
 /// It returns at once; an unreachable server and a missing leader are waited for.
 pub fn start(context: ControlContext) -> ControlHandle {
     let (stop, stopped) = watch::channel(false);
-    let desk = Arc::new(Desk::new(context));
+    let (desk, switches) = Desk::new(context);
+    let desk = Arc::new(desk);
     let mut intake = JoinSet::new();
     intake.spawn(judge::judge(Arc::clone(&desk), stopped.clone()));
     let mut others = JoinSet::new();
     if let Some(nats) = &desk.nats {
         open_nats_door(&desk, nats, &mut intake, stopped);
         tell_nats(&desk, nats, &mut others);
+        others.spawn(mesh::tell_switches(Arc::clone(&desk), Arc::clone(nats), switches));
     }
     ControlHandle { desk, stop, intake, others }
 }

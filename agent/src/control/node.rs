@@ -17,6 +17,7 @@ use super::desk::{Desk, Job};
 use super::elsewhere::Elsewhere;
 use super::judge::LEADERLESS_MS_MAX;
 use super::membership::Membership;
+use super::mesh;
 use super::snapshots;
 
 /// Without a leader for so long, a node says what may be the reason.
@@ -29,6 +30,14 @@ pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
             let status = status(&desk).await;
             desk.answer(&job, reply::item(&job.request_id, &status)).await;
         }
+        NodeRequest::Mesh => {
+            let seen = mesh::view(&desk);
+            desk.answer(&job, reply::item(&job.request_id, &seen)).await;
+        }
+        NodeRequest::Ping { to } => match mesh::ping(&desk, to, &job).await {
+            Ok(message) => desk.answer(&job, message).await,
+            Err(failure) => desk.fail(&job, &failure).await,
+        },
         // A member of the same name may have come since; only that one's snapshots count.
         NodeRequest::SnapshotChunk { .. }
             if *desk.intake.borrow() == IntakeState::Removed && !job.answers.are_local() => {}

@@ -64,6 +64,7 @@ type OneTopic = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscr
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     pub(super) frames: StreamProtocol,
+    pub(super) echo: StreamProtocol,
     kad: StreamProtocol,
     identify: String,
     gossip: String,
@@ -83,6 +84,7 @@ impl Names {
         };
         Ok(Self {
             frames: protocol("raft")?,
+            echo: protocol("echo")?,
             kad: protocol("kad")?,
             identify: format!("/flotilla/{site}/1"),
             gossip: format!("/flotilla/{site}/gossip"),

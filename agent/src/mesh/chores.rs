@@ -1,14 +1,16 @@
 //! What the event loop does now and then: dialling, searching, telling, keeping.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fleet_state::NodeId;
 use libp2p::PeerId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
 use super::event_loop::EventLoop;
 use super::handle::MeshStatus;
 use super::peers_file::PeersFile;
-use super::presence::Beat;
+use super::presence::{Beat, load_permille};
 
 /// A node says that it is there so often.
 const BEAT_EVERY_MS: u64 = 2_000;
@@ -114,7 +116,9 @@ impl EventLoop {
             applied,
             on_nats: *self.on_nats.borrow(),
             mesh_nodes: u32::try_from(self.lanes.borrow().len()).unwrap_or(u32::MAX),
+            load_permille: load_permille(),
         };
+        self.chores.load_permille = beat.load_permille;
         let topic = self.names.presence.clone();
         // Nobody to tell is no error: the next one will be heard.
         if let Err(error) = self.swarm.behaviour_mut().gossip.publish(topic, beat.encode()) {
@@ -141,6 +145,15 @@ impl EventLoop {
         });
     }
 
+    /// Where the other members may be found.
+    fn found_at(&self) -> BTreeMap<NodeId, Vec<String>> {
+        let members = self.book.iter().filter_map(|(peer, addresses)| {
+            let node = self.roster.node_of(peer)?;
+            Some((node, addresses.map(|at| format!("{at}/p2p/{peer}")).collect()))
+        });
+        members.collect()
+    }
+
     fn publish_status(&mut self, now_ms: u64) {
         if now_ms < self.chores.status_due_ms {
             return;
@@ -148,7 +161,14 @@ impl EventLoop {
         self.chores.status_due_ms = now_ms.saturating_add(STATUS_EVERY_MS);
         let me = self.swarm.local_peer_id();
         let listening = self.chores.listening.iter().map(|at| format!("{at}/p2p/{me}")).collect();
-        let status = MeshStatus { listening, nodes: self.presence.snapshot() };
+        let status = MeshStatus {
+            listening,
+            peer: me.to_string(),
+            load_permille: self.chores.load_permille,
+            nodes: self.presence.snapshot(),
+            addresses: self.found_at(),
+            peers: self.roster.peers().map(|(peer, node)| (node, *peer)).collect(),
+        };
         self.status.send_if_modified(|known| {
             let news = **known != status;
             if news {

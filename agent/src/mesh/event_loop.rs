@@ -25,6 +25,7 @@ use super::announce::Rendezvous;
 use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names};
 use super::book::{Book, Source};
 use super::dial::transport;
+use super::echo::{self, Echo};
 use super::frames::{Intake, accept};
 use super::handle::{MeshEvent, MeshHandle, MeshStatus};
 use super::identity::keypair;
@@ -125,7 +126,7 @@ pub struct EventLoop {
     pub(super) clock: MonotonicClock,
     pub(super) metrics: Metrics,
     pub(super) data_dir: PathBuf,
-    incoming: Option<IncomingStreams>,
+    incoming: Option<(IncomingStreams, IncomingStreams)>,
     intake: Intake,
 }
 
@@ -147,6 +148,8 @@ pub(super) struct Chores {
     pub(super) beats: u64,
     pub(super) search_due_ms: u64,
     pub(super) status_due_ms: u64,
+    /// How busy the machine was when this node told of itself last.
+    pub(super) load_permille: u32,
     /// What this node says of itself, from the last view.
     pub(super) standing: Option<(fleet_consensus::NodeRole, u64, u64)>,
 }
@@ -173,6 +176,7 @@ pub fn new(
     let mut swarm = Swarm::new(transport, behaviour, me, swarm_config());
     let mut control = swarm.behaviour().frames.new_control();
     let incoming = control.accept(names.frames.clone()).map_err(|error| setup(&error))?;
+    let echoes = control.accept(names.echo.clone()).map_err(|error| setup(&error))?;
     let kept = PeersFile::load(&parts.data_dir);
     let book = first_book(me, rules, &kept, &bootstrap, parts.clock.now_ms());
     super::listening::listen(&mut swarm, &listen, parts.config.listen_is_default, &kept)?;
@@ -187,6 +191,7 @@ pub fn new(
         on_nats: Arc::new(on_nats),
         rendezvous: rendezvous_handle,
         crashed: crashed_seen,
+        echo: Echo { control: control.clone(), protocol: names.echo.clone() },
     };
     let event_loop = EventLoop {
         swarm,
@@ -210,7 +215,7 @@ pub fn new(
         clock: parts.clock,
         metrics: parts.metrics.clone(),
         data_dir: parts.data_dir,
-        incoming: Some(incoming),
+        incoming: Some((incoming, echoes)),
         intake: Intake { inbox: parts.inbox, metrics: parts.metrics, clock: parts.clock },
     };
     Ok((handle, events_out, event_loop))
@@ -255,8 +260,9 @@ impl EventLoop {
     /// Runs until the consensus loop has ended, whose views are `view`.
     pub async fn run(mut self, mut view: watch::Receiver<Arc<View>>) {
         let mut tasks = JoinSet::new();
-        if let Some(incoming) = self.incoming.take() {
-            tasks.spawn(accept(incoming, self.intake.clone()));
+        if let Some((frames, echoes)) = self.incoming.take() {
+            tasks.spawn(accept(frames, self.intake.clone()));
+            tasks.spawn(echo::answer(echoes));
         }
         let first = view.borrow_and_update().clone();
         self.on_view(&first);

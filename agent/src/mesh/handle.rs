@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_state::NodeId;
+use libp2p::PeerId;
 use tokio::sync::watch;
 
 use super::announce::RendezvousHandle;
+use super::echo::Echo;
 use super::lanes::LaneTable;
 use super::presence::NodePresence;
 
@@ -16,8 +19,27 @@ use super::presence::NodePresence;
 pub struct MeshStatus {
     /// Where this node can be reached, each with its PeerId behind.
     pub listening: Vec<String>,
+    /// This node's PeerId.
+    pub peer: String,
+    /// How busy this machine is, in thousandths of one that is just busy.
+    pub load_permille: u32,
     /// The other members.
     pub nodes: BTreeMap<NodeId, NodePresence>,
+    /// Where they may be found, best first, each with its PeerId behind.
+    pub addresses: BTreeMap<NodeId, Vec<String>>,
+    /// Who they are on the mesh.
+    pub(super) peers: BTreeMap<NodeId, PeerId>,
+}
+
+/// Why there was no round trip.
+#[derive(Debug, thiserror::Error)]
+pub enum PingError {
+    /// There is no connection.
+    #[error("the two nodes are not connected over the mesh")]
+    NotConnected,
+    /// There is one, and nothing came back.
+    #[error("no echo came back over the mesh: {0}")]
+    NoEcho(std::io::Error),
 }
 
 /// Something happened that people may want to know.
@@ -39,6 +61,7 @@ pub struct MeshHandle {
     pub(super) on_nats: Arc<watch::Sender<bool>>,
     pub(super) rendezvous: RendezvousHandle,
     pub(super) crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    pub(super) echo: Echo,
 }
 
 impl MeshHandle {
@@ -46,6 +69,24 @@ impl MeshHandle {
     #[must_use]
     pub fn lanes(&self) -> watch::Receiver<LaneTable> {
         self.lanes.clone()
+    }
+
+    /// One round trip to a node.
+    ///
+    /// # Errors
+    /// When it is not connected, or does not answer in time.
+    pub async fn ping(&self, node: NodeId) -> Result<Duration, PingError> {
+        // Opening a stream to a peer that is not connected would dial it.
+        let connected = self.lanes.borrow().contains_key(&node);
+        let peer = self.status.borrow().peers.get(&node).copied().filter(|_| connected);
+        let peer = peer.ok_or(PingError::NotConnected)?;
+        self.echo.round_trip(peer).await.map_err(PingError::NoEcho)
+    }
+
+    /// Whether this node is connected to NATS, as far as the mesh was told.
+    #[must_use]
+    pub fn is_on_nats(&self) -> bool {
+        *self.on_nats.borrow()
     }
 
     /// Follows what the mesh knows.

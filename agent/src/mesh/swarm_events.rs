@@ -170,6 +170,10 @@ impl EventLoop {
         for peer in all {
             self.name_peer(peer, now_ms);
         }
+        // Some were connected before presence knew that they are members.
+        for (node, _) in self.peers.lanes() {
+            self.presence.connection(node, true, now_ms);
+        }
     }
 
     fn on_identify(&mut self, event: identify::Event) {
@@ -284,7 +288,8 @@ impl EventLoop {
         };
         match Beat::decode(&message.data) {
             Ok(beat) if beat.node == author => {
-                match self.presence.beat(beat, self.clock.now_ms()) {
+                let applied = self.chores.standing.map_or(0, |(_, _, applied)| applied);
+                match self.presence.beat(beat, applied, self.clock.now_ms()) {
                     Heard::New => gossipsub::MessageAcceptance::Accept,
                     Heard::Old => gossipsub::MessageAcceptance::Ignore,
                     Heard::TooMany => {

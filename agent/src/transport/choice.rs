@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use fleet_consensus::frame::Path;
 use fleet_state::NodeId;
 
+use super::table::WaySeen;
+
 /// Nodes that are followed at most; ids come from the replicated members, which are fewer.
 const NODES_MAX: usize = 1_024;
 
@@ -119,6 +121,8 @@ struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     way: Path,
+    /// The way that was taken last.
+    used: Option<Path>,
     nats: Seen,
     mesh: Seen,
     /// Since when NATS carries its frames without a gap.
@@ -128,7 +132,7 @@ struct Lane {
 impl Lane {
     const fn new(way: Path) -> Self {
         let seen = Seen { last_ms: None, missing_since_ms: None };
-        Self { way, nats: seen, mesh: seen, proven_since_ms: None }
+        Self { way, used: None, nats: seen, mesh: seen, proven_since_ms: None }
     }
 
     fn note(&mut self, path: Path, now_ms: u64, gap_ms: u64) {
@@ -256,6 +260,23 @@ impl Choices {
             Path::Mesh => mesh,
         };
         (way, switch)
+    }
+
+    /// What is known of every node.
+    pub(super) fn seen(&self) -> BTreeMap<NodeId, WaySeen> {
+        let seen = |lane: &Lane| WaySeen {
+            way: lane.used,
+            nats_ms: lane.nats.last_ms,
+            mesh_ms: lane.mesh.last_ms,
+        };
+        self.lanes.iter().map(|(node, lane)| (*node, seen(lane))).collect()
+    }
+
+    /// Frames to a node went by a way.
+    pub(super) fn used(&mut self, to: NodeId, path: Path) {
+        if let Some(lane) = self.lane(to) {
+            lane.used = Some(path);
+        }
     }
 
     fn lane(&mut self, node: NodeId) -> Option<&mut Lane> {

@@ -13,6 +13,7 @@ mod inbox;
 mod mesh;
 mod nats;
 mod rendezvous;
+mod table;
 mod ways;
 
 pub use choice::{ChoiceConfig, WayMode};
@@ -20,4 +21,5 @@ pub use inbox::{Dropped, FRAME_BYTES_MAX, Inbound, Inbox, InboxSender, inbox};
 pub use mesh::MeshWay;
 pub use nats::NatsWay;
 pub use rendezvous::meet;
-pub use ways::Ways;
+pub use table::{WayNews, WaySeen, WaySwitch, WayTable, WayTeller, way_news};
+pub use ways::{WayParts, Ways};

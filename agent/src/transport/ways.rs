@@ -1,5 +1,7 @@
 //! All ways out, as the replica sees them: asks the choice and sends by what it says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fleet_consensus::frame::{Class, Path, Route};
 use fleet_consensus::{Routes, Wire};
@@ -8,50 +10,78 @@ use fleet_state::NodeId;
 use super::choice::{ChoiceConfig, Choices, NatsState, Open, Switch, WayMode};
 use super::mesh::MeshWay;
 use super::nats::NatsWay;
+use super::table::{WaySwitch, WayTeller};
 use crate::metrics::{Metrics, Way};
 use crate::nats::LinkState;
+
+/// What is known of ways is told at most so often, unless one changes.
+const TELL_EVERY_MS: u64 = 1_000;
 
 /// The ways of this node; owned by the loop.
 #[derive(Debug)]
 pub struct Ways {
-    nats: NatsWay,
+    nats: Option<NatsWay>,
     mesh: Option<MeshWay>,
     choices: Choices,
+    teller: WayTeller,
+    tell_due_ms: u64,
     metrics: Metrics,
 }
 
+/// What the ways of a node are made from.
+#[derive(Debug)]
+pub struct WayParts {
+    /// Frames over NATS; a site can do without.
+    pub nats: Option<NatsWay>,
+    /// Frames over the mesh; with NATS, a node can do without.
+    pub mesh: Option<MeshWay>,
+    /// When ways are changed.
+    pub config: ChoiceConfig,
+    /// Whom to tell.
+    pub teller: WayTeller,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
 impl Ways {
-    /// The ways of a node; without a mesh, NATS alone.
+    /// The ways of a node.
     #[must_use]
-    pub fn new(
-        nats: NatsWay,
-        mesh: Option<MeshWay>,
-        config: ChoiceConfig,
-        metrics: Metrics,
-    ) -> Self {
-        Self { nats, mesh, choices: Choices::new(config), metrics }
+    pub fn new(parts: WayParts) -> Self {
+        let WayParts { nats, mesh, config, teller, metrics } = parts;
+        Self { nats, mesh, choices: Choices::new(config), teller, tell_due_ms: 0, metrics }
     }
 
     fn open(&self, to: NodeId) -> Open {
-        let nats = match self.nats.state() {
-            LinkState::Connected => NatsState::Up,
-            LinkState::LameDuck => NatsState::Leaving,
-            LinkState::Disconnected => NatsState::Down,
+        let nats = match self.nats.as_ref().map(NatsWay::state) {
+            Some(LinkState::Connected) => NatsState::Up,
+            Some(LinkState::LameDuck) => NatsState::Leaving,
+            Some(LinkState::Disconnected) | None => NatsState::Down,
         };
         Open { nats, mesh: self.mesh.as_ref().is_some_and(|mesh| mesh.is_open(to)) }
     }
 
     fn route(&self, path: Path, to: NodeId, class: Class) -> Option<Route> {
         match path {
-            Path::Nats => Some(self.nats.route(to, class)),
+            Path::Nats => self.nats.as_ref().map(|nats| nats.route(to, class)),
             Path::Mesh => self.mesh.as_ref().map(|mesh| mesh.route(to, class)),
         }
     }
 
-    fn say(&self, node: NodeId, switch: Switch) {
-        let way = switch.to.as_str();
-        tracing::info!(node = node.get(), way, reason = switch.why.as_str(), "way changed");
+    fn say(&mut self, node: NodeId, switch: Switch) {
+        let (way, reason) = (switch.to.as_str(), switch.why.as_str());
+        tracing::info!(node = node.get(), way, reason, "way changed");
         self.metrics.way_switches.get_or_create(&Way { way }).inc();
+        let _dropped =
+            self.teller.switches.try_send(WaySwitch { to: node, way: switch.to, reason });
+        self.tell_due_ms = 0;
+    }
+
+    fn tell(&mut self, now_ms: u64) {
+        if now_ms < self.tell_due_ms {
+            return;
+        }
+        self.tell_due_ms = now_ms.saturating_add(TELL_EVERY_MS);
+        self.teller.table.send_replace(Arc::new(self.choices.seen()));
     }
 }
 
@@ -62,6 +92,10 @@ impl Wire for Ways {
         if let Some(switch) = switch {
             self.say(to, switch);
         }
+        if let Some(path) = chosen {
+            self.choices.used(to, path);
+        }
+        self.tell(now_ms);
         let chosen = chosen.and_then(|path| self.route(path, to, class));
         if class != Class::Urgent || self.choices.mode() != WayMode::Auto {
             return Routes::of(chosen, None);
@@ -78,12 +112,13 @@ impl Wire for Ways {
 
     fn send(&mut self, route: Route, frame: Bytes) -> bool {
         match route.path {
-            Path::Nats => self.nats.send(route, frame),
+            Path::Nats => self.nats.as_mut().is_some_and(|nats| nats.send(route, frame)),
             Path::Mesh => self.mesh.as_ref().is_some_and(|mesh| mesh.send(route, frame)),
         }
     }
 
     fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {
         self.choices.heard(from, path, now_ms);
+        self.tell(now_ms);
     }
 }

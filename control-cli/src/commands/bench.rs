@@ -64,7 +64,7 @@ pub(crate) async fn run(args: BenchArgs, session: &Session) -> Result<()> {
     // One line of JSON, so that runs can be collected; a table would lose figures.
     match session.form() {
         Form::Yaml => Form::Yaml.print(&report, || Table::new(&[])),
-        Form::Table | Form::Json => Form::Json.print_next(&report, String::new),
+        Form::Table | Form::Json | Form::Dot => Form::Json.print_next(&report, String::new),
     }
 }
 

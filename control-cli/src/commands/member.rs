@@ -3,10 +3,13 @@
 use anyhow::Result;
 use clap::Subcommand;
 use fleet_client::{Client, ClientError};
-use fleet_protocol::{AdminOp, Consistency, Noun, QueryTarget, query::Page, record::MemberBody};
+use fleet_protocol::{
+    AdminOp, Consistency, Noun, QueryTarget, mesh::PeerSeen, query::Page, record::MemberBody,
+};
 use fleet_state::NodeId;
+use serde::Serialize;
 
-use super::listed;
+use super::{listed, mesh};
 use crate::{
     exit::{Exit, Stop},
     output::Table,
@@ -129,17 +132,45 @@ pub(crate) async fn members(
 async fn list(session: &Session, client: &Client) -> Result<()> {
     let found = members(client, session.consistency()).await?;
     session.say_age(found.revision, found.age_ms);
-    session.form().print(&found.items, || {
-        let mut table = Table::new(&["NODE", "NAME", "ROLE", "JOINED", "NOTE"]);
-        for member in &found.items {
+    // Who can't be asked for presence, or is not allowed to, still gets the list.
+    let views = mesh::views(client).await.unwrap_or_default();
+    let view = mesh::best_view(&views);
+    let listed: Vec<Listed<'_>> = found
+        .items
+        .iter()
+        .map(|member| {
+            let (presence, is_viewer) = mesh::presence_of(view, member.node);
+            Listed { member, is_viewer, presence }
+        })
+        .collect();
+    session.form().print(&listed, || {
+        let mut table =
+            Table::new(&["NODE", "NAME", "ROLE", "STATE", "WAYS", "RTT", "LAG", "JOINED", "NOTE"]);
+        for Listed { member, is_viewer, presence } in &listed {
+            let [state, ways, rtt, lag] = mesh::columns(*presence, *is_viewer);
             table.row([
                 member.node.to_string(),
                 member.name.clone(),
                 member.role.clone(),
+                state,
+                ways,
+                rtt,
+                lag,
                 member.joined.to_string(),
                 note(member).to_owned(),
             ]);
         }
         table
     })
+}
+
+/// A member, and what one node sees of it.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    member: &'a MemberBody,
+    #[serde(skip)]
+    is_viewer: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<&'a PeerSeen>,
 }

@@ -8,6 +8,7 @@ pub(crate) mod leader;
 pub(crate) mod link;
 mod listed;
 pub(crate) mod member;
+pub(crate) mod mesh;
 pub(crate) mod param;
 pub(crate) mod snapshot;
 pub(crate) mod status;

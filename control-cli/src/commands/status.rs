@@ -5,14 +5,18 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Result;
 use fleet_client::{Client, ClientError};
 use fleet_protocol::{
-    Consistency, NodeStatus, QueryTarget, node::ROLE_REMOVED, query::Item, record::SiteBody,
+    Consistency, NodeStatus, QueryTarget,
+    mesh::{NodeMesh, PeerSeen},
+    node::ROLE_REMOVED,
+    query::Item,
+    record::SiteBody,
 };
 use serde::Serialize;
 
-use super::member;
+use super::{member, mesh};
 use crate::{
     exit::{self, Exit, Stop},
-    output::{Table, put, say, tame},
+    output::{Table, lasted, put, say, tame},
     session::Session,
 };
 
@@ -25,6 +29,14 @@ const STALE_WAIT: Duration = Duration::from_millis(500);
 struct Status {
     site: Option<SiteBody>,
     nodes: Vec<Node>,
+    /// Members that do not answer, as another node sees them.
+    silent: Vec<PeerSeen>,
+}
+
+/// The members that a view holds and that did not answer.
+fn silent(nodes: &[Node], view: Option<&NodeMesh>) -> Vec<PeerSeen> {
+    let unanswered = |peer: &&PeerSeen| nodes.iter().all(|node| node.status.node != peer.node);
+    view.into_iter().flat_map(|view| &view.peers).filter(unanswered).cloned().collect()
 }
 
 /// A node that answers.
@@ -35,6 +47,11 @@ struct Node {
     /// Whether the site counts it among its members; unknown while nobody can say.
     #[serde(skip_serializing_if = "Option::is_none")]
     member: Option<bool>,
+    /// What another node sees of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<PeerSeen>,
+    #[serde(skip)]
+    is_viewer: bool,
 }
 
 /// The site as it was read.
@@ -48,18 +65,24 @@ pub(crate) async fn run(session: &Session) -> Result<()> {
     let client = session.client().await?;
     let (seen, leaderless) = see(&client, session.consistency()).await?;
     let expected = seen.as_ref().map(|seen| seen.members.clone()).unwrap_or_default();
-    let nodes = client.all_status(&expected).await?;
+    let (nodes, views) = tokio::join!(client.all_status(&expected), client.all_mesh(&expected));
+    let nodes = nodes?;
+    // Who may not ask for presence still gets the rest.
+    let views = views.unwrap_or_default();
     if nodes.is_empty()
         && let Some(error) = &leaderless
     {
         let stop = Stop { hint: None, ..exit::stop_of_client(error) };
         return Err(stop.with_hint("See on the gateways whether the agents run.").into());
     }
-    let nodes: Vec<Node> = nodes.into_iter().map(|status| Node::of(status, &expected)).collect();
+    let view = mesh::best_view(&views);
+    let nodes: Vec<Node> =
+        nodes.into_iter().map(|status| Node::of(status, &expected, view)).collect();
+    let silent = silent(&nodes, view);
     if let Some(seen) = seen.as_ref().filter(|seen| seen.site.age_ms.is_some()) {
         say_age(&seen.site);
     }
-    let status = Status { site: seen.map(|seen| seen.site.item), nodes };
+    let status = Status { site: seen.map(|seen| seen.site.item), nodes, silent };
     print(session, &status)?;
     say_troubles(&status, &expected);
     match leaderless {
@@ -103,11 +126,12 @@ fn say_age(site: &Item<SiteBody>) {
 
 impl Node {
     /// `members` is empty when nobody could say who they are.
-    fn of(status: NodeStatus, members: &BTreeSet<u64>) -> Self {
+    fn of(status: NodeStatus, members: &BTreeSet<u64>, view: Option<&NodeMesh>) -> Self {
         let listed = (!members.is_empty()).then(|| members.contains(&status.node));
         // A stale list may still hold a node that knows that it was removed.
         let member = if status.role == ROLE_REMOVED { Some(false) } else { listed };
-        Self { status, member }
+        let (presence, is_viewer) = mesh::presence_of(view, status.node);
+        Self { presence: presence.cloned(), is_viewer, status, member }
     }
 
     fn is_stranger(&self) -> bool {
@@ -132,7 +156,7 @@ fn say_troubles(status: &Status, members: &BTreeSet<u64>) {
     let silent = members.len().saturating_sub(members.iter().filter(answering).count());
     if silent > 0 {
         say(&format!(
-            "{silent} of the {} members do not answer; see who they are with: flotilla member ls",
+            "{silent} of the {} members do not answer; see what the others know of them: flotilla mesh peers",
             members.len()
         ));
     }
@@ -146,7 +170,7 @@ fn print(session: &Session, status: &Status) -> Result<()> {
         put(&facts(site, &status.nodes).to_string())?;
         put("\n")?;
     }
-    put(&nodes(&status.nodes).to_string())
+    put(&nodes(&status.nodes, &status.silent).to_string())
 }
 
 fn facts(site: &SiteBody, nodes: &[Node]) -> Table {
@@ -172,11 +196,13 @@ fn facts(site: &SiteBody, nodes: &[Node]) -> Table {
     ])
 }
 
-fn nodes(nodes: &[Node]) -> Table {
+fn nodes(nodes: &[Node], silent: &[PeerSeen]) -> Table {
     let mut table = Table::new(&[
-        "NODE", "NAME", "ROLE", "APPLIED", "COMMIT", "UPTIME", "STORAGE", "INTAKE", "VERSION",
+        "NODE", "NAME", "ROLE", "STATE", "WAYS", "RTT", "LAG", "APPLIED", "UPTIME", "STORAGE",
+        "INTAKE", "VERSION",
     ]);
     for node in nodes {
+        let [state, ways, rtt, lag] = mesh::columns(node.presence.as_ref(), node.is_viewer);
         let role =
             if node.is_stranger() { ROLE_REMOVED } else { node.status.role.as_str() }.to_owned();
         let node = &node.status;
@@ -184,25 +210,37 @@ fn nodes(nodes: &[Node]) -> Table {
             node.node.to_string(),
             node.name.clone(),
             role,
+            state,
+            ways,
+            rtt,
+            lag,
             node.applied.to_string(),
-            node.commit.to_string(),
-            uptime(node.uptime_ms),
+            lasted(node.uptime_ms),
             size(node.storage_bytes),
             if node.intake { "yes" } else { "no" }.to_owned(),
             node.version.clone(),
         ]);
     }
-    table
-}
-
-fn uptime(ms: u64) -> String {
-    let seconds = ms / 1_000;
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    for peer in silent {
+        let [state, ways, rtt, lag] = mesh::columns(Some(peer), false);
+        let told = peer.told.as_ref();
+        let unknown = || "-".to_owned();
+        table.row([
+            peer.node.to_string(),
+            peer.name.clone(),
+            told.map_or_else(unknown, |told| told.role.clone()),
+            state,
+            ways,
+            rtt,
+            lag,
+            told.map_or_else(unknown, |told| told.applied.to_string()),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+        ]);
     }
+    table
 }
 
 fn size(bytes: u64) -> String {
@@ -224,11 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes() {
-        let times = [(999, "0s"), (61_000, "1m1s"), (3_661_000, "1h1m"), (90_000_000, "1d1h")];
-        for (ms, expected) in times {
-            assert_eq!(uptime(ms), expected);
-        }
+    fn sizes() {
         let sizes = [
             (0, "0 B"),
             (1_023, "1023 B"),

@@ -93,6 +93,17 @@ pub(crate) fn time(wall_ms: u64) -> String {
         .map_or_else(|| "?".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
+/// How long something has lasted.
+pub(crate) fn lasted(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +133,9 @@ mod tests {
     fn times() {
         assert_eq!(time(0), "1970-01-01T00:00:00Z");
         assert_eq!(time(u64::MAX), "?");
+        let times = [(999, "0s"), (61_000, "1m1s"), (3_661_000, "1h1m"), (90_000_000, "1d1h")];
+        for (ms, expected) in times {
+            assert_eq!(lasted(ms), expected);
+        }
     }
 }

@@ -8,10 +8,12 @@ use std::{
 use fleet_protocol::{
     AdminOp, NodeRequest, NodeStatus, NodeVerb,
     admin::{LeaderTransferred, Snapshots},
+    mesh::{NodeMesh, Pinged},
     reply,
 };
 use fleet_state::{NodeId, NodeName};
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{Client, ClientError};
@@ -41,23 +43,57 @@ impl Client {
         &self,
         expected: &BTreeSet<u64>,
     ) -> Result<Vec<NodeStatus>, ClientError> {
+        self.ask_all(NodeRequest::Status, expected, |status: &NodeStatus| status.node).await
+    }
+
+    /// What all nodes see of the others that answer, by node id. It waits as [`Client::all_status`].
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn all_mesh(&self, expected: &BTreeSet<u64>) -> Result<Vec<NodeMesh>, ClientError> {
+        self.ask_all(NodeRequest::Mesh, expected, |seen: &NodeMesh| seen.node).await
+    }
+
+    /// What one node sees of the others.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn node_mesh(&self, node: &NodeName) -> Result<NodeMesh, ClientError> {
+        self.read_item(&self.subjects.node(node, NodeVerb::Mesh), Vec::new()).await
+    }
+
+    /// One round trip over the mesh between two nodes.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a failure.
+    pub async fn ping(&self, from: &NodeName, to: NodeId) -> Result<Pinged, ClientError> {
+        let payload = NodeRequest::Ping { to }.to_payload();
+        self.read_item(&self.subjects.node(from, NodeVerb::Ping), payload).await
+    }
+
+    async fn ask_all<T: DeserializeOwned>(
+        &self,
+        request: NodeRequest,
+        expected: &BTreeSet<u64>,
+        node_of: impl Fn(&T) -> u64,
+    ) -> Result<Vec<T>, ClientError> {
         let nats = &self.connection.nats;
         let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
         let inbox = nats.new_inbox();
         let mut answers = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
-        let subject = self.subjects.all(NodeVerb::Status);
-        nats.publish_with_reply(subject.clone(), inbox, NodeRequest::Status.to_payload().into())
+        let subject = self.subjects.all(request.verb());
+        nats.publish_with_reply(subject.clone(), inbox, request.to_payload().into())
             .await
             .map_err(|error| failed(&error))?;
         let mut until = Instant::now() + self.timeout.min(Duration::from_secs(2));
-        let mut found: BTreeMap<u64, NodeStatus> = BTreeMap::new();
+        let mut found: BTreeMap<u64, T> = BTreeMap::new();
         for _ in 0..ANSWERS_MAX {
             let Ok(Some(message)) = timeout_at(until, answers.next()).await else { break };
             if message.status.is_some() {
                 break;
             }
-            if let Ok(Ok(status)) = reply::read_item::<NodeStatus>(&message.payload) {
-                found.insert(status.node, status);
+            if let Ok(Ok(said)) = reply::read_item::<T>(&message.payload) {
+                found.insert(node_of(&said), said);
                 let complete =
                     !expected.is_empty() && expected.iter().all(|node| found.contains_key(node));
                 let wait = if complete { STRANGERS_WAIT } else { STRAGGLERS_WAIT };

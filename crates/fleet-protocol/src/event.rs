@@ -12,7 +12,10 @@ use fleet_state::{Change, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ChangeBody, CommandTarget, Failure, ReplyMessage, changes::change_json, reply};
+use crate::{
+    ChangeBody, CommandTarget, Failure, ReplyMessage, changes::change_json, mesh::WaySwitched,
+    reply,
+};
 
 /// An event of a change, as a listener reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +94,12 @@ pub fn change_events(
 #[must_use]
 pub fn tick(tick: &Tick) -> Vec<u8> {
     reply::message(tick).payload
+}
+
+/// The payload of a changed way.
+#[must_use]
+pub fn way_switched(switched: &WaySwitched) -> Vec<u8> {
+    reply::message(switched).payload
 }
 
 /// The payload of an outcome.

@@ -1,5 +1,6 @@
 //! What one node is asked about itself, and what it says.
 
+use fleet_state::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::{Failure, NodeVerb, command, fields::Fields, limits::SNAPSHOT_CHUNK_BYTES_MAX};
@@ -24,6 +25,13 @@ pub enum NodeRequest {
         offset: u64,
         /// How long it may be; the node may send less, and sends nothing at the end of the file.
         length: u32,
+    },
+    /// What it sees of the others; answered with a [`NodeMesh`](crate::mesh::NodeMesh).
+    Mesh,
+    /// A round trip to another node; answered with a [`Pinged`](crate::mesh::Pinged).
+    Ping {
+        /// The other node.
+        to: NodeId,
     },
 }
 
@@ -81,6 +89,12 @@ impl NodeRequest {
         let body = command::options_json(payload)?;
         match verb {
             NodeVerb::Status => Fields::of("the request", &body, &[]).map(|_| Self::Status),
+            NodeVerb::Mesh => Fields::of("the request", &body, &[]).map(|_| Self::Mesh),
+            NodeVerb::Ping => {
+                let fields = Fields::of("the request", &body, &["node"])?;
+                let to = fields.whole_from("node", 1, u64::MAX)?.and_then(NodeId::new);
+                to.map(|to| Self::Ping { to }).ok_or_else(|| fields.missing("node"))
+            }
             NodeVerb::Snapshot => {
                 let fields = Fields::of("the request", &body, &["index", "offset", "length"])?;
                 let index =
@@ -99,7 +113,8 @@ impl NodeRequest {
     #[must_use]
     pub fn to_payload(self) -> Vec<u8> {
         match self {
-            Self::Status => Vec::new(),
+            Self::Status | Self::Mesh => Vec::new(),
+            Self::Ping { to } => format!("{{\"node\":{to}}}").into_bytes(),
             Self::SnapshotChunk { index, offset, length } => {
                 format!("{{\"index\":{index},\"offset\":{offset},\"length\":{length}}}")
                     .into_bytes()
@@ -113,6 +128,8 @@ impl NodeRequest {
         match self {
             Self::Status => NodeVerb::Status,
             Self::SnapshotChunk { .. } => NodeVerb::Snapshot,
+            Self::Mesh => NodeVerb::Mesh,
+            Self::Ping { .. } => NodeVerb::Ping,
         }
     }
 }

@@ -124,6 +124,10 @@ spelled! {
         Status = "status",
         /// A piece of one of its snapshots.
         Snapshot = "snapshot",
+        /// What it sees of the others.
+        Mesh = "mesh",
+        /// How long a round trip from it to another node takes.
+        Ping = "ping",
     }
 }
 
@@ -144,6 +148,8 @@ spelled! {
         Outcome = "outcome",
         /// The current revision, every second.
         Tick = "tick",
+        /// Frames from one node to another take another way.
+        Way = "way",
     }
 }
 

@@ -165,6 +165,12 @@ impl Subjects {
         format!("{}control.events.{}", self.prefix, EventKind::Tick)
     }
 
+    /// Where a node tells that its frames to another one take another way.
+    #[must_use]
+    pub fn way_event(&self, node: NodeId) -> String {
+        format!("{}control.events.{}.{node}", self.prefix, EventKind::Way)
+    }
+
     /// Where frames to a node go.
     #[must_use]
     pub fn raft(&self, node: NodeId) -> String {

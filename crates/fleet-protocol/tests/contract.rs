@@ -109,6 +109,7 @@ fn subjects() {
         "control.events.<noun>.<id>",
         "control.events.outcome.<command>",
         "control.events.tick",
+        "control.events.way.<node>",
         "raft.<node>",
         "mesh",
     ] {

@@ -7,7 +7,7 @@ use fleet_state::codec::{DecodeError, Reader, Writer};
 /// Bytes of a message; the codec below never makes more.
 pub(in crate::mesh) const BEAT_BYTES_MAX: usize = 128;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a node says of itself every now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Beat {
     pub on_nats: bool,
     /// Nodes that it is connected to over the mesh.
     pub mesh_nodes: u32,
+    /// How busy its machine is, in thousandths of one that is just busy.
+    pub load_permille: u32,
 }
 
 const fn code_of(role: NodeRole) -> u8 {
@@ -65,6 +67,7 @@ impl Beat {
         writer.u64(self.applied);
         writer.bool(self.on_nats);
         writer.u32(self.mesh_nodes);
+        writer.u32(self.load_permille);
         writer.into_vec()
     }
 
@@ -90,6 +93,7 @@ impl Beat {
             applied: reader.u64()?,
             on_nats: reader.bool()?,
             mesh_nodes: reader.u32()?,
+            load_permille: reader.u32()?,
         };
         reader.finish()?;
         Ok(beat)
@@ -110,6 +114,7 @@ mod tests {
             applied: u64::MAX,
             on_nats: true,
             mesh_nodes: u32::MAX,
+            load_permille: u32::MAX,
         }
     }
 

@@ -8,9 +8,11 @@
 //!
 //! Nothing in here reaches the replica: presence can't change what the site has agreed on.
 
+mod load;
 mod message;
 mod table;
 
+pub(super) use load::load_permille;
 pub(super) use message::BEAT_BYTES_MAX;
 pub use message::Beat;
 pub(super) use table::{Heard, PresenceTable};

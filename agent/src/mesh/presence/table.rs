@@ -54,6 +54,8 @@ pub struct NodePresence {
     pub connected: bool,
     /// Round trip of the last ping over the mesh.
     pub rtt: Option<Duration>,
+    /// Entries that this node had applied, and that one had not, when it last told of itself.
+    pub lag: Option<u64>,
 }
 
 /// What became of a message.
@@ -81,8 +83,9 @@ pub(in crate::mesh) struct PresenceTable {
 }
 
 impl PresenceTable {
-    /// Takes a message whose author is the node that it speaks of.
-    pub(in crate::mesh) fn beat(&mut self, beat: Beat, now_ms: u64) -> Heard {
+    /// Takes a message whose author is the node that it speaks of; this node has `applied` so
+    /// much itself.
+    pub(in crate::mesh) fn beat(&mut self, beat: Beat, applied: u64, now_ms: u64) -> Heard {
         let Some(entry) = self.entries.get_mut(&beat.node) else {
             return Heard::TooMany;
         };
@@ -99,6 +102,7 @@ impl PresenceTable {
             return Heard::Old;
         }
         entry.seen.beat = Some(beat);
+        entry.seen.lag = Some(applied.saturating_sub(beat.applied));
         entry.seen.heard_ms = now_ms;
         entry.live(Life::Alive, now_ms);
         Heard::New
@@ -165,6 +169,7 @@ impl Entry {
             beat: None,
             connected: false,
             rtt: None,
+            lag: None,
         };
         Self { seen, second: 0, in_second: 0 }
     }
@@ -196,6 +201,7 @@ mod tests {
             applied: 1,
             on_nats: true,
             mesh_nodes: 1,
+            load_permille: 0,
         }
     }
 
@@ -209,7 +215,7 @@ mod tests {
         let mut table = PresenceTable::default();
         table.set_members(&[node()], 0);
         assert_eq!(life(&table), (Life::Suspect, 0), "until it is heard of");
-        table.beat(beat(1, 1), 1_000);
+        table.beat(beat(1, 1), 1, 1_000);
         assert_eq!(life(&table), (Life::Alive, 1_000));
         for (now_ms, want) in [
             (5_900, (Life::Alive, 1_000)),
@@ -233,15 +239,15 @@ mod tests {
     #[test]
     fn replays_and_floods_are_noticed() {
         let mut table = PresenceTable::default();
-        assert_eq!(table.beat(beat(1, 5), 0), Heard::TooMany, "none of the members");
+        assert_eq!(table.beat(beat(1, 5), 1, 0), Heard::TooMany, "none of the members");
         assert!(table.snapshot().is_empty());
         table.set_members(&[node()], 0);
-        assert_eq!(table.beat(beat(1, 5), 0), Heard::New);
-        assert_eq!(table.beat(beat(1, 5), 1_000), Heard::Old);
-        assert_eq!(table.beat(beat(1, 4), 1_000), Heard::Old);
-        assert_eq!(table.beat(beat(0, 9), 1_000), Heard::Old);
-        assert_eq!(table.beat(beat(2, 1), 1_000), Heard::New, "a restart begins anew");
-        let heard: Vec<Heard> = (2..20).map(|n| table.beat(beat(2, n), 2_000)).collect();
+        assert_eq!(table.beat(beat(1, 5), 1, 0), Heard::New);
+        assert_eq!(table.beat(beat(1, 5), 1, 1_000), Heard::Old);
+        assert_eq!(table.beat(beat(1, 4), 1, 1_000), Heard::Old);
+        assert_eq!(table.beat(beat(0, 9), 1, 1_000), Heard::Old);
+        assert_eq!(table.beat(beat(2, 1), 1, 1_000), Heard::New, "a restart begins anew");
+        let heard: Vec<Heard> = (2..20).map(|n| table.beat(beat(2, n), 1, 2_000)).collect();
         assert_eq!(heard.iter().filter(|h| **h == Heard::New).count(), 5);
         assert!(heard[5..].iter().all(|h| *h == Heard::TooMany));
     }
