@@ -16,7 +16,7 @@ use crate::nats::{ConnectionPlan, Prepared, prepare};
 use crate::site::{
     self, FoundRequest, Founded, JoinRequest, Joined, RestoreRequest, default_node_name,
 };
-use crate::storage::DataDir;
+use crate::storage::{DataDir, remember_servers, remembered_servers};
 
 /// How long `init` listens for a site of the same name.
 const LISTEN_FOR_NAMESAKE: Duration = Duration::from_millis(700);
@@ -54,7 +54,35 @@ fn node_name(config: &Config) -> NodeName {
 }
 
 async fn run(arguments: Run) -> anyhow::Result<()> {
-    agent::run(begin(&arguments.settings, None)?).await
+    let mut config = begin(&arguments.settings, None)?;
+    if is_unsaid(&config) {
+        let servers = remembered_servers(&config.node.data_dir);
+        if !servers.is_empty() {
+            tracing::info!(
+                servers = servers.join(", "),
+                "using the servers this node was made with"
+            );
+            config.nats.urls = servers;
+            config.nats.urls_are_default = false;
+        }
+    }
+    agent::run(config).await
+}
+
+/// Whether nothing says which NATS servers to use.
+fn is_unsaid(config: &Config) -> bool {
+    config.nats.urls_are_default && config.nats.context.is_none()
+}
+
+/// Lets a later `run` find the servers that this node was made with.
+fn remember(dir: &DataDir, config: &Config, prepared: &Prepared) {
+    // What a context says may change there, and the default needs no memory.
+    if config.nats.urls_are_default || config.nats.context.is_some() {
+        return;
+    }
+    if let Err(error) = remember_servers(dir.path(), &prepared.urls()) {
+        eprintln!("note: the NATS servers could not be written down for `run`: {error}");
+    }
 }
 
 async fn init(arguments: Init) -> anyhow::Result<()> {
@@ -74,13 +102,14 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
     };
     match site::found(&dir, &request)? {
         Founded::New { token } => {
+            remember(&dir, &config, &prepared);
             eprintln!(
                 "site {} is founded; {} is its first voter, in {}",
                 request.site,
                 request.name,
                 dir.path().display()
             );
-            eprintln!("start it:      {}", run_command(&dir, &config, &prepared));
+            eprintln!("start it:      {}", run_command(&dir));
             eprintln!("let others in: flotilla-agent join TOKEN, with this token (a secret):");
             println!("{token}");
         }
@@ -142,13 +171,16 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(arguments.timeout_s);
         let request = JoinRequest { token, name, deadline };
         match site::join(&dir, &connection.client, &request).await? {
-            Joined::New(node) => eprintln!(
-                "{} is node {} of site {}; its files are in {}",
-                node.name,
-                node.node,
-                node.site,
-                dir.path().display()
-            ),
+            Joined::New(node) => {
+                remember(&dir, &config, &prepared);
+                eprintln!(
+                    "{} is node {} of site {}; its files are in {}",
+                    node.name,
+                    node.node,
+                    node.site,
+                    dir.path().display()
+                );
+            }
             Joined::Already(node) => eprintln!(
                 "{} belongs to {} of site {} already; nothing was changed",
                 dir.path().display(),
@@ -159,7 +191,7 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
     }
     if arguments.only {
         let dir = DataDir::open(&config.node.data_dir)?;
-        eprintln!("start it: {}", run_command(&dir, &config, &prepared));
+        eprintln!("start it: {}", run_command(&dir));
         return Ok(());
     }
     agent::run(config).await
@@ -191,6 +223,7 @@ async fn restore(arguments: &Restore) -> anyhow::Result<()> {
         voters: arguments.voters,
     };
     let restored = site::restore(&dir, &request)?;
+    remember(&dir, &config, &prepared);
     eprintln!(
         "site {} begins where site {} was at index {}: {} devices, {} parameters; {} is its node {}",
         request.site,
@@ -201,20 +234,13 @@ async fn restore(arguments: &Restore) -> anyhow::Result<()> {
         request.name,
         restored.node
     );
-    eprintln!("start it: {}", run_command(&dir, &config, &prepared));
+    eprintln!("start it: {}", run_command(&dir));
     Ok(())
 }
 
-/// The command that runs what was made, with what differs from the defaults.
-fn run_command(dir: &DataDir, config: &Config, prepared: &Prepared) -> String {
-    let mut command = format!("flotilla-agent run --data-dir {}", dir.path().display());
-    if !config.nats.urls_are_default {
-        for url in prepared.urls() {
-            command.push_str(" --nats ");
-            command.push_str(&url);
-        }
-    }
-    command
+/// The command that runs what was made. The directory remembers the NATS servers.
+fn run_command(dir: &DataDir) -> String {
+    format!("flotilla-agent run --data-dir {}", dir.path().display())
 }
 
 fn configuration(command: &ConfigCommand) -> anyhow::Result<()> {

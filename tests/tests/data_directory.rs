@@ -9,7 +9,12 @@
 use std::fs;
 
 use flotilla_tests::agent::Agent;
-use flotilla_tests::site::Site;
+use flotilla_tests::bare::BareClient;
+use flotilla_tests::cli::Cli;
+use flotilla_tests::nats_server::NatsServer;
+use flotilla_tests::site::{READY_LIMIT, Site};
+use flotilla_tests::wait;
+use flotilla_tests::workplace::Workplace;
 
 /// The agent must refuse to run, with a reason that holds all of `words`.
 fn refuses(agent: &Agent, words: &[&str]) {
@@ -59,6 +64,44 @@ async fn a_missing_directory_or_a_file_in_its_place_is_refused() {
     refuses(&missing, &[missing.data_dir().to_str().unwrap()]);
     fs::write(missing.data_dir(), "a file").unwrap();
     refuses(&missing, &[missing.data_dir().to_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_finds_the_servers_that_it_was_made_with() {
+    let workplace = Workplace::new();
+    let nats = NatsServer::start(workplace.path());
+    let quiet = "[mesh]\nenabled = false\n";
+    let mut first = Agent::prepare(workplace.path(), "n1", quiet);
+    let init = ["init", "--site", "home", "--name", "n1", "--nats", &nats.url()];
+    let made = first.run_once(&init).expect_code(0);
+    assert!(!made.stderr.contains("--nats"), "{}", made.stderr);
+    first.start();
+    let client = BareClient::connect(&nats.url(), "home").await;
+    wait::until_true("the site answers", READY_LIMIT, || async {
+        client.hasty().request("control.query.site.get", "").await.is_ok()
+    })
+    .await;
+
+    // The token says where the servers are; the second start does not have it any more.
+    let token = Cli::new(&nats.url(), "home").token(1);
+    let mut second = Agent::prepare(workplace.path(), "n2", quiet);
+    second.run_once(&["join", &token, "--only", "--name", "n2"]).expect_code(0);
+    for _ in 0..2 {
+        second.start();
+        wait::until_true("the second node answers", READY_LIMIT, || async {
+            client.hasty().request("control.node.n2.status", "").await.is_ok()
+        })
+        .await;
+        second.stop().await;
+    }
+
+    // What the configuration says counts more.
+    second.set_config(&format!("[nats]\nurls = [\"nats://127.0.0.1:1\"]\n{quiet}"));
+    second.start();
+    wait::until_true("it asks where it is told to", READY_LIMIT, || async {
+        second.log().contains("127.0.0.1:1")
+    })
+    .await;
 }
 
 #[cfg(unix)]

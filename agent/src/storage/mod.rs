@@ -26,6 +26,7 @@ mod node_file;
 pub mod offline;
 pub mod quarantine;
 mod secret_file;
+mod servers_file;
 mod space;
 
 pub use data_dir::{DataDir, DataDirError};
@@ -35,4 +36,5 @@ pub use identity::Identity;
 pub use lock::{DirectoryLock, LockError};
 pub use node_file::{NODE_FILE, NodeFile, NodeFileError};
 pub use secret_file::{SecretError, load_site_key, store_site_key};
+pub use servers_file::{remember_servers, remembered_servers};
 pub use space::{Space, SpaceConfig, SpaceGuard};
