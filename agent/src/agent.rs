@@ -28,7 +28,7 @@ use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, Op
 use crate::control::{
     self, ControlContext, ControlHandle, MeshSource, NodeFacts, SnapshotFile, SnapshotList,
 };
-use crate::http::door::{self, DoorPlaces, DoorServer};
+use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
 use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
@@ -188,7 +188,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         switches,
         metrics: metrics.clone(),
     });
-    let door = door::open(door_places(config, dir), control.local_door()).await?;
+    let door = door::open(door_config(config, dir, &prepared), control.local_door()).await?;
     let (stopping, stopping_seen) = watch::channel(false);
     let http = match config.http.listen {
         None => None,
@@ -201,13 +201,13 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     Ok(Running { handle, consensus, receiving, control, door, http, stopping })
 }
 
-fn door_places(config: &Config, dir: &DataDir) -> DoorPlaces {
+fn door_config(config: &Config, dir: &DataDir, nats: &Prepared) -> DoorConfig {
     let socket = match &config.http.socket {
         SocketPlace::DataDir => Some(dir.path().join(DOOR_SOCKET)),
         SocketPlace::At(path) => Some(path.clone()),
         SocketPlace::Off => None,
     };
-    DoorPlaces { socket, address: config.http.door }
+    DoorConfig { socket, address: config.http.door, nats_urls: nats.urls() }
 }
 
 /// When the way to a node is changed. A heartbeat says what works, so it is the measure.

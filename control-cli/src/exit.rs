@@ -125,10 +125,9 @@ pub(crate) fn stop_of_client(error: &ClientError) -> Stop {
         ClientError::Connect(ConnectError::Options(_)) | ClientError::ManySites { .. } => {
             Exit::Usage
         }
-        ClientError::Connect(ConnectError::Denied { .. }) | ClientError::Denied { .. } => {
-            Exit::Denied
-        }
-        ClientError::Connect(ConnectError::Unreachable { .. })
+        ClientError::Connect(ConnectError::Denied { .. } | ConnectError::DoorClosed { .. })
+        | ClientError::Denied { .. } => Exit::Denied,
+        ClientError::Connect(ConnectError::Unreachable { .. } | ConnectError::NoDoor { .. })
         | ClientError::NoSite { .. }
         | ClientError::UnknownSite { .. }
         | ClientError::Unavailable(_) => Exit::Unavailable,

@@ -1,12 +1,13 @@
 //! `flotilla`: the operator's command line.
 //!
-//! One file per noun under `commands/`; what they share is beside this file: the options and the
-//! connection ([`session`]), reading the command line ([`usage`]), sending and reporting ([`mod@write`]), reading lists ([`mod@file`]) and words
+//! One file per noun under `commands/`; what they share is beside this file: the options
+//! ([`session`]) and the connection ([`connect`]), reading the command line ([`usage`]), sending and reporting ([`mod@write`]), reading lists ([`mod@file`]) and words
 //! ([`value`]), printing ([`output`]). Data goes to standard output, talk to standard error. This file
 //! only decides the exit code, by the list in [`exit`].
 
 mod cli;
 mod commands;
+mod connect;
 mod dev;
 mod exit;
 mod file;

@@ -1,18 +1,18 @@
 //! Where the site is, how to log in and how to print: what every command shares.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{sync::OnceLock, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use fleet_client::{Auth, Client, ConnectConfig, Tls};
+use fleet_client::Client;
 use fleet_protocol::{
     Consistency, duration,
     limits::{TIMEOUT_MS_MAX, TIMEOUT_MS_MIN},
 };
-use fleet_state::{RequestId, SiteName};
+use fleet_state::RequestId;
 
 use crate::{
-    exit::Stop,
+    connect::{self, ConnectionArgs},
     output::{Form, say},
 };
 
@@ -41,113 +41,6 @@ pub(crate) struct Globals {
     pub(crate) connection: ConnectionArgs,
 }
 
-/// Where the site is and how to log in.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection options")]
-pub(crate) struct ConnectionArgs {
-    /// A NATS server, or several [default: nats://127.0.0.1:4222]
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "FLOTILLA_SERVER",
-        value_name = "URL",
-        value_delimiter = ','
-    )]
-    server: Vec<String>,
-    /// The site [default: the one that answers on the server]
-    #[arg(long, global = true, env = "FLOTILLA_SITE", value_name = "NAME")]
-    pub(crate) site: Option<SiteName>,
-    /// A context of the `nats` command, for servers and login
-    #[arg(long, global = true, env = "FLOTILLA_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
-    /// User for NATS
-    #[arg(long, global = true, env = "FLOTILLA_USER", value_name = "NAME")]
-    user: Option<String>,
-    /// Password for NATS; better in the variable than here
-    #[arg(
-        long,
-        global = true,
-        env = "FLOTILLA_PASSWORD",
-        value_name = "WORD",
-        hide_env_values = true
-    )]
-    password: Option<String>,
-    /// Token for NATS; better in the variable than here
-    #[arg(
-        long,
-        global = true,
-        env = "FLOTILLA_NATS_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    nats_token: Option<String>,
-    /// File with an NKey seed
-    #[arg(long, global = true, env = "FLOTILLA_NKEY", value_name = "FILE")]
-    nkey: Option<PathBuf>,
-    /// Credentials file
-    #[arg(long, global = true, env = "FLOTILLA_CREDS", value_name = "FILE")]
-    creds: Option<PathBuf>,
-    /// Certificates to trust
-    #[arg(long, global = true, env = "FLOTILLA_TLS_CA", value_name = "FILE")]
-    tls_ca: Option<PathBuf>,
-    /// Our certificate
-    #[arg(long, global = true, env = "FLOTILLA_TLS_CERT", value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-    /// The key of our certificate
-    #[arg(long, global = true, env = "FLOTILLA_TLS_KEY", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-    /// Begin with TLS, for servers with handshake_first
-    #[arg(long, global = true, env = "FLOTILLA_TLS_FIRST")]
-    tls_first: bool,
-    /// Prefix of reply subjects, where the server allows only some
-    #[arg(long, global = true, env = "FLOTILLA_INBOX_PREFIX", value_name = "PREFIX")]
-    inbox_prefix: Option<String>,
-}
-
-impl ConnectionArgs {
-    /// The client's configuration.
-    pub(crate) fn config(&self, timeout: Duration) -> Result<ConnectConfig, Stop> {
-        Ok(ConnectConfig {
-            servers: self.server.clone(),
-            context: self.context.clone(),
-            auth: self.auth()?,
-            tls: Tls {
-                ca: self.tls_ca.clone(),
-                cert: self.tls_cert.clone(),
-                key: self.tls_key.clone(),
-                first: self.tls_first,
-            },
-            inbox_prefix: self.inbox_prefix.clone(),
-            name: "flotilla".to_owned(),
-            timeout,
-        })
-    }
-
-    fn auth(&self) -> Result<Auth, Stop> {
-        let mut found = Vec::new();
-        match (&self.user, &self.password) {
-            (Some(user), password) => {
-                let password = password.clone().unwrap_or_default();
-                found.push(("--user", Auth::Password { user: user.clone(), password }));
-            }
-            (None, Some(_)) => return Err(Stop::usage("--password needs --user")),
-            (None, None) => {}
-        }
-        found.extend(self.nats_token.clone().map(|token| ("--nats-token", Auth::Token(token))));
-        found.extend(self.nkey.clone().map(|file| ("--nkey", Auth::NkeyFile(file))));
-        found.extend(self.creds.clone().map(|file| ("--creds", Auth::CredsFile(file))));
-        if found.len() > 1 {
-            let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
-            return Err(Stop::usage(format!(
-                "{} are different ways to log in; give one of them",
-                names.join(" and ")
-            )));
-        }
-        Ok(found.pop().map(|(_, auth)| auth).unwrap_or_default())
-    }
-}
-
 /// One run of the command.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -164,8 +57,7 @@ impl Session {
     /// Connects to the site.
     pub(crate) async fn client(&self) -> Result<Client> {
         let Globals { timeout, actor, connection, .. } = &self.globals;
-        let config = connection.config(*timeout)?;
-        let client = Client::connect(&config, connection.site.as_ref()).await?;
+        let (client, _) = connect::connect(connection, *timeout).await?;
         Ok(client.with_timeout(*timeout).with_actor(actor.clone()))
     }
 

@@ -14,7 +14,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(6);
 
 /// How long a read may be tried: an election and a few lost requests.
-const READ_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a client waits that would rather ask again.
 const HASTY_LIMIT: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@
 //!   killed and started again on the same port.
 //! - [`site::Site`]: agents as processes, made with `init` and `join` like real ones.
 //! - [`bare::BareClient`]: NATS requests without our client.
+//! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`load`]: many writers at once, and what was promised to each of them.
@@ -29,6 +30,7 @@ pub mod agent;
 pub mod bare;
 pub mod cli;
 pub mod disk;
+pub mod door;
 pub mod load;
 pub mod metrics;
 pub mod nats_server;

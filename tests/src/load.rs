@@ -14,11 +14,46 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::bare::{Answer, BareClient};
+use crate::bare::{Answer, BareClient, Reply};
+use crate::door::BareDoor;
 use crate::wait;
 
 /// How long a writer tries one command before the load counts as stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// Somebody through whom parameters are written and read.
+pub trait Speaker: Clone + Send + Sync + 'static {
+    /// Sets a parameter under a request id of the caller's.
+    fn set_param(
+        &self,
+        key: &str,
+        value: &Value,
+        request_id: &str,
+    ) -> impl Future<Output = Answer> + Send;
+
+    /// Reads a parameter until it is answered, linearizable.
+    fn read_param(&self, key: &str) -> impl Future<Output = Reply> + Send;
+}
+
+impl Speaker for BareClient {
+    async fn set_param(&self, key: &str, value: &Value, request_id: &str) -> Answer {
+        Self::set_param(self, key, value, request_id).await
+    }
+
+    async fn read_param(&self, key: &str) -> Reply {
+        Self::read_param(self, key).await
+    }
+}
+
+impl Speaker for BareDoor {
+    async fn set_param(&self, key: &str, value: &Value, request_id: &str) -> Answer {
+        Self::set_param(self, key, value, request_id).await
+    }
+
+    async fn read_param(&self, key: &str) -> Reply {
+        Self::read_param(self, key).await
+    }
+}
 
 /// One command that was acknowledged.
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +93,15 @@ pub struct History {
 impl Load {
     /// Starts so many writers. `name` is a token that no other load of this site has.
     pub fn start(client: &BareClient, name: &str, writers: usize) -> Self {
+        Self::start_through(&[client.hasty()], name, writers)
+    }
+
+    /// Starts so many writers, each through one of the speakers, in turn.
+    pub fn start_through<S: Speaker>(speakers: &[S], name: &str, writers: usize) -> Self {
         let progress = Arc::new(Progress::default());
-        let client = client.hasty();
         let writers = (0..writers)
-            .map(|writer| {
+            .zip(speakers.iter().cycle())
+            .map(|(writer, client)| {
                 let (client, progress) = (client.clone(), Arc::clone(&progress));
                 let name = name.to_owned();
                 tokio::spawn(async move { write(&client, &name, writer, &progress).await })
@@ -94,7 +134,7 @@ impl Load {
 }
 
 async fn write(
-    client: &BareClient,
+    client: &impl Speaker,
     name: &str,
     writer: usize,
     progress: &Progress,
@@ -118,7 +158,7 @@ async fn write(
 }
 
 /// The revision, if this attempt brought the command to an end.
-async fn attempt(client: &BareClient, key: &str, number: u64, request_id: &str) -> Option<u64> {
+async fn attempt(client: &impl Speaker, key: &str, number: u64, request_id: &str) -> Option<u64> {
     match client.set_param(key, &json!(number), request_id).await {
         Answer::Reply(reply) => match reply.revision() {
             Some(revision) => {
@@ -154,7 +194,7 @@ impl History {
     ///
     /// # Panics
     /// If an acknowledged command was lost, doubled, or answered differently.
-    pub async fn check(&self, client: &BareClient) {
+    pub async fn check(&self, client: &impl Speaker) {
         let mut by_revision: BTreeMap<u64, String> = BTreeMap::new();
         for (writer, commands) in self.writers.iter().enumerate() {
             self.check_order(writer, commands, &mut by_revision);
@@ -186,7 +226,7 @@ impl History {
     }
 
     /// The same request once more gets the first answer.
-    async fn check_retry(&self, client: &BareClient, writer: usize, last: &Acknowledged) {
+    async fn check_retry(&self, client: &impl Speaker, writer: usize, last: &Acknowledged) {
         let request_id = format!("{}:{writer}:{}", self.name, last.number);
         let value: Value = json!(last.number);
         let again =

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::listed;
 use crate::{
+    connect,
     output::{Form, Table, say},
     session::Session,
 };
@@ -55,9 +56,11 @@ pub(crate) async fn run(args: BenchArgs, session: &Session) -> Result<()> {
         keys: args.keys as usize,
         timeout,
     };
-    let report = run_bench(&connection.config(timeout)?, connection.site.as_ref(), plan).await?;
+    // The way that this one takes is taken by all of them.
+    let (client, config) = connect::connect(connection, timeout).await?;
+    let report = run_bench(&config, Some(client.site()), plan).await?;
     if !args.keep
-        && let Err(error) = clean(&session.client().await?).await
+        && let Err(error) = clean(&client).await
     {
         say(&format!("note: the parameters below {KEY_PREFIX} could not all be deleted: {error}"));
     }

@@ -1,7 +1,7 @@
 //! `dev.json`: what runs where.
 //!
 //! Scripts read it, so its fields are a promise: `site`, `nats_url`, `nats_pid` and `agents`, each
-//! with `name`, `node_id`, `pid` and `data_dir`.
+//! with `name`, `node_id`, `pid`, `data_dir` and `socket`, its local door.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -31,6 +31,9 @@ pub(crate) struct AgentEntry {
     pub(crate) node_id: u64,
     pub(crate) pid: u32,
     pub(crate) data_dir: PathBuf,
+    /// Absent in a file of an earlier version.
+    #[serde(default)]
+    pub(crate) socket: PathBuf,
 }
 
 impl Manifest {
@@ -93,6 +96,7 @@ mod tests {
                 node_id: 1,
                 pid: 8,
                 data_dir: PathBuf::from("/x/n1"),
+                socket: PathBuf::from("/x/n1/door.sock"),
             }],
         }
     }
@@ -115,7 +119,8 @@ mod tests {
             json,
             serde_json::json!({
                 "site": "home", "nats_url": "nats://127.0.0.1:4222", "nats_pid": 7,
-                "agents": [{"name": "n1", "node_id": 1, "pid": 8, "data_dir": "/x/n1"}],
+                "agents": [{"name": "n1", "node_id": 1, "pid": 8, "data_dir": "/x/n1",
+                            "socket": "/x/n1/door.sock"}],
             })
         );
     }

@@ -92,6 +92,7 @@ mod tests {
                 node_id: 1,
                 pid: 8,
                 data_dir: PathBuf::from("/x/n1"),
+                socket: PathBuf::from("/x/n1/door.sock"),
             }],
         };
         let text = ready(&manifest, "n1", Path::new("/x"), true);

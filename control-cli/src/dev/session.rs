@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fleet_protocol::door::DOOR_SOCKET;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -239,6 +240,7 @@ async fn record(plan: &Plan, contact: &Contact, running: &mut Running) -> Result
             node_id: status.node,
             pid: process.pid,
             data_dir: agent.data_dir.clone(),
+            socket: agent.data_dir.join(DOOR_SOCKET),
         });
     }
     let (site, nats_url) = (plan.site.to_string(), running.nats_url.clone());

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    ClientError, ConnectConfig, Outcome, RequestIds, Unknown,
-    connect::{self, Connection},
-    exchange::{self, Ended, Exchange},
+    ClientError, ConnectConfig, Outcome, RequestIds, Unknown, connect,
+    exchange::{Ended, Exchange},
     site,
+    transport::Connection,
 };
 
 /// A site, as a client reaches it. Cheap to clone.
@@ -54,10 +54,7 @@ impl Client {
         site: Option<&SiteName>,
     ) -> Result<Self, ClientError> {
         let connection = connect::connect(config).await?;
-        let site = match site {
-            Some(site) => site.clone(),
-            None => site::only_site(&connection).await?,
-        };
+        let site = site::chosen(&connection, site).await?;
         let ids = RequestIds::new().map_err(|error| {
             ClientError::Local(format!("the system gives no random bytes: {error}"))
         })?;
@@ -96,10 +93,16 @@ impl Client {
         self.subjects.site()
     }
 
-    /// The servers it was told to use, without secrets.
+    /// Where it is connected to, without secrets.
     #[must_use]
     pub fn servers(&self) -> &[String] {
         &self.connection.servers
+    }
+
+    /// NATS servers by which others may reach the site, as far as this client knows, without secrets.
+    #[must_use]
+    pub fn nats_urls(&self) -> &[String] {
+        self.connection.nats_urls()
     }
 
     /// A new request id, for a caller that wants to know it before it sends.
@@ -275,14 +278,14 @@ impl Client {
 
     /// Why nobody listens: there is no such site here, or its agents can't help at the moment.
     async fn nobody_there(&self) -> ClientError {
-        match site::sites(&self.connection).await {
+        match self.connection.sites().await {
             Ok(sites) if !sites.contains(self.site()) => ClientError::UnknownSite {
                 site: self.site().clone(),
                 server: self.connection.servers.join(", "),
                 others: sites.iter().map(ToString::to_string).collect(),
             },
             // Who may not ask for sites can't be told more.
-            Ok(_) | Err(_) => ClientError::Unavailable(exchange::NOBODY_THERE.to_owned()),
+            Ok(_) | Err(_) => ClientError::Unavailable(self.connection.nobody_there()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to NATS: what can be configured, and the tuning that is always the same.
+//! Connections: what can be configured, and for NATS the tuning that is always the same.
 //!
 //! A short-lived client wants to know at once that nobody is there, so the first connection is not
 //! retried. Once it stands, it is kept alive by pings of a second and comes back within a tenth of
@@ -13,7 +13,11 @@ use std::{
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 
-use crate::{ConnectError, context};
+use crate::{
+    ConnectError, context,
+    door::{Place, is_door},
+    transport::Connection,
+};
 
 /// Where a NATS server is looked for when nothing says otherwise.
 pub const SERVER_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -72,7 +76,8 @@ pub struct Tls {
 /// Everything about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectConfig {
-    /// Server URLs; empty for those of the context, or the default.
+    /// Server URLs, or the URL of one agent's door: `unix:/var/lib/flotilla/door.sock` or
+    /// `http://127.0.0.1:8223`. Empty for those of the context, or the default.
     pub servers: Vec<String>,
     /// A context of the `nats` command, for what is not given here.
     pub context: Option<String>,
@@ -135,17 +140,22 @@ impl Violations {
     }
 }
 
-/// A connection, and what is known beside it.
-#[derive(Debug, Clone)]
-pub(crate) struct Connection {
-    pub(crate) nats: async_nats::Client,
-    pub(crate) violations: Violations,
-    /// Server URLs without secrets, for messages and join tokens.
-    pub(crate) servers: Vec<String>,
-}
-
 /// Opens a connection.
 pub(crate) async fn connect(config: &ConnectConfig) -> Result<Connection, ConnectError> {
+    match config.servers.as_slice() {
+        [only] if is_door(only) => Connection::open_door(Place::parse(only)?, config).await,
+        servers => {
+            if let Some(door) = servers.iter().find(|server| is_door(server)) {
+                return Err(ConnectError::Options(format!(
+                    "{door} is the door of one agent and can't be mixed with other servers; name it alone"
+                )));
+            }
+            connect_nats(config).await
+        }
+    }
+}
+
+async fn connect_nats(config: &ConnectConfig) -> Result<Connection, ConnectError> {
     let config = context::complete(config)?;
     let addresses: Vec<ServerAddr> = config
         .servers
@@ -170,7 +180,7 @@ pub(crate) async fn connect(config: &ConnectConfig) -> Result<Connection, Connec
             return Err(ConnectError::Unreachable { servers, why: "it takes too long".to_owned() });
         }
     };
-    Ok(Connection { nats, violations, servers })
+    Ok(Connection::of_nats(nats, violations, servers))
 }
 
 fn refused(error: &async_nats::ConnectError, servers: Vec<String>) -> ConnectError {

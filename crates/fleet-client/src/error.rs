@@ -90,6 +90,26 @@ pub enum ConnectError {
         /// The last reason.
         why: String,
     },
+    /// No agent answers at its door.
+    #[error(
+        "no agent answers at {place}: {why}; check that it runs and where its door is (http.socket and http.door of its configuration)"
+    )]
+    NoDoor {
+        /// What was tried.
+        place: String,
+        /// The reason.
+        why: String,
+    },
+    /// An agent is there and this user may not use its door.
+    #[error(
+        "the door at {place} is closed to this user: {why}; use it as the user the agent runs as"
+    )]
+    DoorClosed {
+        /// What was tried.
+        place: String,
+        /// The reason.
+        why: String,
+    },
     /// Somebody is there and does not take us in.
     #[error("the NATS server at {} refused the connection: {why}; check the user, token, key or credentials", servers.join(", "))]
     Denied {

@@ -9,7 +9,6 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, RequestErrorKind};
 use bytes::Bytes;
 use fleet_protocol::{
     ErrorCode, Options,
@@ -21,19 +20,21 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{ClientError, connect::Connection};
+use crate::{
+    ClientError,
+    transport::{Connection, Sent, Unheard},
+};
 
-/// How long the first attempt may be silent before the second is sent; doubled with each.
-const PATIENCE_MS: u64 = 500;
-const PATIENCE_MS_MAX: u64 = 2_000;
+/// How often the patience with a silent attempt may grow to its double.
+const PATIENCE_GROWTH: u32 = 2;
 /// Pause after an attempt that was certainly not taken; doubled with each.
 const PAUSE_MS: u64 = 25;
 const PAUSE_MS_MAX: u64 = 400;
 /// How much longer than the agent we wait, so that its own word is heard.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// What it means when nobody listens.
-pub(crate) const NOBODY_THERE: &str = "no agent of the site takes such requests on this NATS server; it may have no leader, or no majority of its agents is up";
+/// Why an attempt was certainly not taken.
+const NOBODY_THERE: &str = "nobody was there to take it";
 
 /// A request that is to be answered.
 #[derive(Debug)]
@@ -73,45 +74,24 @@ struct Envelope {
 impl Exchange<'_> {
     /// Sends, and sends again, until it ended.
     pub(crate) async fn run(&self, connection: &Connection) -> Result<Ended, ClientError> {
-        let denied = || connection.violations.about(self.subject);
-        settle(self.deadline, || self.attempt(connection), denied).await
+        let denied = || connection.denied(self.subject);
+        settle(self.deadline, connection.patience(), || self.attempt(connection), denied).await
     }
 
     async fn attempt(&self, connection: &Connection) -> Result<Attempt, ClientError> {
-        let request = async_nats::Request::new()
-            .payload(self.payload.clone())
-            .headers(self.headers())
-            .timeout(None);
-        match connection.nats.send_request(self.subject.to_owned(), request).await {
-            Ok(message) => Ok(classify(message)),
-            Err(error) => match error.kind() {
-                RequestErrorKind::NoResponders => Ok(Attempt::NobodyThere),
-                RequestErrorKind::TimedOut => {
-                    Ok(Attempt::PerhapsTaken("no answer came".to_owned()))
-                }
-                RequestErrorKind::Other => {
-                    Ok(Attempt::PerhapsTaken(format!("the connection failed: {error}")))
-                }
-                RequestErrorKind::MaxPayloadExceeded => Err(ClientError::TooLarge(format!(
-                    "the request has {} bytes and the NATS server takes {}",
-                    self.payload.len(),
-                    connection.nats.max_payload()
-                ))),
-                RequestErrorKind::InvalidSubject => {
-                    Err(ClientError::Local(format!("the request cannot be sent: {error}")))
-                }
-            },
-        }
+        let sent = Sent { headers: self.headers(), payload: self.payload.clone() };
+        Ok(match connection.ask(self.subject, sent).await? {
+            Ok(heard) => classify(heard.payload),
+            Err(Unheard::NobodyThere) => Attempt::NobodyThere,
+            Err(Unheard::PerhapsTaken(why)) => Attempt::PerhapsTaken(why),
+        })
     }
 
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.options.to_headers() {
-            headers.insert(name, value);
-        }
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = self.options.to_headers();
         let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
         let left = u64::try_from(left).unwrap_or(u64::MAX).clamp(TIMEOUT_MS_MIN, TIMEOUT_MS_MAX);
-        headers.insert(fleet_protocol::HeaderName::Timeout.as_str(), format_ms(left));
+        headers.push((fleet_protocol::HeaderName::Timeout.as_str(), format_ms(left)));
         headers
     }
 }
@@ -120,6 +100,7 @@ impl Exchange<'_> {
 /// subject, once the server forbade it.
 async fn settle<F, A>(
     deadline: Instant,
+    mut patience: Duration,
     attempt: impl Fn() -> F,
     denied: A,
 ) -> Result<Ended, ClientError>
@@ -132,12 +113,13 @@ where
     let mut perhaps_taken = false;
     let mut nobody_there = false;
     let mut why = "no answer came".to_owned();
-    let (mut patience_ms, mut pause_ms) = (PATIENCE_MS, PAUSE_MS);
+    let patience_max = patience.saturating_mul(1 << PATIENCE_GROWTH);
+    let mut pause_ms = PAUSE_MS;
     loop {
         attempts.push(attempt());
         sent = sent.saturating_add(1);
-        let mut send_again = Instant::now() + Duration::from_millis(patience_ms);
-        patience_ms = patience_ms.saturating_mul(2).min(PATIENCE_MS_MAX);
+        let mut send_again = Instant::now() + patience;
+        patience = patience.saturating_mul(2).min(patience_max);
         // Wait for answers of all attempts until it is time for the next one.
         while let Some(ended) = next(&mut attempts, send_again.min(deadline + GRACE)).await {
             let ended = ended?;
@@ -187,19 +169,19 @@ async fn next<F: Future>(attempts: &mut FuturesUnordered<F>, until: Instant) -> 
     }
 }
 
-fn classify(message: Message) -> Attempt {
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(&message.payload) else {
+fn classify(payload: Bytes) -> Attempt {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&payload) else {
         // Binary pieces of snapshots are not JSON; their reader judges them.
-        return Attempt::Answered(message.payload);
+        return Attempt::Answered(payload);
     };
     if envelope.ok {
-        return Attempt::Answered(message.payload);
+        return Attempt::Answered(payload);
     }
-    let Ok(failed) = serde_json::from_slice::<Failed>(&message.payload) else {
-        return Attempt::Answered(message.payload);
+    let Ok(failed) = serde_json::from_slice::<Failed>(&payload) else {
+        return Attempt::Answered(payload);
     };
     if failed.revision.is_some() || !failed.error.retryable {
-        return Attempt::Answered(message.payload);
+        return Attempt::Answered(payload);
     }
     match failed.error.code() {
         Some(ErrorCode::Busy | ErrorCode::NoLeader | ErrorCode::Stopping) => {

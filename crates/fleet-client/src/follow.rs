@@ -7,7 +7,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use async_nats::{HeaderMap, Subscriber};
 use fleet_protocol::{
     ChangesPage, ChangesRequest, ChangesTarget, ErrorCode, HeaderName, Noun,
     changes::{ChangeBody, Cursor, PageKind, parse_after},
@@ -15,10 +14,12 @@ use fleet_protocol::{
     reply,
 };
 use fleet_state::Revision;
-use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use crate::{Client, ClientError, is_code};
+use crate::{
+    Client, ClientError, is_code,
+    transport::{Answers, Next, Sent},
+};
 
 /// How long one stream is asked for.
 const STREAM_LIFE: &str = "30s";
@@ -63,7 +64,7 @@ pub struct Follower {
 
 #[derive(Debug)]
 struct Stream {
-    pages: Subscriber,
+    pages: Answers,
     tape: Tape,
 }
 
@@ -129,7 +130,15 @@ impl Follower {
             }
             let stream = match self.stream.take() {
                 Some(stream) => stream,
-                None => self.open().await?,
+                None => match self.open().await {
+                    Ok(stream) => stream,
+                    Err(ClientError::Unavailable(why)) => {
+                        self.silent(&why);
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             self.listen(stream).await?;
         }
@@ -144,41 +153,40 @@ impl Follower {
         let after = self.cursor.after.clone();
         let request = ChangesRequest { target, after, limit: PAGE_ITEMS_MAX, stream: true };
         let subject = self.client.subjects.changes(&request.target);
-        let nats = &self.client.connection.nats;
-        let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
-        let inbox = nats.new_inbox();
-        let pages = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::Timeout.as_str(), STREAM_LIFE);
-        nats.publish_with_reply_and_headers(subject, inbox, headers, request.to_payload().into())
-            .await
-            .map_err(|error| failed(&error))?;
+        let headers = vec![(HeaderName::Timeout.as_str(), STREAM_LIFE.to_owned())];
+        let sent = Sent { headers, payload: request.to_payload().into() };
+        let pages = self.client.connection.ask_for_many(&subject, sent).await?;
         Ok(Stream { pages, tape: Tape::default() })
     }
 
     /// Takes one page from a stream and keeps the stream if it is whole.
     async fn listen(&mut self, mut stream: Stream) -> Result<(), ClientError> {
-        let Ok(message) = timeout(SILENCE_MAX, stream.pages.next()).await else {
+        let Ok(next) = timeout(SILENCE_MAX, stream.pages.next()).await else {
             let subject = self.client.subjects.changes(&ChangesTarget {
                 since: self.cursor.revision,
                 noun: self.what.noun,
                 area: self.what.area.clone(),
             });
-            if let Some(subject) = self.client.connection.violations.about(&subject) {
+            if let Some(subject) = self.client.connection.denied(&subject) {
                 return Err(ClientError::Denied { subject });
             }
             self.silent("no agent answers");
             return Ok(());
         };
-        let Some(message) = message else {
-            return Err(ClientError::Nats("the connection was closed".to_owned()));
+        let payload = match next {
+            Next::Heard(payload) => payload,
+            Next::NobodyThere => {
+                self.silent("no agent of the site takes requests");
+                tokio::time::sleep(PAUSE).await;
+                return Ok(());
+            }
+            Next::Ended => {
+                self.silent("the connection was closed");
+                tokio::time::sleep(PAUSE).await;
+                return Ok(());
+            }
         };
-        if message.status.is_some() {
-            self.silent("no agent of the site takes requests");
-            tokio::time::sleep(PAUSE).await;
-            return Ok(());
-        }
-        match reply::read::<ChangesPage>(&message.payload)? {
+        match reply::read::<ChangesPage>(&payload)? {
             Ok(page) => self.take(stream, page),
             Err(failed) if is_code(&failed, ErrorCode::Compacted) => {
                 self.cursor = Cursor { revision: Revision::NONE, after: None };

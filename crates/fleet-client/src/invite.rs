@@ -53,7 +53,7 @@ impl Client {
         random(&mut secret)?;
         random(&mut id)?;
         let urls = if invitation.nats_urls.is_empty() {
-            self.servers()
+            self.nats_urls()
         } else {
             invitation.nats_urls.as_slice()
         };

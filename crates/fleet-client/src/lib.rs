@@ -1,4 +1,4 @@
-//! The Rust client of a Flotilla site, over NATS.
+//! The Rust client of a Flotilla site, over NATS or through the door of one agent.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), fleet_client::ClientError> {
@@ -23,6 +23,7 @@
 //! - lists are read page by page ([`Client::list`]), changes are followed without a gap
 //!   ([`Follower`]), snapshots come in pieces ([`Client::download_snapshot`]);
 //! - the secret of a join token is made here ([`Client::invite`]);
+//! - both ways to a site behind one set of calls (`transport`);
 //! - connections with all that NATS offers to log in, and the contexts of the `nats` command
 //!   ([`ConnectConfig`]).
 
@@ -30,6 +31,7 @@ mod bench;
 mod client;
 mod connect;
 mod context;
+mod door;
 mod error;
 mod exchange;
 mod follow;
@@ -39,10 +41,12 @@ mod outcome;
 mod request_ids;
 mod site;
 mod snapshot;
+mod transport;
 
 pub use bench::{BenchPlan, BenchReport, BenchTarget, WriteEnd, run_bench, run_load};
 pub use client::{Client, CommandOptions, is_code};
 pub use connect::{Auth, ConnectConfig, SERVER_DEFAULT, Tls};
+pub use door::is_door;
 pub use error::{ClientError, ConnectError};
 pub use follow::{Followed, Follower, News};
 pub use invite::{Invitation, Invited};

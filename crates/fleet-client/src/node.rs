@@ -12,11 +12,13 @@ use fleet_protocol::{
     reply,
 };
 use fleet_state::{NodeId, NodeName};
-use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Client, ClientError};
+use crate::{
+    Client, ClientError,
+    transport::{Next, Sent},
+};
 
 /// How long nodes may take to say how they are, after the first of them did.
 const STRAGGLERS_WAIT: Duration = Duration::from_millis(400);
@@ -77,22 +79,14 @@ impl Client {
         expected: &BTreeSet<u64>,
         node_of: impl Fn(&T) -> u64,
     ) -> Result<Vec<T>, ClientError> {
-        let nats = &self.connection.nats;
-        let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
-        let inbox = nats.new_inbox();
-        let mut answers = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
         let subject = self.subjects.all(request.verb());
-        nats.publish_with_reply(subject.clone(), inbox, request.to_payload().into())
-            .await
-            .map_err(|error| failed(&error))?;
+        let sent = Sent { headers: Vec::new(), payload: request.to_payload().into() };
+        let mut answers = self.connection.ask_for_many(&subject, sent).await?;
         let mut until = Instant::now() + self.timeout.min(Duration::from_secs(2));
         let mut found: BTreeMap<u64, T> = BTreeMap::new();
         for _ in 0..ANSWERS_MAX {
-            let Ok(Some(message)) = timeout_at(until, answers.next()).await else { break };
-            if message.status.is_some() {
-                break;
-            }
-            if let Ok(Ok(said)) = reply::read_item::<T>(&message.payload) {
+            let Ok(Next::Heard(payload)) = timeout_at(until, answers.next()).await else { break };
+            if let Ok(Ok(said)) = reply::read_item::<T>(&payload) {
                 found.insert(node_of(&said), said);
                 let complete =
                     !expected.is_empty() && expected.iter().all(|node| found.contains_key(node));
@@ -100,7 +94,7 @@ impl Client {
                 until = until.min(Instant::now() + wait);
             }
         }
-        match self.connection.violations.about(&subject) {
+        match self.connection.denied(&subject) {
             Some(subject) if found.is_empty() => Err(ClientError::Denied { subject }),
             _ => Ok(found.into_values().collect()),
         }

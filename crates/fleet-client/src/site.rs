@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{ClientError, connect::Connection};
+use crate::{ClientError, connect::Violations, transport::Connection};
 
 /// How long agents may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_millis(300);
@@ -22,10 +22,27 @@ struct Ping {
     name: String,
 }
 
+/// The site that was named, or the one that answers. Behind a door there is one, and no other is meant.
+pub(crate) async fn chosen(
+    connection: &Connection,
+    named: Option<&SiteName>,
+) -> Result<SiteName, ClientError> {
+    match (named, connection.only_site()) {
+        (Some(named), Some(found)) if *named != found => Err(ClientError::UnknownSite {
+            site: named.clone(),
+            server: connection.servers.join(", "),
+            others: vec![found.to_string()],
+        }),
+        (_, Some(found)) => Ok(found),
+        (Some(named), None) => Ok(named.clone()),
+        (None, None) => only_site(connection).await,
+    }
+}
+
 /// The site that answers, if it is the only one.
-pub(crate) async fn only_site(connection: &Connection) -> Result<SiteName, ClientError> {
+async fn only_site(connection: &Connection) -> Result<SiteName, ClientError> {
     let server = connection.servers.join(", ");
-    let sites = sites(connection).await?;
+    let sites = connection.sites().await?;
     let mut sites = sites.into_iter();
     match (sites.next(), sites.next()) {
         (Some(site), None) => Ok(site),
@@ -38,9 +55,11 @@ pub(crate) async fn only_site(connection: &Connection) -> Result<SiteName, Clien
     }
 }
 
-/// The sites that answer.
-pub(crate) async fn sites(connection: &Connection) -> Result<BTreeSet<SiteName>, ClientError> {
-    let nats = &connection.nats;
+/// The sites that answer on a NATS server.
+pub(crate) async fn sites(
+    nats: &async_nats::Client,
+    violations: &Violations,
+) -> Result<BTreeSet<SiteName>, ClientError> {
     let failed = |error: &dyn std::fmt::Display| ClientError::Nats(error.to_string());
     let inbox = nats.new_inbox();
     let mut answers = nats.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
@@ -64,7 +83,7 @@ pub(crate) async fn sites(connection: &Connection) -> Result<BTreeSet<SiteName>,
         }
     }
     if found.is_empty()
-        && let Some(subject) = connection.violations.about(SERVICE_PING)
+        && let Some(subject) = violations.about(SERVICE_PING)
     {
         return Err(ClientError::Local(format!(
             "the NATS server does not allow this user to use {subject}, so the site cannot be found; name it with --site or FLOTILLA_SITE"

@@ -1,8 +1,7 @@
 //! Downloading a snapshot: taken by one node, read from it piece by piece.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
-use async_nats::RequestErrorKind;
 use fleet_protocol::{
     NodeRequest,
     limits::SNAPSHOT_CHUNK_BYTES_MAX,
@@ -10,11 +9,17 @@ use fleet_protocol::{
     reply::{self, Committed},
 };
 use fleet_state::NodeName;
+use tokio::time::timeout;
 
-use crate::{Client, ClientError};
+use crate::{
+    Client, ClientError,
+    transport::{Heard, Sent, Unheard},
+};
 
 /// How often one piece is asked for before the download is given up.
 const TRIES_PER_PIECE: u32 = 5;
+/// Pause before a piece is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Part of the server's `max_payload` that a piece may fill; headers take some.
 const PAYLOAD_MARGIN_BYTES: usize = 4 * 1024;
 
@@ -47,7 +52,7 @@ impl Client {
             |what: &str| ClientError::Local(format!("the agent's answer {what}; try again"));
         let node: NodeName = taken.node.parse().map_err(|_| broken("names no node"))?;
         let index = taken.snapshots.first().ok_or_else(|| broken("holds no snapshot"))?.index;
-        let room = self.connection.nats.max_payload().saturating_sub(PAYLOAD_MARGIN_BYTES);
+        let room = self.connection.payload_bytes_max().saturating_sub(PAYLOAD_MARGIN_BYTES);
         let length = u32::try_from(room).unwrap_or(u32::MAX).clamp(1_024, SNAPSHOT_CHUNK_BYTES_MAX);
         let mut offset = 0u64;
         loop {
@@ -70,19 +75,19 @@ impl Client {
         let subject = self.subjects.node(node, request.verb());
         let mut why = String::new();
         for _ in 0..TRIES_PER_PIECE {
-            let message = async_nats::Request::new()
-                .payload(request.to_payload().into())
-                .timeout(Some(self.timeout));
-            match self.connection.nats.send_request(subject.clone(), message).await {
-                Ok(message) => return read_piece(&message, request),
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+            let sent = Sent { headers: Vec::new(), payload: request.to_payload().into() };
+            match timeout(self.timeout, self.connection.ask(&subject, sent)).await {
+                Ok(Ok(Ok(heard))) => return read_piece(&heard, request),
+                Ok(Ok(Err(Unheard::NobodyThere))) => {
                     why = format!("node {node} no longer answers");
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => why = error.to_string(),
+                Ok(Ok(Err(Unheard::PerhapsTaken(broken)))) => why = broken,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => why = "no answer came in time".to_owned(),
             }
         }
-        match self.connection.violations.about(&subject) {
+        match self.connection.denied(&subject) {
             Some(subject) => Err(ClientError::Denied { subject }),
             None => Err(ClientError::Unavailable(format!(
                 "the snapshot could not be read from node {node}: {why}"
@@ -91,16 +96,14 @@ impl Client {
     }
 }
 
-fn read_piece(message: &async_nats::Message, request: NodeRequest) -> Result<Piece, ClientError> {
+fn read_piece(message: &Heard, request: NodeRequest) -> Result<Piece, ClientError> {
     let NodeRequest::SnapshotChunk { index, offset, .. } = request else {
         return Err(ClientError::Local("not a request for a piece of a snapshot".to_owned()));
     };
-    let header =
-        |name: &str| -> Option<u64> { message.headers.as_ref()?.get(name)?.as_str().parse().ok() };
     match (
-        header(SNAPSHOT_INDEX_HEADER),
-        header(SNAPSHOT_OFFSET_HEADER),
-        header(SNAPSHOT_SIZE_HEADER),
+        message.number(SNAPSHOT_INDEX_HEADER),
+        message.number(SNAPSHOT_OFFSET_HEADER),
+        message.number(SNAPSHOT_SIZE_HEADER),
     ) {
         (Some(found), Some(at), Some(size_bytes)) if found == index && at == offset => {
             Ok(Piece { bytes: message.payload.clone(), size_bytes })

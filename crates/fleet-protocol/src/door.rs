@@ -45,6 +45,9 @@ pub struct DoorFacts {
     pub version: String,
     /// Version of the contract.
     pub protocol: u16,
+    /// The NATS servers that the agent uses, without secrets; for join tokens.
+    #[serde(default)]
+    pub nats_urls: Vec<String>,
 }
 
 /// What a path is read and written with: how requests of this kind are sent.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::any;
 use fleet_protocol::Subjects;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -48,13 +48,15 @@ const CONNECTIONS_MAX: usize = 512;
 /// How long open connections may take to finish when the agent stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the door is.
+/// Where the door is, and what is told there beside the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoorPlaces {
+pub struct DoorConfig {
     /// The Unix socket.
     pub socket: Option<PathBuf>,
     /// The TCP address, on the loopback.
     pub address: Option<SocketAddr>,
+    /// The NATS servers that the agent uses, without secrets; clients put them into join tokens.
+    pub nats_urls: Vec<String>,
 }
 
 /// Why the door could not be opened.
@@ -83,6 +85,7 @@ pub enum DoorError {
 struct Desk {
     door: LocalDoor,
     subjects: Arc<Subjects>,
+    nats_urls: Arc<[String]>,
     caller: Caller,
 }
 
@@ -109,24 +112,30 @@ impl DoorServer {
 ///
 /// # Errors
 /// When one of the places can't be used.
-pub async fn open(places: DoorPlaces, door: LocalDoor) -> Result<DoorServer, DoorError> {
+pub async fn open(config: DoorConfig, door: LocalDoor) -> Result<DoorServer, DoorError> {
     let (stop, stopped) = watch::channel(false);
     let mut listeners = JoinSet::new();
+    let desk = Desk {
+        subjects: Arc::new(Subjects::new(&door.node().site)),
+        nats_urls: config.nats_urls.into(),
+        caller: Caller::Loopback,
+        door,
+    };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let serving = |caller| serve::Serving {
-        router: router(&door, caller),
+        router: router(&desk, caller),
         connections: Arc::clone(&connections),
         stopped: stopped.clone(),
     };
     let mut socket = None;
-    if let Some(path) = places.socket {
+    if let Some(path) = config.socket {
         let (listener, file): (UnixListener, _) =
             SocketFile::bind(&path).map_err(|why| DoorError::Socket { path: path.clone(), why })?;
         tracing::info!(socket = %path.display(), "the local door is open");
         listeners.spawn(serving(Caller::Socket).run(listener));
         socket = Some(file);
     }
-    if let Some(address) = places.address {
+    if let Some(address) = config.address {
         let refused = |source| DoorError::Address { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -136,10 +145,9 @@ pub async fn open(places: DoorPlaces, door: LocalDoor) -> Result<DoorServer, Doo
     Ok(DoorServer { stop, listeners, _socket: socket })
 }
 
-fn router(door: &LocalDoor, caller: Caller) -> Router {
-    let subjects = Arc::new(Subjects::new(&door.node().site));
+fn router(desk: &Desk, caller: Caller) -> Router {
     Router::new()
-        .route(fleet_protocol::door::DOOR_ROOT, get(request::facts))
+        .route(fleet_protocol::door::DOOR_ROOT, any(request::facts))
         .fallback(request::serve)
-        .with_state(Desk { door: door.clone(), subjects, caller })
+        .with_state(Desk { caller, ..desk.clone() })
 }

@@ -26,6 +26,9 @@ pub(super) async fn facts(State(desk): State<Desk>, request: Request<Body>) -> R
     if let Err(failure) = browsers::check(desk.caller, request.headers()) {
         return answer::refused(&desk.door, &failure);
     }
+    if *request.method() != Method::GET {
+        return wrong_method(&desk, "GET");
+    }
     let node = desk.door.node();
     answer::item(&DoorFacts {
         site: node.site.to_string(),
@@ -34,6 +37,7 @@ pub(super) async fn facts(State(desk): State<Desk>, request: Request<Body>) -> R
         name: node.name.to_string(),
         version: node.version.to_owned(),
         protocol: PROTOCOL_VERSION,
+        nats_urls: desk.nats_urls.to_vec(),
     })
 }
 
@@ -51,21 +55,24 @@ pub(super) async fn serve(State(desk): State<Desk>, request: Request<Body>) -> R
             let replies = desk.door.ask(request).await;
             answer::respond(replies).await
         }
-        Err(Refused::Method(allow, failure)) => {
-            let mut response = answer::refused(&desk.door, &failure);
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
-            response
-        }
+        Err(Refused::Method(allow)) => wrong_method(&desk, allow),
         Err(Refused::Plain(failure)) => answer::refused(&desk.door, &failure),
     }
+}
+
+fn wrong_method(desk: &Desk, allow: &'static str) -> Response {
+    let failure = Failure::malformed(format!("this path takes {allow}"));
+    let mut response = answer::refused(&desk.door, &failure);
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    response
 }
 
 /// Why a request doesn't come to the desk.
 enum Refused {
     Plain(Failure),
     /// Another method must be used.
-    Method(&'static str, Failure),
+    Method(&'static str),
 }
 
 impl From<Failure> for Refused {
@@ -113,8 +120,7 @@ fn check_method(desk: &Desk, subject: &str, method: &Method) -> Result<bool, Ref
         DoorMethods::GetOrPost if !is_get && *method != Method::POST => "GET, POST",
         DoorMethods::Post | DoorMethods::GetOrPost => return Ok(is_get),
     };
-    let what = format!("this path takes {allow}");
-    Err(Refused::Method(allow, Failure::malformed(what)))
+    Err(Refused::Method(allow))
 }
 
 async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {

@@ -4,16 +4,11 @@ use std::{cell::RefCell, collections::VecDeque, pin::Pin};
 
 use super::*;
 
-fn message(payload: &str) -> Message {
-    Message {
-        subject: "x".into(),
-        reply: None,
-        payload: payload.to_owned().into(),
-        headers: None,
-        status: None,
-        description: None,
-        length: 0,
-    }
+/// As over NATS.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+fn message(payload: &str) -> Bytes {
+    payload.to_owned().into()
 }
 
 fn failed(code: ErrorCode, revision: Option<u64>) -> String {
@@ -83,7 +78,7 @@ async fn play(script: &[Script]) -> (Result<Ended, ClientError>, usize, u128) {
             _ => Box::pin(std::future::pending()),
         }
     };
-    let ended = settle(began + Duration::from_secs(4), attempt, || None).await;
+    let ended = settle(began + Duration::from_secs(4), PATIENCE, attempt, || None).await;
     (ended, *made.borrow(), began.elapsed().as_millis())
 }
 
