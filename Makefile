@@ -7,15 +7,18 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all verify fix bench nats fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all verify fix bench nats counterparts fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
+FETCH_COUNTERPARTS := deploy/counterparts/fetch-counterparts.py
 # Set only for commands that need it, so that `make help` fetches nothing.
 WITH_NATS = FLOTILLA_NATS_SERVER="$$($(FETCH))"
+# The MQTT broker and the Modbus and MQTT devices that the connectors are tested against.
+WITH_COUNTERPARTS = env $$($(FETCH_COUNTERPARTS))
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Unoptimised, because that builds three times faster and `make test` needs it too; what
 # the tour measures is mostly disk and elections. `make bench` measures optimised programs.
@@ -26,15 +29,15 @@ demo: nats ## fetch, build, and a tour of a local site of three agents, with wha
 build: ## build the programs, unoptimised
 	$(CARGO) build --workspace --bins
 
-test: nats ## every test that fits in fifteen minutes on two cores
+test: nats counterparts ## every test that fits in fifteen minutes on two cores
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
-	$(WITH_NATS) $(CARGO) nextest run --workspace
+	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace
 
-test-all: nats ## also the tests that take minutes each
+test-all: nats counterparts ## also the tests that take minutes each
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
-	$(WITH_NATS) $(CARGO) nextest run --workspace --profile all --run-ignored all
+	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace --profile all --run-ignored all
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 
@@ -59,5 +62,8 @@ bench: nats ## writes per second and the longest gap on a local site, as JSON
 nats: ## fetch the nats-server that tests and the demo use
 	@$(FETCH) --quiet
 
-clean-tools: ## forget the fetched nats-server
+counterparts: ## fetch and build what the connectors are tested against: mosquitto, pymodbus, paho-mqtt
+	@$(FETCH_COUNTERPARTS) --quiet
+
+clean-tools: ## forget what was fetched
 	rm -rf .tools

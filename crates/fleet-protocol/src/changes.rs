@@ -167,11 +167,7 @@ impl ChangesRequest {
 
     fn wants(&self, thing: &Entity) -> bool {
         let noun = self.target.noun.is_none_or(|noun| noun == Noun::from(thing));
-        noun && self
-            .target
-            .area
-            .as_ref()
-            .is_none_or(|area| area.contains(&crate::target::id_text(thing)))
+        noun && self.target.area.as_ref().is_none_or(|area| area.contains(&thing.id_text()))
     }
 }
 
@@ -184,7 +180,7 @@ pub fn parse_after(text: &str) -> Result<Entity, String> {
 }
 
 fn after_text(thing: &Entity) -> String {
-    format!("{}.{}", Noun::from(thing), crate::target::id_text(thing))
+    format!("{}.{}", Noun::from(thing), thing.id_text())
 }
 
 /// Checks that the site has come to the revision that is asked from.
@@ -281,7 +277,7 @@ pub(crate) fn change_json(revision: Revision, change: &Change) -> Result<Box<Raw
     let record = record.map(RawValue::from_string).transpose().map_err(internal)?;
     let out = ChangeOut {
         noun: Noun::from(&change.entity).as_str(),
-        id: &crate::target::id_text(&change.entity),
+        id: &change.entity.id_text(),
         revision: revision.get(),
         previous: change.previous.map(Revision::get),
         deleted: record.is_none(),

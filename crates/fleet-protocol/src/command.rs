@@ -1,7 +1,5 @@
 //! The bodies of commands: JSON in, [`Command`] out.
 
-mod policy;
-
 use fleet_state::{
     BatchItem, Command, DeviceSpec, Limits, LinkSpec, Object, ParseErrorKind, Placement, Proposal,
     Revision, Schema, Value,
@@ -15,9 +13,8 @@ use crate::{
     suggest,
 };
 
-const LINK_FIELDS: [&str; 6] = ["connector", "address", "placement", "name", "labels", "settings"];
-const DEVICE_FIELDS: [&str; 7] =
-    ["link", "address", "name", "labels", "model", "settings", "policy"];
+const LINK_FIELDS: [&str; 5] = ["connector", "address", "placement", "name", "labels"];
+const DEVICE_FIELDS: [&str; 5] = ["link", "address", "name", "labels", "model"];
 const ITEM_FIELDS: [&str; 4] = ["op", "id", "body", "if_revision"];
 
 /// The command that a payload makes of its target.
@@ -166,10 +163,10 @@ fn build(target: &CommandTarget, body: Option<&Value>) -> Result<Command, Failur
             Command::DeviceRegister { id: id.clone(), spec: device_spec(required()?)? }
         }
         CommandTarget::DeviceUpdate(id) => {
-            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)?, ttl_ms: None }
+            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)? }
         }
         CommandTarget::DeviceReplace(id) => {
-            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)?, ttl_ms: None }
+            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)? }
         }
         CommandTarget::DeviceDelete(id) => Command::DeviceDelete { id: id.clone() },
         CommandTarget::ParamSet(key) => {
@@ -200,7 +197,6 @@ fn link_spec(body: &Value) -> Result<LinkSpec, Failure> {
         placement: placement(&fields)?,
         name: fields.text_up_to("name", NAME_BYTES_MAX)?,
         labels: fields.texts("labels")?,
-        settings: fields.object("settings")?,
     })
 }
 
@@ -231,8 +227,6 @@ fn device_spec(body: &Value) -> Result<DeviceSpec, Failure> {
         name: fields.text_up_to("name", NAME_BYTES_MAX)?,
         labels: fields.texts("labels")?,
         model: fields.value("model").cloned().map(model).transpose()?,
-        settings: fields.object("settings")?,
-        policy: policy::read(&fields)?.into(),
     })
 }
 

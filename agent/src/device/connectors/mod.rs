@@ -3,6 +3,10 @@
 //! A connector is found by the word that a link was registered with. A word that nobody knows is
 //! refused at registration, with the words that would do.
 
+pub mod mqtt;
+
+pub(crate) mod settings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +20,7 @@ impl Connectors {
     /// All that come with the agent.
     #[must_use]
     pub fn all() -> Self {
-        Self::default()
+        Self::default().with(Arc::new(mqtt::MqttConnector))
     }
 
     /// These and one more; one of the same word is replaced.

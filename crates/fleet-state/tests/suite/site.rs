@@ -50,7 +50,6 @@ pub(crate) fn link_spec() -> LinkSpec {
         placement: Placement::Any { labels: Default::default() },
         name: "".into(),
         labels: Default::default(),
-        settings: Default::default(),
     }
 }
 
@@ -71,11 +70,11 @@ pub(crate) fn register(id: &str) -> Command {
 }
 
 pub(crate) fn update(id: &str, patch: &str) -> Command {
-    Command::DeviceUpdate { id: id.parse().unwrap(), patch: object(patch), ttl_ms: None }
+    Command::DeviceUpdate { id: id.parse().unwrap(), patch: object(patch) }
 }
 
 pub(crate) fn replace(id: &str, desired: &str) -> Command {
-    Command::DeviceReplace { id: id.parse().unwrap(), desired: object(desired), ttl_ms: None }
+    Command::DeviceReplace { id: id.parse().unwrap(), desired: object(desired) }
 }
 
 pub(crate) fn delete_device(id: &str) -> Command {

@@ -1,0 +1,1 @@
+// Cargo wants a target; only the source of mosquitto is wanted here.
