@@ -108,6 +108,10 @@ async fn ids_and_subjects_that_do_not_exist() {
     let huge = format!("control.commands.param.set.{}", "a".repeat(2_000));
     let subjects = [
         "control.commands.param.set.Upper",
+        "control.commands.param.set.a\0b",
+        "control.commands.param.set.*",
+        "control.commands.param.set.>",
+        "control.commands.param.set.a.*.b",
         "control.commands.param.set.\u{1F600}",
         "control.commands.param.set.a/b",
         "control.commands.param.set",

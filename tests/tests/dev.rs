@@ -131,3 +131,33 @@ fn what_makes_no_site_is_refused_with_a_reason() {
         assert!(manifest(&data).is_none());
     }
 }
+
+/// A program that says nothing and does not end.
+fn silent_program(workplace: &Workplace) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = workplace.join("flotilla-agent");
+    std::fs::write(&path, "#!/bin/sh\necho $$ > \"$0.pid\"\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn a_start_that_does_not_come_to_an_end_is_given_up_and_leaves_nothing_running() {
+    let workplace = Workplace::new();
+    let data = workplace.join("site");
+    let program = silent_program(&workplace);
+    let agent = program.to_str().unwrap();
+    let done = run(&["--agent-bin", agent, "--start-timeout", "2s"], &data).expect_code(1);
+    assert!(
+        done.stderr.contains("2s") && done.stderr.contains("--start-timeout"),
+        "{}",
+        done.stderr
+    );
+    assert!(manifest(&data).is_none());
+    let pid = std::fs::read_to_string(workplace.join("flotilla-agent.pid")).unwrap();
+    let pid: u64 = pid.trim().parse().unwrap();
+    wait::until_blocking("the agent is gone", LIMIT, || (!is_running(pid)).then_some(()));
+    let server = std::fs::read_dir(data.join("nats")).unwrap().flatten();
+    let ports = server.filter(|entry| entry.path().extension().is_some_and(|it| it == "ports"));
+    assert_eq!(ports.count(), 0, "the nats-server takes its file away when it stops");
+}

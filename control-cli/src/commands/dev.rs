@@ -1,9 +1,10 @@
 //! `flotilla dev`: a local site for trying things out.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use fleet_protocol::duration;
 use fleet_state::SiteName;
 
 use crate::dev;
@@ -51,6 +52,19 @@ struct StartArgs {
     /// The agent to start [default: the one beside this program, or on PATH]
     #[arg(long, value_name = "FILE")]
     agent_bin: Option<PathBuf>,
+    /// How long the start may take as a whole; then everything is stopped again
+    #[arg(long, value_name = "TIME", default_value = "3m", value_parser = start_timeout)]
+    start_timeout: Duration,
+}
+
+/// Shortest and longest time for a start.
+const START_MS_MIN: u64 = 1_000;
+const START_MS_MAX: u64 = 60 * 60 * 1_000;
+
+fn start_timeout(text: &str) -> Result<Duration, String> {
+    duration::parse_ms(text, START_MS_MIN, START_MS_MAX)
+        .map(Duration::from_millis)
+        .map_err(|error| error.to_string())
 }
 
 /// Runs the command; `site` is what `--site` or its variable says.
@@ -58,7 +72,9 @@ pub(crate) async fn run(args: DevArgs, site: Option<SiteName>) -> Result<()> {
     if let Some(DevCommand::Stop { data }) = args.command {
         return dev::stop(&data).await;
     }
-    let StartArgs { agents, voters, data, detach, nats_server, agent_bin } = args.start;
+    let StartArgs { agents, voters, data, detach, nats_server, agent_bin, start_timeout } =
+        args.start;
     let wanted = dev::Wanted { site, agents, voters };
-    dev::start(dev::Start { wanted, data, detach, nats_server, agent_bin }).await
+    dev::start(dev::Start { wanted, data, detach, nats_server, agent_bin, within: start_timeout })
+        .await
 }

@@ -172,7 +172,7 @@ impl SetArgs {
         };
         match (&self.id, &self.file) {
             (Some(_), _) if self.values.is_empty() => Err(Stop::usage("nothing to set")
-                .with_hint("For example: flotilla device set hall2.lamp-1 on=true")),
+                .with_hint("Say what it should be, as in: on=true level=3.")),
             (Some(id), _) => Ok(vec![order(id.clone(), &value::object(&self.values)?)]),
             (None, Some(file)) => file::objects(file)?
                 .into_iter()

@@ -9,7 +9,7 @@ use fleet_protocol::{
     query::Page,
     record::TokenBody,
 };
-use fleet_state::TokenId;
+use fleet_state::{TokenId, limits::TOKEN_USES_MAX};
 use serde::Serialize;
 
 use super::listed;
@@ -39,7 +39,7 @@ pub(crate) enum TokenCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     /// How many gateways may join with it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TOKEN_USES_MAX)))]
     uses: u32,
     /// How long it is good for, as in 10m, 2h or 7d
     #[arg(long, default_value = "1h", value_parser = ttl)]

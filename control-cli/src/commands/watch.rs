@@ -20,7 +20,7 @@ pub(crate) struct WatchArgs {
     /// Only what lies in this area, as in hall2
     area: Option<Area>,
     /// Begin after this revision; 0 for everything there is [default: now]
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", allow_negative_numbers = true)]
     since: Option<u64>,
 }
 

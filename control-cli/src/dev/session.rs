@@ -29,6 +29,8 @@ pub(crate) struct Start {
     pub(crate) detach: bool,
     pub(crate) nats_server: Option<PathBuf>,
     pub(crate) agent_bin: Option<PathBuf>,
+    /// How long the start may take as a whole.
+    pub(crate) within: Duration,
 }
 
 /// Where the site's files are.
@@ -101,6 +103,7 @@ pub(crate) async fn start(start: Start) -> Result<()> {
     let raised = tokio::select! {
         raised = raise(&plan, &agent_bin, &mut running) => raised.map(Some),
         () = told_to_stop() => Ok(None),
+        () = tokio::time::sleep(start.within) => Err(too_late(start.within, &plan)),
     };
     match raised {
         Ok(Some((manifest, contact, leader))) => {
@@ -127,6 +130,16 @@ pub(crate) async fn start(start: Start) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Why a start was given up. A folder that goes away with its logs is no hint.
+fn too_late(within: Duration, plan: &Plan) -> anyhow::Error {
+    let ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    anyhow::anyhow!(
+        "the site was not whole after {}; with --data DIR the logs stay in DIR/logs (here {}), and --start-timeout gives it longer",
+        fleet_protocol::duration::format_ms(ms),
+        plan.logs_dir().display()
+    )
 }
 
 /// Ends a site that was started with `--data` and `--detach`, or whose `flotilla dev` was killed.

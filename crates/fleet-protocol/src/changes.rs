@@ -167,7 +167,11 @@ impl ChangesRequest {
 
     fn wants(&self, thing: &Entity) -> bool {
         let noun = self.target.noun.is_none_or(|noun| noun == Noun::from(thing));
-        noun && self.target.area.as_ref().is_none_or(|area| area.contains(&thing.id_text()))
+        noun && self
+            .target
+            .area
+            .as_ref()
+            .is_none_or(|area| area.contains(&crate::target::id_text(thing)))
     }
 }
 
@@ -180,7 +184,7 @@ pub fn parse_after(text: &str) -> Result<Entity, String> {
 }
 
 fn after_text(thing: &Entity) -> String {
-    format!("{}.{}", Noun::from(thing), thing.id_text())
+    format!("{}.{}", Noun::from(thing), crate::target::id_text(thing))
 }
 
 /// Checks that the site has come to the revision that is asked from.
@@ -277,7 +281,7 @@ pub(crate) fn change_json(revision: Revision, change: &Change) -> Result<Box<Raw
     let record = record.map(RawValue::from_string).transpose().map_err(internal)?;
     let out = ChangeOut {
         noun: Noun::from(&change.entity).as_str(),
-        id: &change.entity.id_text(),
+        id: &crate::target::id_text(&change.entity),
         revision: revision.get(),
         previous: change.previous.map(Revision::get),
         deleted: record.is_none(),

@@ -1,5 +1,7 @@
 //! The bodies of commands: JSON in, [`Command`] out.
 
+mod policy;
+
 use fleet_state::{
     BatchItem, Command, DeviceSpec, Limits, LinkSpec, Object, ParseErrorKind, Placement, Proposal,
     Revision, Schema, Value,
@@ -13,8 +15,9 @@ use crate::{
     suggest,
 };
 
-const LINK_FIELDS: [&str; 5] = ["connector", "address", "placement", "name", "labels"];
-const DEVICE_FIELDS: [&str; 5] = ["link", "address", "name", "labels", "model"];
+const LINK_FIELDS: [&str; 6] = ["connector", "address", "placement", "name", "labels", "settings"];
+const DEVICE_FIELDS: [&str; 7] =
+    ["link", "address", "name", "labels", "model", "settings", "policy"];
 const ITEM_FIELDS: [&str; 4] = ["op", "id", "body", "if_revision"];
 
 /// The command that a payload makes of its target.
@@ -163,10 +166,10 @@ fn build(target: &CommandTarget, body: Option<&Value>) -> Result<Command, Failur
             Command::DeviceRegister { id: id.clone(), spec: device_spec(required()?)? }
         }
         CommandTarget::DeviceUpdate(id) => {
-            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)? }
+            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)?, ttl_ms: None }
         }
         CommandTarget::DeviceReplace(id) => {
-            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)? }
+            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)?, ttl_ms: None }
         }
         CommandTarget::DeviceDelete(id) => Command::DeviceDelete { id: id.clone() },
         CommandTarget::ParamSet(key) => {
@@ -197,6 +200,7 @@ fn link_spec(body: &Value) -> Result<LinkSpec, Failure> {
         placement: placement(&fields)?,
         name: fields.text_up_to("name", NAME_BYTES_MAX)?,
         labels: fields.texts("labels")?,
+        settings: fields.object("settings")?,
     })
 }
 
@@ -227,6 +231,8 @@ fn device_spec(body: &Value) -> Result<DeviceSpec, Failure> {
         name: fields.text_up_to("name", NAME_BYTES_MAX)?,
         labels: fields.texts("labels")?,
         model: fields.value("model").cloned().map(model).transpose()?,
+        settings: fields.object("settings")?,
+        policy: policy::read(&fields)?.into(),
     })
 }
 

@@ -65,6 +65,9 @@ error_codes! {
     InUse = "in_use", false, 409, 8, "Something else still depends on it.", "Remove what depends on it first.";
     LimitReached = "limit_reached", false, 507, 8, "The site holds as many of these as it may.", "Remove some that are no longer needed.";
     LastVoter = "last_voter", false, 409, 8, "The site cannot do without this member's vote.", "Add and promote another member first.";
+    TooLate = "too_late", false, 409, 8, "What was to be taken back has been handed over or has ended.", "See how it ended: flotilla command get.";
+    Blocked = "blocked", false, 409, 8, "The device is on hold or only observed, or its link is paused.", "See why: flotilla device get.";
+    StaleEpoch = "stale_epoch", false, 409, 8, "The link has another owner by now.", "Nothing needs to be done.";
     TokenUnknown = "token_unknown", false, 403, 6, "No join token of this id exists.", "Ask for a new token: flotilla token create.";
     TokenExpired = "token_expired", false, 403, 6, "The join token's time is over.", "Ask for a new token: flotilla token create.";
     TokenUsed = "token_used", false, 403, 6, "The join token was used as often as it may be.", "Ask for a new token: flotilla token create.";
@@ -119,6 +122,9 @@ impl From<RejectCode> for ErrorCode {
             RejectCode::ProofInvalid => Self::ProofInvalid,
             RejectCode::LastVoter => Self::LastVoter,
             RejectCode::Denied => Self::Denied,
+            RejectCode::StaleEpoch => Self::StaleEpoch,
+            RejectCode::TooLate => Self::TooLate,
+            RejectCode::Blocked => Self::Blocked,
         }
     }
 }
@@ -146,6 +152,9 @@ const fn not_found_hint(noun: Noun) -> &'static str {
         }
         Noun::Token => {
             "See which tokens there are: flotilla token ls. One that is used up or out of date is forgotten after a while."
+        }
+        Noun::Watermarks | Noun::Invocation => {
+            "See what is remembered: flotilla command ls. What ended a while ago is forgotten."
         }
         Noun::Site => "See which agents are up: flotilla status.",
     }

@@ -126,6 +126,27 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An object, or the empty one.
+    pub(crate) fn object(&self, name: &str) -> Result<Object, Failure> {
+        match self.value(name) {
+            None => Ok(Object::default()),
+            Some(Value::Map(object)) => Ok(object.clone()),
+            Some(other) => Err(self.must_be(name, "an object", other)),
+        }
+    }
+
+    /// A list of texts, or the empty one.
+    pub(crate) fn text_list(&self, name: &str) -> Result<Vec<Arc<str>>, Failure> {
+        let Some(value) = self.value(name) else {
+            return Ok(Vec::new());
+        };
+        let wrong = || self.must_be(name, "a list of texts", value);
+        let Value::List(list) = value else {
+            return Err(wrong());
+        };
+        list.iter().map(|item| item.as_text().map(Arc::from).ok_or_else(wrong)).collect()
+    }
+
     /// An object of texts, or the empty one.
     pub(crate) fn texts(&self, name: &str) -> Result<BTreeMap<Arc<str>, Arc<str>>, Failure> {
         let Some(value) = self.value(name) else {

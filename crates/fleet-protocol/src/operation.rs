@@ -78,6 +78,10 @@ spelled! {
         Member = "member",
         /// A join token (never its secret).
         Token = "token",
+        /// How far the wishes of a device got.
+        Watermarks = "watermarks",
+        /// An invocation of a device.
+        Invocation = "invocation",
         /// The site itself.
         Site = "site",
     }
@@ -144,6 +148,10 @@ spelled! {
         Member = "member",
         /// A join token changed.
         Token = "token",
+        /// The wishes of a device got further.
+        Watermarks = "watermarks",
+        /// An invocation came or got further.
+        Invocation = "invocation",
         /// What came of a command that had no reply subject.
         Outcome = "outcome",
         /// The current revision, every second.
@@ -175,6 +183,8 @@ impl From<&fleet_state::Entity> for Noun {
             fleet_state::Entity::Param(_) => Self::Param,
             fleet_state::Entity::Member(_) => Self::Member,
             fleet_state::Entity::Token(_) => Self::Token,
+            fleet_state::Entity::Watermarks(_) => Self::Watermarks,
+            fleet_state::Entity::Invocation { .. } => Self::Invocation,
         }
     }
 }

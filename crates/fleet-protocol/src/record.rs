@@ -4,10 +4,19 @@
 //! does not know, so a newer agent may tell more. Times are wall times in milliseconds since 1970,
 //! for people; nothing is ever decided by them.
 
+mod device;
+mod invocation;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{Device, Labels, Link, Member, Param, Placement, Record, Token};
+use fleet_state::{Labels, Link, Member, Param, Placement, Record, Token};
 use serde::{Deserialize, Serialize};
+
+pub use device::{
+    DeviceBody, DriftBody, HoldBody, PolicyBody, StageFailureBody, WatermarksBody, WishBody,
+    WishEndBody,
+};
+pub use invocation::InvocationBody;
 
 use crate::{Json, hex};
 
@@ -26,6 +35,18 @@ pub struct LinkBody {
     pub name: String,
     /// Free text by key.
     pub labels: BTreeMap<String, String>,
+    /// What its connector was told of it.
+    pub settings: Json,
+    /// The one node that may write to it.
+    pub owner: Option<u64>,
+    /// Counts changes of owner, from the revision of its registration on.
+    pub epoch: u64,
+    /// Whether its owner is asked to let go.
+    pub releasing: bool,
+    /// The node that is to have it next, when somebody said so.
+    pub wanted: Option<u64>,
+    /// Whether nothing is written to its devices.
+    pub paused: bool,
     /// Revision of its first registration.
     pub registered: u64,
     /// Revision of its last change.
@@ -42,33 +63,6 @@ pub enum PlacementBody {
     Any(BTreeMap<String, String>),
     /// On the node of this name.
     On(String),
-}
-
-/// A device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeviceBody {
-    /// Its id.
-    pub id: String,
-    /// The link that carries it.
-    pub link: Option<String>,
-    /// Where it is on its link.
-    pub address: String,
-    /// Free text.
-    pub name: String,
-    /// Free text by key.
-    pub labels: BTreeMap<String, String>,
-    /// What its desired state may look like.
-    pub model: Option<Json>,
-    /// What it should be.
-    pub desired: Json,
-    /// Revision of its first registration.
-    pub registered: u64,
-    /// Revision at which its desired state last changed.
-    pub desired_revision: u64,
-    /// Revision of its last change.
-    pub revision: u64,
-    /// When it last changed.
-    pub changed_wall_ms: u64,
 }
 
 /// A parameter.
@@ -99,6 +93,8 @@ pub struct MemberBody {
     pub wanted_voter: bool,
     /// Whether somebody asked for it to leave.
     pub leaving: bool,
+    /// Whether it is to own no link that another node could.
+    pub draining: bool,
     /// Its Ed25519 key, in hex.
     pub sign_key: String,
     /// Its X25519 key, in hex.
@@ -177,27 +173,15 @@ impl From<&Link> for LinkBody {
             },
             name: link.spec.name.to_string(),
             labels: labels(&link.spec.labels),
+            settings: Json::from(link.spec.settings.clone()),
+            owner: link.owner.map(|node| node.get()),
+            epoch: link.epoch,
+            releasing: link.releasing,
+            wanted: link.wanted.map(|node| node.get()),
+            paused: link.paused,
             registered: link.registered.get(),
             revision: link.revision.get(),
             changed_wall_ms: link.changed_wall_ms,
-        }
-    }
-}
-
-impl From<&Device> for DeviceBody {
-    fn from(device: &Device) -> Self {
-        Self {
-            id: device.id.to_string(),
-            link: device.spec.link.as_ref().map(ToString::to_string),
-            address: device.spec.address.to_string(),
-            name: device.spec.name.to_string(),
-            labels: labels(&device.spec.labels),
-            model: device.spec.model.as_ref().map(|model| Json(model.source().clone())),
-            desired: Json::from(device.desired.clone()),
-            registered: device.registered.get(),
-            desired_revision: device.desired_revision.get(),
-            revision: device.revision.get(),
-            changed_wall_ms: device.changed_wall_ms,
         }
     }
 }
@@ -222,6 +206,7 @@ impl From<&Member> for MemberBody {
             role: member.role.as_str().to_owned(),
             wanted_voter: member.wanted_voter,
             leaving: member.leaving,
+            draining: member.draining,
             sign_key: hex::encode(&member.keys.sign),
             exchange_key: hex::encode(&member.keys.exchange),
             credential: member.credential.as_ref().map(|bytes| hex::encode(bytes)),
@@ -253,5 +238,11 @@ pub(crate) fn record_json(record: &Record) -> Result<String, serde_json::Error> 
         Record::Param(param) => serde_json::to_string(&ParamBody::from(Arc::as_ref(param))),
         Record::Member(member) => serde_json::to_string(&MemberBody::from(Arc::as_ref(member))),
         Record::Token(token) => serde_json::to_string(&TokenBody::from(Arc::as_ref(token))),
+        Record::Watermarks(marks) => {
+            serde_json::to_string(&WatermarksBody::from(Arc::as_ref(marks)))
+        }
+        Record::Invocation(invocation) => {
+            serde_json::to_string(&InvocationBody::from(Arc::as_ref(invocation)))
+        }
     }
 }

@@ -150,7 +150,17 @@ impl Subjects {
     /// Where the event of a change goes.
     #[must_use]
     pub fn event(&self, entity: &Entity) -> String {
-        format!("{}control.events.{}.{}", self.prefix, Noun::from(entity), entity.id_text())
+        let id = match entity {
+            // A request id need not be a subject; who wants to hear of a device's invocations names the device.
+            Entity::Invocation { device, .. } => device.to_string(),
+            Entity::Link(_)
+            | Entity::Device(_)
+            | Entity::Param(_)
+            | Entity::Member(_)
+            | Entity::Token(_)
+            | Entity::Watermarks(_) => entity.id_text(),
+        };
+        format!("{}control.events.{}.{id}", self.prefix, Noun::from(entity))
     }
 
     /// Where the outcome of a command without a reply subject goes.
@@ -313,6 +323,9 @@ fn parse_query(rest: &str) -> Result<QueryTarget, SubjectError> {
     match (noun, verb, id) {
         (Noun::Site, QueryVerb::Get, None) => Ok(QueryTarget::Site),
         (Noun::Site, ..) => Err(unknown(rest, ["site.get"])),
+        (Noun::Watermarks | Noun::Invocation, ..) => {
+            Err(unknown(rest, ["device.get", "device.list"]))
+        }
         (noun, QueryVerb::Get, id) => {
             target::entity(noun, id.unwrap_or("")).map(QueryTarget::Get).map_err(SubjectError::Id)
         }

@@ -152,6 +152,32 @@ pub fn entity(noun: Noun, id: &str) -> Result<Entity, String> {
         Noun::Param => id.parse().map(Entity::Param).map_err(|error| error.to_string()),
         Noun::Member => id.parse::<NodeId>().map(Entity::Member).map_err(|error| error.to_string()),
         Noun::Token => id.parse::<TokenId>().map(Entity::Token).map_err(|error| error.to_string()),
+        Noun::Watermarks => id.parse().map(Entity::Watermarks).map_err(|error| error.to_string()),
+        Noun::Invocation => invocation(id),
         Noun::Site => Err("the site has no id; ask for site.get".to_owned()),
+    }
+}
+
+/// `<device>/<request id>`, as changes name an invocation.
+fn invocation(text: &str) -> Result<Entity, String> {
+    let (device, id) =
+        text.split_once('/').ok_or("an invocation is named <device>/<request id>".to_owned())?;
+    let device = device.parse().map_err(|error: IdError| error.to_string())?;
+    let id = id.parse().map_err(|error: IdError| error.to_string())?;
+    Ok(Entity::Invocation { device, id })
+}
+
+/// How changes name a thing within its noun.
+#[must_use]
+pub fn id_text(entity: &Entity) -> String {
+    match entity {
+        // Its area is that of its device.
+        Entity::Invocation { device, id } => format!("{device}/{id}"),
+        Entity::Link(_)
+        | Entity::Device(_)
+        | Entity::Param(_)
+        | Entity::Member(_)
+        | Entity::Token(_)
+        | Entity::Watermarks(_) => entity.id_text(),
     }
 }

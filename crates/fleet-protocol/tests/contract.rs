@@ -86,6 +86,8 @@ fn subjects() {
             }
             Noun::Link | Noun::Device => "id",
             Noun::Param => "key",
+            // Told with the device they are of.
+            Noun::Watermarks | Noun::Invocation => continue,
             Noun::Member => "node",
             Noun::Token => "token",
         };

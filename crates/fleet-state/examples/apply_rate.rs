@@ -107,6 +107,7 @@ fn main() {
         Command::DeviceUpdate {
             id: format!("hall.lamp-{}", spread(number)).parse().expect("a valid id"),
             patch,
+            ttl_ms: None,
         }
     };
     run(&mut state, 32, ENTITIES, &set);

@@ -13,17 +13,25 @@
 //! Its tests are in `tests/suite` and, against an independent model, in `tests/suite/reference_model.rs`.
 
 mod batch;
+mod cancel;
+mod claims;
 mod devices;
 mod effects;
+mod expiry;
+mod invocations;
 mod links;
 mod members;
+mod owners;
 mod params;
 mod room;
+mod stages;
 mod tokens;
+mod wishes;
 
+use effects::Asked;
 pub(crate) use effects::Effects;
 
-use crate::command::{Command, Proposal};
+use crate::command::{AgentCommand, Command, Proposal};
 use crate::dedup::{Recall, Remembered, command_digest};
 use crate::entry::{Body, Entry};
 use crate::ids::{RequestId, Revision};
@@ -47,7 +55,7 @@ pub struct Applied {
 /// What a command decided. An `Err` changed nothing.
 pub(crate) type Decision = Result<Outcome, Rejection>;
 
-pub(crate) const ACCEPTED: Outcome = Outcome::Accepted(Accepted { node: None });
+pub(crate) const ACCEPTED: Outcome = Outcome::Accepted(Accepted { node: None, claims: Vec::new() });
 
 impl FleetState {
     /// Applies a committed entry.
@@ -62,6 +70,7 @@ impl FleetState {
         self.counters.wall_time_ms = entry.wall_time_ms;
         let mut effects = Effects::new(revision, entry.wall_time_ms);
         self.forget_tokens(&mut effects);
+        self.expire_due(&mut effects);
         self.dedup.forget_aged(self.counters.log_time_ms, entry.wall_time_ms);
         match &entry.body {
             Body::Proposal(proposal) => {
@@ -91,7 +100,7 @@ impl FleetState {
             revision,
             outcome: Outcome::Rejected(Rejection::new(code, message)),
         };
-        let remembered = enters_dedup(&proposal.command);
+        let remembered = !proposal.command.kind().is_agents_own();
         let command = if remembered { command_digest(proposal) } else { [0; 16] };
         if remembered {
             match self.dedup.recall(&proposal.request_id, &command) {
@@ -101,14 +110,22 @@ impl FleetState {
                 Recall::Expired => return rejected(RejectCode::RequestExpired, EXPIRED),
             }
         }
+        effects.on_behalf_of(Asked {
+            request_id: proposal.request_id.clone(),
+            actor: proposal.actor.clone(),
+        });
         let checked = proposal.validate().map_err(Rejection::from);
         let decision =
             checked.and_then(|()| self.decide(&proposal.command, proposal.if_revision, effects));
         let answer = Answer { revision, outcome: decision.unwrap_or_else(Outcome::Rejected) };
         if remembered {
+            let about = proposal.command.about();
             let remembered = Remembered {
                 request_id: proposal.request_id.clone(),
                 command,
+                kind: proposal.command.kind(),
+                wished: self.has_wish_of(about.as_ref(), &proposal.request_id, revision),
+                about,
                 log_time_ms: self.counters.log_time_ms,
                 answer: answer.clone(),
             };
@@ -127,14 +144,17 @@ impl FleetState {
         match command {
             Command::LinkRegister { id, spec } => self.link_register(id, spec, expected, effects),
             Command::LinkDelete { id } => self.link_delete(id, expected, effects),
-            Command::DeviceRegister { id, spec } => {
-                self.device_register(id, spec, expected, effects)
-            }
-            Command::DeviceUpdate { id, patch } => self.device_update(id, patch, expected, effects),
-            Command::DeviceReplace { id, desired } => {
-                self.device_replace(id, desired, expected, effects)
-            }
-            Command::DeviceDelete { id } => self.device_delete(id, expected, effects),
+            Command::LinkMove { id, to } => self.link_move(id, to.as_ref(), expected, effects),
+            Command::LinkPause { id, paused } => self.link_pause(id, *paused, expected, effects),
+            Command::DeviceRegister { .. }
+            | Command::DeviceUpdate { .. }
+            | Command::DeviceReplace { .. }
+            | Command::DeviceDelete { .. }
+            | Command::DeviceMode { .. }
+            | Command::DeviceHold { .. }
+            | Command::DeviceRelease { .. }
+            | Command::DeviceInvoke { .. } => self.decide_device(command, expected, effects),
+            Command::CommandCancel { request } => self.command_cancel(request, effects),
             Command::ParamSet { key, value } => self.param_set(key, value, expected, effects),
             Command::ParamDelete { key } => self.param_delete(key, expected, effects),
             Command::Batch(items) => self.batch(items, effects),
@@ -144,7 +164,55 @@ impl FleetState {
             Command::Certify { node, credential } => self.certify(*node, credential, effects),
             Command::MemberRemove { node } => self.member_remove(*node, expected, effects),
             Command::MemberPromote { node } => self.member_promote(*node, expected, effects),
+            Command::NodeDrain { node, drain } => self.node_drain(*node, *drain, expected, effects),
             Command::SetVoters { voters } => Ok(self.set_voters(*voters)),
+            Command::Agents(command) => self.decide_agents(command, effects),
+        }
+    }
+
+    fn decide_agents(&mut self, command: &AgentCommand, effects: &mut Effects) -> Decision {
+        match command {
+            AgentCommand::LinkAssign { link, expect_epoch, owner } => {
+                self.link_assign(link, *expect_epoch, *owner, effects)
+            }
+            AgentCommand::LinkRelease { link, epoch } => self.link_release(link, *epoch, effects),
+            AgentCommand::Stages { link, epoch, items } => {
+                self.stages(link, *epoch, items, effects)
+            }
+            AgentCommand::Claim { link, epoch, items } => self.claim(link, *epoch, items, effects),
+            AgentCommand::InvocationEnd { .. } => self.invocation_end(command, effects),
+            AgentCommand::Adopt { .. } => self.adopt(command, effects),
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
+    fn decide_device(
+        &mut self,
+        command: &Command,
+        expected: Option<Revision>,
+        effects: &mut Effects,
+    ) -> Decision {
+        match command {
+            Command::DeviceRegister { id, spec } => {
+                self.device_register(id, spec, expected, effects)
+            }
+            Command::DeviceUpdate { id, patch, ttl_ms } => {
+                let device = self.existing_device(id, expected)?;
+                self.device_update(&device, patch, *ttl_ms, effects)
+            }
+            Command::DeviceReplace { id, desired, ttl_ms } => {
+                let device = self.existing_device(id, expected)?;
+                self.device_replace(&device, desired, *ttl_ms, effects)
+            }
+            Command::DeviceDelete { id } => self.device_delete(id, expected, effects),
+            Command::DeviceMode { id, mode } => self.device_mode(id, *mode, expected, effects),
+            Command::DeviceHold { id, reason } => self.device_hold(id, reason, expected, effects),
+            Command::DeviceRelease { id } => self.device_release(id, expected, effects),
+            Command::DeviceInvoke { .. } => self.device_invoke(command, expected, effects),
+            _ => Ok(Outcome::Unchanged),
         }
     }
 }
@@ -154,8 +222,3 @@ const REUSED: &str =
 const EXPIRED: &str = "the request id is older than the answers that are remembered, so it cannot be told whether the \
                        command was carried out; look at the state, then send it under a new id, from a machine \
                        with a right clock";
-
-/// What agents propose themselves is guarded by its own content and would only push users' answers out.
-fn enters_dedup(command: &Command) -> bool {
-    !matches!(command, Command::Certify { .. })
-}

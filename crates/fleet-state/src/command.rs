@@ -7,7 +7,13 @@
 //!
 //! The encoding (`command/encode.rs`) gives each command a number that is never used for another one.
 
+mod agents;
+mod device;
 mod encode;
+mod encode_agents;
+mod encode_device;
+mod encode_link;
+mod kind;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,12 +21,16 @@ use std::sync::Arc;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{DeviceId, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, TokenId};
-use crate::schema::Schema;
 use crate::value::{Object, Value};
 
-pub(crate) use encode::{decode_device_spec, decode_keys, decode_link_spec, encode_keys};
+pub use agents::{AgentCommand, ClaimItem, StageItem};
+pub use device::{DeviceSpec, DriftPolicy, Mode, OnControlLoss, OnDrift, OnReturn, Policy};
+pub(crate) use encode::{decode_keys, encode_keys};
+pub(crate) use encode_device::decode_device_spec;
+pub(crate) use encode_link::decode_link_spec;
+pub use kind::CommandKind;
 pub use validate::Invalid;
-pub(crate) use validate::check_object;
+pub(crate) use validate::check_wishes;
 
 /// Keys and values in free text, sorted by key.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -40,6 +50,20 @@ pub enum Command {
         /// Which.
         id: LinkId,
     },
+    /// Asks the owner of a link to let go of it.
+    LinkMove {
+        /// Which.
+        id: LinkId,
+        /// Who is to have it next; whoever is best, where nobody is named.
+        to: Option<NodeName>,
+    },
+    /// Stops or resumes all writing to the devices of a link.
+    LinkPause {
+        /// Which.
+        id: LinkId,
+        /// Whether nothing is to be written.
+        paused: bool,
+    },
     /// Makes a device, or gives it another specification and leaves its desired state as it is.
     DeviceRegister {
         /// Which.
@@ -53,6 +77,8 @@ pub enum Command {
         id: DeviceId,
         /// The patch.
         patch: Object,
+        /// How long it may take until it is handed over; what was desired before comes back after that.
+        ttl_ms: Option<u64>,
     },
     /// Replaces the desired state of a device.
     DeviceReplace {
@@ -60,11 +86,48 @@ pub enum Command {
         id: DeviceId,
         /// The new desired state.
         desired: Object,
+        /// How long it may take until it is handed over; what was desired before comes back after that.
+        ttl_ms: Option<u64>,
     },
     /// Removes a device.
     DeviceDelete {
         /// Which.
         id: DeviceId,
+    },
+    /// Says whether a device is written to.
+    DeviceMode {
+        /// Which.
+        id: DeviceId,
+        /// How.
+        mode: Mode,
+    },
+    /// Stops all writing to a device.
+    DeviceHold {
+        /// Which.
+        id: DeviceId,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// Ends a hold.
+    DeviceRelease {
+        /// Which.
+        id: DeviceId,
+    },
+    /// Asks a device to do something once.
+    DeviceInvoke {
+        /// Which.
+        id: DeviceId,
+        /// What.
+        action: Arc<str>,
+        /// With what.
+        args: Object,
+        /// How long it may take until it is handed over; it never is after that.
+        ttl_ms: Option<u64>,
+    },
+    /// Takes a command back that was not handed over yet: an invocation, or wishes with a time limit.
+    CommandCancel {
+        /// The request that asked for it.
+        request: RequestId,
     },
     /// Sets a parameter.
     ParamSet {
@@ -117,6 +180,15 @@ pub enum Command {
         /// Which member.
         node: NodeId,
     },
+    /// Keeps the links that another node could own away from a member, or lets it have links again.
+    NodeDrain {
+        /// Which member.
+        node: NodeId,
+        /// Whether it is to own none.
+        drain: bool,
+    },
+    /// What agents propose themselves.
+    Agents(AgentCommand),
     /// Sets how many voters the site aims for.
     SetVoters {
         /// An odd number from 1 to 7.
@@ -127,7 +199,7 @@ pub enum Command {
 /// One command of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchItem {
-    /// The command: of a link, a device or a parameter.
+    /// The command: of a link, a device or a parameter, and no invocation.
     pub command: Command,
     /// The revision that the entity must have; zero: it must not exist.
     pub if_revision: Option<Revision>,
@@ -158,21 +230,8 @@ pub struct LinkSpec {
     pub name: Arc<str>,
     /// Free text.
     pub labels: Labels,
-}
-
-/// What a device is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeviceSpec {
-    /// The link that carries it. It must exist.
-    pub link: Option<LinkId>,
-    /// Where it is on the link, in the connector's own notation.
-    pub address: Arc<str>,
-    /// Free text.
-    pub name: Arc<str>,
-    /// Free text.
-    pub labels: Labels,
-    /// What its desired state may look like.
-    pub model: Option<Schema>,
+    /// What its connector must know of it. Checked by the connector.
+    pub settings: Object,
 }
 
 /// The public keys of a node.

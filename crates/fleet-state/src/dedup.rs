@@ -23,7 +23,7 @@ use imbl::OrdMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::command::Proposal;
+use crate::command::{CommandKind, Proposal};
 use crate::digest::{Section, Sum};
 use crate::ids::{RequestId, Revision, uuid_v7_unix_ms};
 use crate::limits::{
@@ -31,12 +31,19 @@ use crate::limits::{
     DEDUP_WINDOW_MS, MESSAGE_BYTES_MAX,
 };
 use crate::outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
+use crate::record::Entity;
 
 /// A remembered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remembered {
     pub(crate) request_id: RequestId,
     pub(crate) command: [u8; 16],
+    /// What kind of command it was.
+    pub(crate) kind: CommandKind,
+    /// The link, device or parameter that it was about, when it was about one.
+    pub(crate) about: Option<Entity>,
+    /// Whether it asked something of a device that its link's owner has to see to.
+    pub(crate) wished: bool,
     pub(crate) log_time_ms: u64,
     pub(crate) answer: Answer,
 }
@@ -89,6 +96,11 @@ impl Dedup {
     /// In the order of their revisions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Remembered>> {
         self.by_revision.values()
+    }
+
+    /// The newest first.
+    pub(crate) fn iter_back(&self) -> impl Iterator<Item = &Arc<Remembered>> {
+        self.by_revision.values().rev()
     }
 
     pub(crate) fn answer(&self, id: &RequestId) -> Option<&Remembered> {
@@ -197,10 +209,14 @@ impl Remembered {
         writer.revision(self.answer.revision);
         self.request_id.encode(writer);
         writer.fixed(&self.command);
+        self.kind.encode(writer);
+        writer.option(self.about.as_ref(), |writer, about| about.encode(writer));
+        writer.bool(self.wished);
         writer.u64(self.log_time_ms);
         match &self.answer.outcome {
             Outcome::Unchanged => writer.u8(UNCHANGED),
-            Outcome::Accepted(Accepted { node }) => {
+            // What a claim was granted is not remembered: agents' own commands never come here.
+            Outcome::Accepted(Accepted { node, claims: _ }) => {
                 writer.u8(ACCEPTED);
                 writer.option(node.as_ref(), |writer, node| writer.u64(node.get()));
             }
@@ -217,6 +233,9 @@ impl Remembered {
         Ok(Self {
             request_id: RequestId::decode(reader)?,
             command: reader.fixed()?,
+            kind: CommandKind::decode(reader)?,
+            about: reader.option(Entity::decode)?,
+            wished: reader.bool()?,
             log_time_ms: reader.u64()?,
             answer: Answer { revision, outcome: decode_outcome(reader)? },
         })
@@ -226,7 +245,9 @@ impl Remembered {
 fn decode_outcome(reader: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
     Ok(match reader.u8()? {
         UNCHANGED => Outcome::Unchanged,
-        ACCEPTED => Outcome::Accepted(Accepted { node: reader.option(Reader::node)? }),
+        ACCEPTED => {
+            Outcome::Accepted(Accepted { node: reader.option(Reader::node)?, claims: Vec::new() })
+        }
         REJECTED => {
             let number = reader.u8()?;
             let unknown =

@@ -22,6 +22,8 @@ pub(crate) enum Section {
     Dedup = 6,
     Tombstones = 7,
     Site = 8,
+    Watermarks = 9,
+    Invocations = 10,
 }
 
 /// A sum of hashes.
@@ -89,6 +91,10 @@ pub struct Digests {
     pub members: Digest,
     /// Join tokens.
     pub tokens: Digest,
+    /// How far wishes got.
+    pub watermarks: Digest,
+    /// Invocations.
+    pub invocations: Digest,
     /// Remembered answers.
     pub dedup: Digest,
     /// Remembered deletions.
@@ -110,13 +116,15 @@ impl Digests {
 
     /// The sections by name, in a fixed order.
     #[must_use]
-    pub fn sections(&self) -> [(&'static str, Digest); 8] {
+    pub fn sections(&self) -> [(&'static str, Digest); 10] {
         [
             ("links", self.links),
             ("devices", self.devices),
             ("params", self.params),
             ("members", self.members),
             ("tokens", self.tokens),
+            ("watermarks", self.watermarks),
+            ("invocations", self.invocations),
             ("dedup", self.dedup),
             ("tombstones", self.tombstones),
             ("site", self.site),

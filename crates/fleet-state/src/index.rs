@@ -70,6 +70,11 @@ impl Index {
         self.live.insert((now, entity));
     }
 
+    /// A record went, and nobody needs to remember it.
+    pub(crate) fn gone(&mut self, entity: Entity, before: Revision) {
+        self.live.remove(&(before, entity));
+    }
+
     /// A record was deleted.
     pub(crate) fn deleted(&mut self, entity: Entity, before: Revision, now: Revision) {
         let stamp = (before, entity);

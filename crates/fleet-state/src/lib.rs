@@ -8,6 +8,7 @@
 //! - [`value`]: a JSON type whose bytes depend on nothing but the value; [`schema`]: what devices accept;
 //! - [`command`], [`entry`], [`codec`]: what may be asked for, and its bytes in the log;
 //! - [`FleetState`], [`record`]: what there is; `apply`: how it changes; [`outcome`]: what is answered;
+//! - [`stage`]: how far a command got toward its device;
 //! - `dedup`, `index`, [`digest`]: retries, changes since a revision, comparison between nodes;
 //! - [`snapshot`]: the whole state as a file; [`credential`]: what nodes sign and prove;
 //! - [`limits`]: every bound.
@@ -26,10 +27,13 @@ pub mod outcome;
 pub mod record;
 pub mod schema;
 pub mod snapshot;
+pub mod stage;
 pub mod value;
 
 mod apply;
+mod deadlines;
 mod dedup;
+mod errands;
 mod index;
 mod state;
 mod table;
@@ -37,8 +41,9 @@ mod table;
 pub use apply::Applied;
 pub use codec::{DecodeError, Reader, Writer};
 pub use command::{
-    BatchItem, Command, DeviceSpec, Invalid, JoinRequest, Labels, LinkSpec, NodeKeys, Placement,
-    Proposal,
+    AgentCommand, BatchItem, ClaimItem, Command, CommandKind, DeviceSpec, DriftPolicy, Invalid,
+    JoinRequest, Labels, LinkSpec, Mode, NodeKeys, OnControlLoss, OnDrift, OnReturn, Placement,
+    Policy, Proposal, StageItem,
 };
 pub use digest::{Digest, Digests};
 pub use entry::{Body, Entry};
@@ -46,11 +51,17 @@ pub use ids::{
     DeviceId, IdError, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, SiteName, SiteUid,
     TokenId,
 };
-pub use outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
-pub use record::{Change, Device, Entity, Link, Member, Param, Record, Role, Token};
+pub use outcome::{Accepted, Answer, Claimed, Outcome, RejectCode, Rejection};
+pub use record::{
+    Change, Device, Dispatch, Entity, Former, Hold, Invocation, Link, Member, Param, Record, Role,
+    StageFailure, Token, Ttl, Watermarks, Wish, WishEnd, Wishes,
+};
 pub use schema::{Schema, SchemaError, Violation};
 pub use snapshot::{
     SnapshotError, SnapshotMeta, decode_snapshot, encode_snapshot, read_snapshot_meta,
 };
-pub use state::{Compacted, FleetState, FoundingMember, FoundingParams, FoundingToken};
+pub use stage::Stage;
+pub use state::{
+    CommandFound, Compacted, FleetState, FoundingMember, FoundingParams, FoundingToken,
+};
 pub use value::{Finite, Limits, Object, ParseError, ParseErrorKind, Value};

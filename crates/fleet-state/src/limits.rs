@@ -49,6 +49,44 @@ pub const DEVICES_MAX: usize = 250_000;
 pub const PARAMS_MAX: usize = 250_000;
 /// Bytes of all links, devices and parameters, as a snapshot writes them. Well below what snapshots may hold.
 pub const SITE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Properties that a device's desired state may name.
+pub const WISHES_MAX: usize = 256;
+/// Properties with a policy of their own.
+pub const POLICY_PROPERTIES_MAX: usize = 256;
+/// Length of a property's name.
+pub const PROPERTY_BYTES_MAX: usize = 128;
+/// Actions of a device that may be repeated.
+pub const IDEMPOTENT_ACTIONS_MAX: usize = 64;
+/// Length of an action's name.
+pub const ACTION_BYTES_MAX: usize = 64;
+/// Size of the settings of a link or a device, counted as compact JSON.
+pub const SETTINGS_BYTES_MAX: usize = 32 * 1024;
+/// Size of the arguments of an invocation, counted as compact JSON.
+pub const ARGS_BYTES_MAX: usize = 4 * 1024;
+/// Length of the reason of a hold.
+pub const REASON_BYTES_MAX: usize = 128;
+/// Length of what an owner tells about an invocation or a failure.
+pub const DETAIL_BYTES_MAX: usize = 240;
+/// Length of a failure's code.
+pub const FAILURE_CODE_BYTES_MAX: usize = 64;
+/// Longest settle time and longest age of what is applied on return: 30 days.
+pub const POLICY_MS_MAX: u64 = 30 * 24 * 3_600 * 1_000;
+/// How old a wish may be that is still written to a device which comes back, where its policy says nothing.
+pub const ON_RETURN_AGE_MS_DEFAULT: u64 = 5 * 60 * 1_000;
+/// Shortest time that a command may be given.
+pub const TTL_MS_MIN: u64 = 50;
+/// Longest time that a command may be given: 7 days.
+pub const TTL_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+/// Invocations that are remembered, open and ended ones.
+pub const INVOCATIONS_MAX: usize = 4_096;
+/// Invocations of one device that have not ended.
+pub const INVOCATIONS_OPEN_MAX: usize = 16;
+/// Commands with a time limit that ended without being handed over, remembered per device.
+pub const WISH_ENDS_MAX: usize = 8;
+/// Devices or invocations in one report or claim of an owner.
+pub const REPORT_ITEMS_MAX: usize = 512;
+/// Devices and invocations whose time is up that one entry sees to; the rest is due at the next one.
+pub const EXPIRIES_PER_ENTRY_MAX: usize = 1_024;
 /// Join tokens in a site, spent and expired ones included.
 pub const TOKENS_MAX: usize = 256;
 /// Members that have not been removed.

@@ -20,10 +20,31 @@ pub enum Outcome {
 }
 
 /// What an accepted command gives back beside its revision.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// The node id given by a join.
     pub node: Option<NodeId>,
+    /// What became of each item of an owner's claim, in their order.
+    pub claims: Vec<Claimed>,
+}
+
+/// What became of one item of an owner's claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Claimed {
+    /// It may be handed to the device now. For an invocation this is said once.
+    Granted,
+    /// It was granted before, or has ended: it must not be handed over.
+    Taken,
+    /// Its time was up first.
+    Expired,
+    /// Somebody took it back first.
+    Cancelled,
+    /// A newer wish took its place.
+    Superseded,
+    /// The device is on hold or only observed, or its link is paused.
+    Blocked,
+    /// There is no such device on this link, or no such invocation.
+    Gone,
 }
 
 /// Why a command was refused.
@@ -116,6 +137,12 @@ reject_codes! {
     LastVoter = 16, "last_voter";
     /// Not allowed.
     Denied = 17, "denied";
+    /// The link has had another owner since, or never had this one.
+    StaleEpoch = 18, "stale_epoch";
+    /// What was to be taken back has been handed over, or has ended.
+    TooLate = 19, "too_late";
+    /// The device is on hold or only observed, or its link is paused.
+    Blocked = 20, "blocked";
 }
 
 impl fmt::Display for RejectCode {

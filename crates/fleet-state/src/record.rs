@@ -3,13 +3,20 @@
 //! Each kind of record has a key, the revision at which it last changed, and an encoding that snapshots and digests
 //! share (`record/encode.rs`). Records are immutable once they are in the state: a change puts a new one.
 
+mod device;
 mod encode;
+mod encode_device;
+mod invocation;
 
 use std::sync::Arc;
 
-use crate::command::{DeviceSpec, LinkSpec, NodeKeys};
-use crate::ids::{DeviceId, LinkId, NodeId, NodeName, ParamKey, Revision, TokenId};
-use crate::value::{Object, Value};
+pub use device::{Device, Former, Hold, StageFailure, Ttl, Watermarks, Wish, WishEnd, Wishes};
+pub(crate) use encode_device::{decode_failure, encode_failure};
+pub use invocation::{Dispatch, Invocation};
+
+use crate::command::{LinkSpec, NodeKeys};
+use crate::ids::{DeviceId, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, TokenId};
+use crate::value::Value;
 
 /// What carries devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,28 +25,20 @@ pub struct Link {
     pub id: LinkId,
     /// What it is.
     pub spec: LinkSpec,
+    /// The one node that may write to it.
+    pub owner: Option<NodeId>,
+    /// Grows with every change of owner. It begins at the revision of the registration, so that nothing which was
+    /// said about a deleted link of the same id can fit.
+    pub epoch: u64,
+    /// Its owner is asked to let go.
+    pub releasing: bool,
+    /// Who is to have it next, when somebody said so.
+    pub wanted: Option<NodeId>,
+    /// Nothing is written to any device on it while this stands.
+    pub paused: bool,
     /// When it was registered first.
     pub registered: Revision,
     /// When it last changed.
-    pub revision: Revision,
-    /// Wall time of the last change, for display.
-    pub changed_wall_ms: u64,
-}
-
-/// A device and what it should be like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its key.
-    pub id: DeviceId,
-    /// What it is.
-    pub spec: DeviceSpec,
-    /// What it should be like.
-    pub desired: Object,
-    /// When it was registered first.
-    pub registered: Revision,
-    /// When its desired state last changed; [`Revision::NONE`] while nobody ever set it.
-    pub desired_revision: Revision,
-    /// When anything of it last changed.
     pub revision: Revision,
     /// Wall time of the last change, for display.
     pub changed_wall_ms: u64,
@@ -103,6 +102,8 @@ pub struct Member {
     pub wanted_voter: bool,
     /// Somebody asked for it to leave; it becomes `Removed` by the configuration change that follows.
     pub leaving: bool,
+    /// It is to own no link that another node could.
+    pub draining: bool,
     /// When it was accepted.
     pub joined: Revision,
     /// When it last changed.
@@ -153,6 +154,15 @@ pub enum Entity {
     Member(NodeId),
     /// A join token.
     Token(TokenId),
+    /// How far the wishes of a device got.
+    Watermarks(DeviceId),
+    /// An invocation of a device.
+    Invocation {
+        /// Which device.
+        device: DeviceId,
+        /// Which invocation.
+        id: RequestId,
+    },
 }
 
 impl Entity {
@@ -170,6 +180,8 @@ impl Entity {
             Entity::Param(_) => "param",
             Entity::Member(_) => "member",
             Entity::Token(_) => "token",
+            Entity::Watermarks(_) => "watermarks",
+            Entity::Invocation { .. } => "invocation",
         }
     }
 
@@ -182,6 +194,8 @@ impl Entity {
             Entity::Param(key) => key.to_string(),
             Entity::Member(id) => id.to_string(),
             Entity::Token(id) => id.to_string(),
+            Entity::Watermarks(device) => device.to_string(),
+            Entity::Invocation { id, .. } => id.to_string(),
         }
     }
 }
@@ -199,6 +213,10 @@ pub enum Record {
     Member(Arc<Member>),
     /// A join token.
     Token(Arc<Token>),
+    /// How far the wishes of a device got.
+    Watermarks(Arc<Watermarks>),
+    /// An invocation.
+    Invocation(Arc<Invocation>),
 }
 
 impl Record {
@@ -211,6 +229,8 @@ impl Record {
             Record::Param(param) => param.revision,
             Record::Member(member) => member.revision,
             Record::Token(token) => token.revision,
+            Record::Watermarks(watermarks) => watermarks.revision,
+            Record::Invocation(invocation) => invocation.revision,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod blank;
 mod changes;
+mod devices;
 mod found;
 mod meta;
 
@@ -17,18 +18,21 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 pub use changes::Compacted;
+pub use devices::CommandFound;
 pub use found::{FoundingMember, FoundingParams, FoundingToken};
 pub(crate) use meta::{Counters, Identity};
 
+use crate::deadlines::Deadlines;
 use crate::dedup::Dedup;
 use crate::digest::{Digests, Section, Sum};
+use crate::errands::Errands;
 use crate::ids::{
     DeviceId, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, SiteName, SiteUid, TokenId,
 };
 use crate::index::Index;
 use crate::limits::TOKEN_KEPT_MS;
 use crate::outcome::Answer;
-use crate::record::{Device, Entity, Link, Member, Param, Record, Token};
+use crate::record::{Device, Entity, Invocation, Link, Member, Param, Record, Token, Watermarks};
 use crate::table::Table;
 
 /// The replicated state of a site.
@@ -41,10 +45,16 @@ pub struct FleetState {
     pub(crate) params: Table<Param>,
     pub(crate) members: Table<Member>,
     pub(crate) tokens: Table<Token>,
+    pub(crate) watermarks: Table<Watermarks>,
+    pub(crate) invocations: Table<Invocation>,
     /// How many devices use a link. Follows from the devices.
     pub(crate) link_uses: OrdMap<LinkId, u32>,
     /// When the next token is to be forgotten. Follows from the tokens.
     pub(crate) tokens_due_ms: Option<u64>,
+    /// When time limits are over. Follows from the wishes and invocations.
+    pub(crate) deadlines: Deadlines,
+    /// Which invocations are open, dispatching, ended. Follows from the invocations.
+    pub(crate) errands: Errands,
     pub(crate) index: Index,
     pub(crate) dedup: Dedup,
 }
@@ -138,7 +148,7 @@ impl FleetState {
             let expires = token.expires_log_ms;
             if now < expires { expires } else { expires.saturating_add(TOKEN_KEPT_MS) }
         };
-        self.tokens.iter().map(due).min()
+        self.tokens.iter().map(due).chain(self.deadlines.next()).min()
     }
 
     /// The digests of all sections.
@@ -150,6 +160,8 @@ impl FleetState {
             params: self.params.sum().digest(),
             members: self.members.sum().digest(),
             tokens: self.tokens.sum().digest(),
+            watermarks: self.watermarks.sum().digest(),
+            invocations: self.invocations.sum().digest(),
             dedup: self.dedup.sum().digest(),
             tombstones: self.index.sum().digest(),
             site: self.meta_digest(),
@@ -191,6 +203,16 @@ reads!(Device, DeviceId, devices, device, devices, devices_after, devices_len, "
 reads!(Param, ParamKey, params, param, params, params_after, params_len, "parameter");
 reads!(Member, NodeId, members, member, members, members_after, members_len, "member");
 reads!(Token, TokenId, tokens, token, tokens, tokens_after, tokens_len, "token");
+reads!(
+    Invocation,
+    RequestId,
+    invocations,
+    invocation,
+    invocations,
+    invocations_after,
+    invocations_len,
+    "invocation"
+);
 
 impl FleetState {
     /// The member of this name that has not been removed.
@@ -214,6 +236,10 @@ impl FleetState {
             Entity::Param(key) => self.params.get(key).cloned().map(Record::Param),
             Entity::Member(id) => self.members.get(id).cloned().map(Record::Member),
             Entity::Token(id) => self.tokens.get(id).cloned().map(Record::Token),
+            Entity::Watermarks(id) => self.watermarks.get(id).cloned().map(Record::Watermarks),
+            Entity::Invocation { id, .. } => {
+                self.invocations.get(id).cloned().map(Record::Invocation)
+            }
         }
     }
 

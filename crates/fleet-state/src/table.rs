@@ -9,8 +9,8 @@ use imbl::OrdMap;
 
 use crate::codec::Writer;
 use crate::digest::{Section, Sum};
-use crate::ids::{DeviceId, LinkId, NodeId, ParamKey, Revision, TokenId};
-use crate::record::{Device, Entity, Link, Member, Param, Record, Token};
+use crate::ids::{DeviceId, LinkId, NodeId, ParamKey, RequestId, Revision, TokenId};
+use crate::record::{Device, Entity, Invocation, Link, Member, Param, Record, Token, Watermarks};
 use crate::state::FleetState;
 
 /// A kind of record that the state holds a table of.
@@ -19,13 +19,18 @@ pub(crate) trait Stored: Sized {
     type Key: Ord + Clone;
     /// Where it counts in the digests.
     const SECTION: Section;
+    /// Whether its deletion is remembered. What goes with something else, or goes because nobody needs it any more,
+    /// would only push out the memory of what somebody deleted.
+    const TOMBSTONE: bool;
 
     fn key(&self) -> &Self::Key;
     fn revision(&self) -> Revision;
     fn write(&self, writer: &mut Writer);
-    fn entity(key: &Self::Key) -> Entity;
+    fn entity(&self) -> Entity;
     fn record(shared: Arc<Self>) -> Record;
     fn table_mut(state: &mut FleetState) -> &mut Table<Self>;
+    /// Brings up to date what follows from the records.
+    fn follow(state: &mut FleetState, before: Option<&Self>, after: Option<&Self>);
 }
 
 /// Records by key, the sum of their hashes, and how many bytes they take as a snapshot writes them.
@@ -105,10 +110,11 @@ impl<R: Stored> Table<R> {
 }
 
 macro_rules! stored {
-    ($name:ident, $key:ty, $section:ident, $field:ident, $id:ident) => {
+    ($name:ident, $key:ty, $section:ident, $field:ident, $id:ident, $tombstone:literal, $entity:expr, $follow:expr) => {
         impl Stored for $name {
             type Key = $key;
             const SECTION: Section = Section::$section;
+            const TOMBSTONE: bool = $tombstone;
 
             fn key(&self) -> &$key {
                 &self.$id
@@ -122,8 +128,9 @@ macro_rules! stored {
                 self.encode(writer);
             }
 
-            fn entity(key: &$key) -> Entity {
-                Entity::$name(key.clone())
+            fn entity(&self) -> Entity {
+                let entity: fn(&Self) -> Entity = $entity;
+                entity(self)
             }
 
             fn record(shared: Arc<Self>) -> Record {
@@ -133,12 +140,75 @@ macro_rules! stored {
             fn table_mut(state: &mut FleetState) -> &mut Table<Self> {
                 &mut state.$field
             }
+
+            fn follow(state: &mut FleetState, before: Option<&Self>, after: Option<&Self>) {
+                let follow: fn(&mut FleetState, Option<&Self>, Option<&Self>) = $follow;
+                follow(state, before, after);
+            }
         }
     };
 }
 
-stored!(Link, LinkId, Links, links, id);
-stored!(Device, DeviceId, Devices, devices, id);
-stored!(Param, ParamKey, Params, params, key);
-stored!(Member, NodeId, Members, members, id);
-stored!(Token, TokenId, Tokens, tokens, id);
+stored!(Link, LinkId, Links, links, id, true, |link| Entity::Link(link.id.clone()), |_, _, _| {});
+stored!(
+    Device,
+    DeviceId,
+    Devices,
+    devices,
+    id,
+    true,
+    |device| Entity::Device(device.id.clone()),
+    |state, before, after| {
+        if let Some(device) = after.or(before) {
+            state.reckon_wishes_due(&device.id);
+        }
+    }
+);
+stored!(
+    Param,
+    ParamKey,
+    Params,
+    params,
+    key,
+    true,
+    |param| Entity::Param(param.key.clone()),
+    |_, _, _| {}
+);
+stored!(
+    Member,
+    NodeId,
+    Members,
+    members,
+    id,
+    true,
+    |member| Entity::Member(member.id),
+    |_, _, _| {}
+);
+stored!(Token, TokenId, Tokens, tokens, id, true, |token| Entity::Token(token.id), |_, _, _| {});
+stored!(
+    Watermarks,
+    DeviceId,
+    Watermarks,
+    watermarks,
+    device,
+    false,
+    |watermarks| Entity::Watermarks(watermarks.device.clone()),
+    |state, before, after| {
+        if let Some(watermarks) = after.or(before) {
+            state.reckon_wishes_due(&watermarks.device);
+        }
+    }
+);
+stored!(
+    Invocation,
+    RequestId,
+    Invocations,
+    invocations,
+    id,
+    false,
+    |invocation| Entity::Invocation {
+        device: invocation.device.clone(),
+        id: invocation.id.clone()
+    },
+    |state, before, after| state.follow_invocation(before, after)
+);

@@ -69,9 +69,13 @@ fn not_found(entity: &Entity) -> Failure {
     let about = Noun::from(entity);
     let noun = match about {
         Noun::Param => "parameter",
-        noun @ (Noun::Link | Noun::Device | Noun::Member | Noun::Token | Noun::Site) => {
-            noun.as_str()
-        }
+        noun @ (Noun::Link
+        | Noun::Device
+        | Noun::Member
+        | Noun::Token
+        | Noun::Watermarks
+        | Noun::Invocation
+        | Noun::Site) => noun.as_str(),
     };
     Failure::new(ErrorCode::NotFound, format!("{noun} {} does not exist", entity.id_text()))
         .about(about)
@@ -116,6 +120,8 @@ fn id_text(record: &Record) -> String {
         Record::Param(param) => param.key.to_string(),
         Record::Member(member) => member.id.to_string(),
         Record::Token(token) => token.id.to_string(),
+        Record::Watermarks(marks) => marks.device.to_string(),
+        Record::Invocation(invocation) => invocation.id.to_string(),
     }
 }
 
@@ -169,6 +175,9 @@ fn list(
         Noun::Token => {
             let start = Start::<TokenId>::of(None, page);
             builder.fill(state.tokens_after(start.after()).cloned().map(Record::Token))?;
+        }
+        Noun::Watermarks | Noun::Invocation => {
+            return Err(Failure::malformed(format!("{noun} can't be listed; ask for device.get")));
         }
         Noun::Site => return Err(Failure::malformed("there is one site; ask for site.get")),
     }
@@ -267,7 +276,11 @@ impl<'a> PageBuilder<'a> {
         let labels = match record {
             Record::Link(link) => &link.spec.labels,
             Record::Device(device) => &device.spec.labels,
-            Record::Param(_) | Record::Member(_) | Record::Token(_) => return true,
+            Record::Param(_)
+            | Record::Member(_)
+            | Record::Token(_)
+            | Record::Watermarks(_)
+            | Record::Invocation(_) => return true,
         };
         self.page
             .labels

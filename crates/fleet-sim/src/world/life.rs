@@ -50,7 +50,7 @@ impl World {
         let first_ms = now_ms + self.random.between(1, TICK_MS);
         self.queue.push(first_ms, Event::Tick(id, boot));
         self.due.insert(id);
-        self.check(id)
+        self.check(id, true)
     }
 
     pub(super) fn start_if_down(&mut self, id: NodeId) -> Result<(), Violation> {

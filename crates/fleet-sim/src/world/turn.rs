@@ -104,7 +104,8 @@ impl World {
             };
             let mut wire = SimWire::new(id, self.swarm.frame_bytes_max, &mut self.network);
             // As the agent does: what became known is told before the disk is waited for.
-            let polled = replica.poll_to_sync(now, &mut wire).map(|_| ());
+            let polled = replica.poll_to_sync(now, &mut wire);
+            let durable = matches!(polled, Ok(false));
             let sent = wire.into_sent();
             let outputs = replica.take_outputs();
             let more = replica.has_more();
@@ -115,7 +116,7 @@ impl World {
             }
             if polled.is_err() {
                 // What a process had to say when it ended is never heard.
-                return self.judge(id, polled);
+                return self.judge(id, polled.map(|_| ()));
             }
             if self.nodes.get(&id).is_some_and(crate::node::Node::is_stopped) {
                 // One machine has both disks: it stops as a whole, whatever the replica made of it.
@@ -123,7 +124,7 @@ impl World {
                 self.crash(id, true, "disk");
                 return Ok(());
             }
-            self.check(id)?;
+            self.check(id, durable)?;
             self.take_in(id, outputs)?;
             if !more {
                 return Ok(());
@@ -132,8 +133,8 @@ impl World {
         Err(Violation::new("a turn ends", format!("node {id} always has more to do")))
     }
 
-    /// What can be seen of a node after its turn.
-    pub(super) fn check(&mut self, id: NodeId) -> Result<(), Violation> {
+    /// What can be seen of a node after its turn. What is not `durable` yet may be forgotten.
+    pub(super) fn check(&mut self, id: NodeId, durable: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&id) else {
             return Ok(());
         };
@@ -150,7 +151,9 @@ impl World {
             checks.answers.applied(&done)?;
             note_changes(&mut checks.order, &done)?;
         }
-        checks.commit.observe(id, node.boot, (term, commit, applied))?;
+        if durable {
+            checks.commit.observe(id, node.boot, (term, commit, applied))?;
+        }
         checks.states.observe(id, node.boot, applied, replica.state())?;
         if replica.is_leader() && checks.election.leads(id, term)? {
             check_new_leader(id, term, log, &checks.committed)?;

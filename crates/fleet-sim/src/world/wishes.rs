@@ -37,11 +37,12 @@ impl World {
             }
             15 | 16 => {
                 let id = draw_device(&mut self.random, workload.keys);
-                Command::DeviceUpdate { id, patch: patch(number) }
+                Command::DeviceUpdate { id, patch: patch(number), ttl_ms: None }
             }
             17 => Command::DeviceReplace {
                 id: draw_device(&mut self.random, workload.keys),
                 desired: patch(number),
+                ttl_ms: None,
             },
             _ => self.draw_batch(number),
         };

@@ -1,17 +1,16 @@
-//! Devices.
+//! Devices: what they are and whether they are written to. What is desired of them is in `wishes.rs`.
 
 use std::sync::Arc;
 
 use super::effects::{Effects, compare_revision, limit_reached, not_found};
+use super::wishes::check_model;
 use super::{ACCEPTED, Decision};
-use crate::command::{DeviceSpec, check_object};
+use crate::command::{DeviceSpec, Mode};
 use crate::ids::{DeviceId, LinkId, Revision};
 use crate::limits::DEVICES_MAX;
 use crate::outcome::{Outcome, RejectCode, Rejection};
-use crate::record::Device;
-use crate::schema::Schema;
+use crate::record::{Device, Hold, Watermarks, Wishes};
 use crate::state::FleetState;
-use crate::value::Object;
 
 impl FleetState {
     pub(super) fn device_register(
@@ -43,51 +42,47 @@ impl FleetState {
         if let Some(device) =
             before.as_ref().filter(|device| device.desired_revision != Revision::NONE)
         {
-            check_model(spec.model.as_ref(), &device.desired)?;
+            check_model(spec.model.as_ref(), &device.desired())?;
         }
-        let revision = effects.revision();
-        let device = Device {
-            id: id.clone(),
-            spec: spec.clone(),
-            desired: before.as_ref().map(|device| device.desired.clone()).unwrap_or_default(),
-            registered: before.as_ref().map_or(revision, |device| device.registered),
-            desired_revision: before
-                .as_ref()
-                .map_or(Revision::NONE, |device| device.desired_revision),
-            revision,
-            changed_wall_ms: effects.wall_time_ms(),
+        let (revision, changed_wall_ms) = (effects.revision(), effects.wall_time_ms());
+        let device = match &before {
+            Some(before) => {
+                Device { spec: spec.clone(), revision, changed_wall_ms, ..before.as_ref().clone() }
+            }
+            None => Device {
+                id: id.clone(),
+                spec: spec.clone(),
+                mode: Mode::default(),
+                hold: None,
+                wishes: Wishes::default(),
+                registered: revision,
+                desired_revision: Revision::NONE,
+                revision,
+                changed_wall_ms,
+            },
         };
         self.try_put(device, effects)?;
-        self.move_link_use(
-            before.as_ref().and_then(|device| device.spec.link.as_ref()),
-            spec.link.as_ref(),
-        );
+        if let Some(before) = &before {
+            self.forget_progress(before, spec, effects);
+        }
+        let from = before.as_ref().and_then(|device| device.spec.link.as_ref());
+        self.move_link_use(from, spec.link.as_ref());
         Ok(ACCEPTED)
     }
 
-    pub(super) fn device_update(
-        &mut self,
-        id: &DeviceId,
-        patch: &Object,
-        expected: Option<Revision>,
-        effects: &mut Effects,
-    ) -> Decision {
-        let before = self.existing_device(id, expected)?;
-        let desired = before.desired.merge_patch(patch);
-        // The patch was within its limits, the merged object need not be.
-        check_object(&desired)?;
-        self.set_desired(&before, desired, effects)
-    }
-
-    pub(super) fn device_replace(
-        &mut self,
-        id: &DeviceId,
-        desired: &Object,
-        expected: Option<Revision>,
-        effects: &mut Effects,
-    ) -> Decision {
-        let before = self.existing_device(id, expected)?;
-        self.set_desired(&before, desired.clone(), effects)
+    /// What another address was told says nothing of this one.
+    fn forget_progress(&mut self, before: &Device, spec: &DeviceSpec, effects: &mut Effects) {
+        if before.spec.link == spec.link && before.spec.address == spec.address {
+            return;
+        }
+        if let Some(known) = self.watermarks.get(&before.id).cloned() {
+            let watermarks = Watermarks {
+                claimed: known.claimed.clone(),
+                ends: known.ends.clone(),
+                ..Watermarks::new(before.id.clone())
+            };
+            self.put_watermarks(watermarks, effects);
+        }
     }
 
     pub(super) fn device_delete(
@@ -98,11 +93,63 @@ impl FleetState {
     ) -> Decision {
         let before = self.existing_device(id, expected)?;
         self.move_link_use(before.spec.link.as_ref(), None);
+        self.cancel_open(id, "the device was deleted", effects);
         self.delete::<Device>(id, effects);
+        self.delete::<Watermarks>(id, effects);
         Ok(ACCEPTED)
     }
 
-    fn existing_device(
+    pub(super) fn device_mode(
+        &mut self,
+        id: &DeviceId,
+        mode: Mode,
+        expected: Option<Revision>,
+        effects: &mut Effects,
+    ) -> Decision {
+        let before = self.existing_device(id, expected)?;
+        if mode == Mode::Observe {
+            self.cancel_open(id, "the device was set to mode observe", effects);
+        }
+        self.put_device(&before, Device { mode, ..before.as_ref().clone() }, effects)
+    }
+
+    pub(super) fn device_hold(
+        &mut self,
+        id: &DeviceId,
+        reason: &Arc<str>,
+        expected: Option<Revision>,
+        effects: &mut Effects,
+    ) -> Decision {
+        let before = self.existing_device(id, expected)?;
+        if before.hold.as_ref().is_some_and(|hold| hold.reason == *reason) {
+            return Ok(Outcome::Unchanged);
+        }
+        self.cancel_open(id, "the device was put on hold", effects);
+        let (actor, revision) = (effects.actor(), effects.revision());
+        let hold = Some(Hold { reason: reason.clone(), actor, revision });
+        self.put_device(&before, Device { hold, ..before.as_ref().clone() }, effects)
+    }
+
+    pub(super) fn device_release(
+        &mut self,
+        id: &DeviceId,
+        expected: Option<Revision>,
+        effects: &mut Effects,
+    ) -> Decision {
+        let before = self.existing_device(id, expected)?;
+        self.put_device(&before, Device { hold: None, ..before.as_ref().clone() }, effects)
+    }
+
+    fn put_device(&mut self, before: &Device, device: Device, effects: &mut Effects) -> Decision {
+        if *before == device {
+            return Ok(Outcome::Unchanged);
+        }
+        let (revision, changed_wall_ms) = (effects.revision(), effects.wall_time_ms());
+        self.try_put(Device { revision, changed_wall_ms, ..device }, effects)?;
+        Ok(ACCEPTED)
+    }
+
+    pub(super) fn existing_device(
         &self,
         id: &DeviceId,
         expected: Option<Revision>,
@@ -111,25 +158,6 @@ impl FleetState {
         let device = self.devices.get(id).ok_or_else(|| not_found(&entity))?;
         compare_revision(&entity, Some(device.revision), expected)?;
         Ok(device.clone())
-    }
-
-    fn set_desired(&mut self, before: &Device, desired: Object, effects: &mut Effects) -> Decision {
-        check_model(before.spec.model.as_ref(), &desired)?;
-        // The first setting counts even when it sets nothing: from then on the device has a desired state.
-        if before.desired == desired && before.desired_revision != Revision::NONE {
-            return Ok(Outcome::Unchanged);
-        }
-        let device = Device {
-            id: before.id.clone(),
-            spec: before.spec.clone(),
-            desired,
-            registered: before.registered,
-            desired_revision: effects.revision(),
-            revision: effects.revision(),
-            changed_wall_ms: effects.wall_time_ms(),
-        };
-        self.try_put(device, effects)?;
-        Ok(ACCEPTED)
     }
 
     /// Keeps count of the devices of a link.
@@ -148,11 +176,4 @@ impl FleetState {
             self.link_uses.insert(to.clone(), uses.saturating_add(1));
         }
     }
-}
-
-fn check_model(model: Option<&Schema>, desired: &Object) -> Result<(), Rejection> {
-    let checked = model.map_or(Ok(()), |model| model.check(desired));
-    checked.map_err(|violation| {
-        Rejection::new(RejectCode::Schema, format!("{violation}; see the device's model"))
-    })
 }

@@ -1,24 +1,48 @@
 //! Changing records: in their table, in the index, and in the list of changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::ids::Revision;
+use crate::ids::{RequestId, Revision};
 use crate::outcome::{RejectCode, Rejection};
 use crate::record::{Change, Entity};
 use crate::state::FleetState;
 use crate::table::Stored;
+
+/// Whose command is being carried out.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request_id: RequestId,
+    pub(crate) actor: Option<Arc<str>>,
+}
 
 /// The entry that is being applied, and what it changed so far.
 #[derive(Debug)]
 pub(crate) struct Effects {
     revision: Revision,
     wall_time_ms: u64,
+    asked: Option<Asked>,
     changes: Vec<Change>,
 }
 
 impl Effects {
     pub(crate) fn new(revision: Revision, wall_time_ms: u64) -> Self {
-        Self { revision, wall_time_ms, changes: Vec::new() }
+        Self { revision, wall_time_ms, asked: None, changes: Vec::new() }
+    }
+
+    /// Notes whose command is being carried out.
+    pub(crate) fn on_behalf_of(&mut self, asked: Asked) {
+        self.asked = Some(asked);
+    }
+
+    /// The request that is being carried out.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.asked.as_ref().map(|asked| &asked.request_id)
+    }
+
+    /// Who is said to have asked for it.
+    pub(crate) fn actor(&self) -> Option<Arc<str>> {
+        self.asked.as_ref().and_then(|asked| asked.actor.clone())
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -63,10 +87,11 @@ impl Effects {
 impl FleetState {
     /// Puts a record that carries the revision of the entry.
     pub(crate) fn put<R: Stored>(&mut self, record: R, effects: &mut Effects) {
-        let record = std::sync::Arc::new(record);
-        let entity = R::entity(record.key());
+        let record = Arc::new(record);
+        let entity = record.entity();
         let now = record.revision();
         let before = R::table_mut(self).insert(record.clone());
+        R::follow(self, before.as_deref(), Some(&record));
         let previous = before.map(|before| before.revision());
         self.index.changed(entity.clone(), previous, now);
         effects.changes.push(Change { entity, previous, record: Some(R::record(record)) });
@@ -77,10 +102,15 @@ impl FleetState {
         &mut self,
         key: &R::Key,
         effects: &mut Effects,
-    ) -> Option<std::sync::Arc<R>> {
+    ) -> Option<Arc<R>> {
         let before = R::table_mut(self).remove(key)?;
-        let entity = R::entity(key);
-        self.index.deleted(entity.clone(), before.revision(), effects.revision);
+        R::follow(self, Some(&before), None);
+        let entity = before.entity();
+        if R::TOMBSTONE {
+            self.index.deleted(entity.clone(), before.revision(), effects.revision);
+        } else {
+            self.index.gone(entity.clone(), before.revision());
+        }
         effects.changes.push(Change { entity, previous: Some(before.revision()), record: None });
         Some(before)
     }

@@ -66,11 +66,12 @@ impl FleetState {
             role: Role::Joining,
             wanted_voter: false,
             leaving: false,
+            draining: false,
             joined: revision,
             revision,
         };
         self.put(member, effects);
-        Ok(Outcome::Accepted(Accepted { node: Some(id) }))
+        Ok(Outcome::Accepted(Accepted { node: Some(id), claims: Vec::new() }))
     }
 
     fn member_with_key_of(&self, request: &JoinRequest) -> Option<&Member> {
@@ -228,7 +229,7 @@ impl FleetState {
         ACCEPTED
     }
 
-    fn live_member(&self, node: NodeId) -> Result<&Member, Rejection> {
+    pub(super) fn live_member(&self, node: NodeId) -> Result<&Member, Rejection> {
         let live = self.members.get(&node).filter(|member| member.is_live());
         live.map(AsRef::as_ref).ok_or_else(|| {
             let message = format!("node {node} is no member of the site; `member ls` shows who is");
@@ -276,5 +277,5 @@ fn repeat_join(known: &Member, request: &JoinRequest) -> Decision {
         );
         return Err(Rejection::new(RejectCode::Denied, message));
     }
-    Ok(Outcome::Accepted(Accepted { node: Some(known.id) }))
+    Ok(Outcome::Accepted(Accepted { node: Some(known.id), claims: Vec::new() }))
 }

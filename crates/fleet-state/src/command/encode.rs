@@ -2,37 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{
-    BatchItem, Command, DeviceSpec, JoinRequest, Labels, LinkSpec, NodeKeys, Placement, Proposal,
-};
+use super::encode_device::{decode_device_spec, decode_ttl, encode_ttl};
+use super::encode_link::decode_link_spec;
+use super::{BatchItem, Command, CommandKind, JoinRequest, Labels, Mode, NodeKeys, Proposal};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{NodeId, RequestId, Revision, TokenId};
 use crate::limits::{
-    ACTOR_BYTES_MAX, ADDRESS_BYTES_MAX, BATCH_ITEMS_MAX, ENTRY_BYTES_MAX, LABEL_KEY_BYTES_MAX,
-    LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX,
+    ACTION_BYTES_MAX, ACTOR_BYTES_MAX, BATCH_ITEMS_MAX, ENTRY_BYTES_MAX, LABEL_KEY_BYTES_MAX,
+    LABEL_VALUE_BYTES_MAX, LABELS_MAX, NOTE_BYTES_MAX, REASON_BYTES_MAX,
 };
-use crate::schema::Schema;
 use crate::value::{Object, Value};
 
 /// Length of the longest id: eight tokens and seven dots fit well.
 const ID_BYTES_MAX: usize = 512;
-
-const LINK_REGISTER: u8 = 1;
-const LINK_DELETE: u8 = 2;
-const DEVICE_REGISTER: u8 = 3;
-const DEVICE_UPDATE: u8 = 4;
-const DEVICE_REPLACE: u8 = 5;
-const DEVICE_DELETE: u8 = 6;
-const PARAM_SET: u8 = 7;
-const PARAM_DELETE: u8 = 8;
-const BATCH: u8 = 9;
-const TOKEN_CREATE: u8 = 10;
-const TOKEN_REVOKE: u8 = 11;
-const JOIN: u8 = 12;
-const CERTIFY: u8 = 13;
-const MEMBER_REMOVE: u8 = 14;
-const MEMBER_PROMOTE: u8 = 15;
-const SET_VOTERS: u8 = 16;
 
 impl Writer {
     pub(crate) fn option<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
@@ -119,156 +101,259 @@ impl Proposal {
 
 impl Command {
     pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u8(self.kind().number());
         match self {
-            Command::LinkRegister { id, spec } => {
-                tagged(writer, LINK_REGISTER, id.as_str());
-                spec.encode(writer);
-            }
-            Command::LinkDelete { id } => tagged(writer, LINK_DELETE, id.as_str()),
-            Command::DeviceRegister { id, spec } => {
-                tagged(writer, DEVICE_REGISTER, id.as_str());
-                spec.encode(writer);
-            }
-            Command::DeviceUpdate { id, patch } => {
-                tagged(writer, DEVICE_UPDATE, id.as_str());
-                patch.encode(writer);
-            }
-            Command::DeviceReplace { id, desired } => {
-                tagged(writer, DEVICE_REPLACE, id.as_str());
-                desired.encode(writer);
-            }
-            Command::DeviceDelete { id } => tagged(writer, DEVICE_DELETE, id.as_str()),
+            Command::LinkRegister { .. }
+            | Command::LinkDelete { .. }
+            | Command::LinkMove { .. }
+            | Command::LinkPause { .. } => self.encode_link(writer),
+            Command::DeviceRegister { .. }
+            | Command::DeviceUpdate { .. }
+            | Command::DeviceReplace { .. }
+            | Command::DeviceDelete { .. }
+            | Command::DeviceMode { .. }
+            | Command::DeviceHold { .. }
+            | Command::DeviceRelease { .. }
+            | Command::DeviceInvoke { .. } => self.encode_device(writer),
             Command::ParamSet { key, value } => {
-                tagged(writer, PARAM_SET, key.as_str());
+                writer.text(key.as_str());
                 value.encode(writer);
             }
-            Command::ParamDelete { key } => tagged(writer, PARAM_DELETE, key.as_str()),
+            Command::ParamDelete { key } => writer.text(key.as_str()),
+            Command::CommandCancel { request } => request.encode(writer),
             Command::Batch(items) => encode_batch(items, writer),
+            Command::Agents(command) => command.encode(writer),
             Command::TokenCreate { .. }
             | Command::TokenRevoke { .. }
             | Command::Join(_)
             | Command::Certify { .. }
             | Command::MemberRemove { .. }
             | Command::MemberPromote { .. }
+            | Command::NodeDrain { .. }
             | Command::SetVoters { .. } => self.encode_admin(writer),
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
+    fn encode_link(&self, writer: &mut Writer) {
+        match self {
+            Command::LinkRegister { id, spec } => {
+                writer.text(id.as_str());
+                spec.encode(writer);
+            }
+            Command::LinkDelete { id } => writer.text(id.as_str()),
+            Command::LinkMove { id, to } => {
+                writer.text(id.as_str());
+                writer.option(to.as_ref(), |writer, to| writer.text(to.as_str()));
+            }
+            Command::LinkPause { id, paused } => {
+                writer.text(id.as_str());
+                writer.bool(*paused);
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
+    fn encode_device(&self, writer: &mut Writer) {
+        match self {
+            Command::DeviceRegister { id, spec } => {
+                writer.text(id.as_str());
+                spec.encode(writer);
+            }
+            Command::DeviceUpdate { id, patch: object, ttl_ms }
+            | Command::DeviceReplace { id, desired: object, ttl_ms } => {
+                writer.text(id.as_str());
+                object.encode(writer);
+                encode_ttl(*ttl_ms, writer);
+            }
+            Command::DeviceDelete { id } | Command::DeviceRelease { id } => {
+                writer.text(id.as_str());
+            }
+            Command::DeviceMode { id, mode } => {
+                writer.text(id.as_str());
+                mode.encode(writer);
+            }
+            Command::DeviceHold { id, reason } => {
+                writer.text(id.as_str());
+                writer.text(reason);
+            }
+            Command::DeviceInvoke { id, action, args, ttl_ms } => {
+                writer.text(id.as_str());
+                writer.text(action);
+                args.encode(writer);
+                encode_ttl(*ttl_ms, writer);
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
     fn encode_admin(&self, writer: &mut Writer) {
         match self {
             Command::TokenCreate { id, key, ttl_ms, uses, note } => {
-                writer.u8(TOKEN_CREATE);
                 writer.fixed(id.as_bytes());
                 writer.fixed(key);
                 writer.u64(*ttl_ms);
                 writer.u32(*uses);
                 writer.text(note);
             }
-            Command::TokenRevoke { id } => {
-                writer.u8(TOKEN_REVOKE);
-                writer.fixed(id.as_bytes());
-            }
+            Command::TokenRevoke { id } => writer.fixed(id.as_bytes()),
             Command::Join(request) => {
-                writer.u8(JOIN);
                 writer.fixed(request.token.as_bytes());
                 writer.text(request.name.as_str());
                 encode_keys(&request.keys, writer);
                 writer.fixed(&request.proof);
             }
             Command::Certify { node, credential } => {
-                numbered(writer, CERTIFY, node.get());
+                writer.u64(node.get());
                 writer.fixed(credential);
             }
-            Command::MemberRemove { node } => numbered(writer, MEMBER_REMOVE, node.get()),
-            Command::MemberPromote { node } => numbered(writer, MEMBER_PROMOTE, node.get()),
-            Command::SetVoters { voters } => numbered(writer, SET_VOTERS, u64::from(*voters)),
-            Command::LinkRegister { .. }
-            | Command::LinkDelete { .. }
-            | Command::DeviceRegister { .. }
-            | Command::DeviceUpdate { .. }
-            | Command::DeviceReplace { .. }
-            | Command::DeviceDelete { .. }
-            | Command::ParamSet { .. }
-            | Command::ParamDelete { .. }
-            | Command::Batch(_) => {}
+            Command::MemberRemove { node } | Command::MemberPromote { node } => {
+                writer.u64(node.get());
+            }
+            Command::NodeDrain { node, drain } => {
+                writer.u64(node.get());
+                writer.bool(*drain);
+            }
+            Command::SetVoters { voters } => writer.u64(u64::from(*voters)),
+            _ => {}
         }
     }
 
     fn decode(reader: &mut Reader<'_>, batch_allowed: bool) -> Result<Self, DecodeError> {
-        let kind = reader.u8()?;
+        let kind = CommandKind::decode(reader)?;
+        if !batch_allowed && !kind.in_batch() {
+            let found = u64::from(kind.number());
+            return Err(DecodeError::UnknownKind { what: "a command in a batch", found });
+        }
         Ok(match kind {
-            LINK_REGISTER => {
+            CommandKind::LinkRegister => {
                 Command::LinkRegister { id: reader.id()?, spec: decode_link_spec(reader)? }
             }
-            LINK_DELETE => Command::LinkDelete { id: reader.id()? },
-            DEVICE_REGISTER => {
-                Command::DeviceRegister { id: reader.id()?, spec: decode_device_spec(reader)? }
+            CommandKind::LinkDelete => Command::LinkDelete { id: reader.id()? },
+            CommandKind::LinkMove => {
+                Command::LinkMove { id: reader.id()?, to: reader.option(Reader::id)? }
             }
-            DEVICE_UPDATE => {
-                Command::DeviceUpdate { id: reader.id()?, patch: Object::decode(reader)? }
+            CommandKind::LinkPause => {
+                Command::LinkPause { id: reader.id()?, paused: reader.bool()? }
             }
-            DEVICE_REPLACE => {
-                Command::DeviceReplace { id: reader.id()?, desired: Object::decode(reader)? }
+            CommandKind::ParamSet => {
+                Command::ParamSet { key: reader.id()?, value: Value::decode(reader)? }
             }
-            DEVICE_DELETE => Command::DeviceDelete { id: reader.id()? },
-            PARAM_SET => Command::ParamSet { key: reader.id()?, value: Value::decode(reader)? },
-            PARAM_DELETE => Command::ParamDelete { key: reader.id()? },
-            BATCH if batch_allowed => decode_batch(reader)?,
-            _ if batch_allowed => Self::decode_admin(kind, reader)?,
-            found => {
-                return Err(DecodeError::UnknownKind {
-                    what: "a command in a batch",
-                    found: u64::from(found),
-                });
+            CommandKind::ParamDelete => Command::ParamDelete { key: reader.id()? },
+            CommandKind::CommandCancel => {
+                Command::CommandCancel { request: RequestId::decode(reader)? }
             }
+            CommandKind::Batch => decode_batch(reader)?,
+            CommandKind::DeviceRegister
+            | CommandKind::DeviceUpdate
+            | CommandKind::DeviceReplace
+            | CommandKind::DeviceDelete
+            | CommandKind::DeviceMode
+            | CommandKind::DeviceHold
+            | CommandKind::DeviceRelease
+            | CommandKind::DeviceInvoke => Self::decode_device(kind, reader)?,
+            CommandKind::TokenCreate
+            | CommandKind::TokenRevoke
+            | CommandKind::Join
+            | CommandKind::Certify
+            | CommandKind::MemberRemove
+            | CommandKind::MemberPromote
+            | CommandKind::NodeDrain
+            | CommandKind::SetVoters => Self::decode_admin(kind, reader)?,
+            CommandKind::LinkAssign
+            | CommandKind::LinkLetGo
+            | CommandKind::Stages
+            | CommandKind::Claim
+            | CommandKind::InvocationEnd
+            | CommandKind::Adopt => Command::Agents(super::AgentCommand::decode(kind, reader)?),
         })
     }
 
-    fn decode_admin(kind: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
+    fn decode_device(kind: CommandKind, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let id = reader.id()?;
         Ok(match kind {
-            TOKEN_CREATE => Command::TokenCreate {
+            CommandKind::DeviceRegister => {
+                Command::DeviceRegister { id, spec: decode_device_spec(reader)? }
+            }
+            CommandKind::DeviceUpdate => Command::DeviceUpdate {
+                id,
+                patch: Object::decode(reader)?,
+                ttl_ms: decode_ttl(reader)?,
+            },
+            CommandKind::DeviceReplace => Command::DeviceReplace {
+                id,
+                desired: Object::decode(reader)?,
+                ttl_ms: decode_ttl(reader)?,
+            },
+            CommandKind::DeviceMode => Command::DeviceMode { id, mode: Mode::decode(reader)? },
+            CommandKind::DeviceHold => {
+                Command::DeviceHold { id, reason: reader.shared(REASON_BYTES_MAX)? }
+            }
+            CommandKind::DeviceRelease => Command::DeviceRelease { id },
+            CommandKind::DeviceInvoke => Command::DeviceInvoke {
+                id,
+                action: reader.shared(ACTION_BYTES_MAX)?,
+                args: Object::decode(reader)?,
+                ttl_ms: decode_ttl(reader)?,
+            },
+            _ => Command::DeviceDelete { id },
+        })
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller has sorted the commands by what they are about"
+    )]
+    fn decode_admin(kind: CommandKind, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            CommandKind::TokenCreate => Command::TokenCreate {
                 id: TokenId::from_bytes(reader.fixed()?),
                 key: reader.fixed()?,
                 ttl_ms: reader.u64()?,
                 uses: reader.u32()?,
                 note: reader.shared(NOTE_BYTES_MAX)?,
             },
-            TOKEN_REVOKE => Command::TokenRevoke { id: TokenId::from_bytes(reader.fixed()?) },
-            JOIN => Command::Join(JoinRequest {
+            CommandKind::TokenRevoke => {
+                Command::TokenRevoke { id: TokenId::from_bytes(reader.fixed()?) }
+            }
+            CommandKind::Join => Command::Join(JoinRequest {
                 token: TokenId::from_bytes(reader.fixed()?),
                 name: reader.id()?,
                 keys: decode_keys(reader)?,
                 proof: reader.fixed()?,
             }),
-            CERTIFY => Command::Certify { node: reader.node()?, credential: reader.fixed()? },
-            MEMBER_REMOVE => Command::MemberRemove { node: reader.node()? },
-            MEMBER_PROMOTE => Command::MemberPromote { node: reader.node()? },
-            SET_VOTERS => {
+            CommandKind::Certify => {
+                Command::Certify { node: reader.node()?, credential: reader.fixed()? }
+            }
+            CommandKind::MemberRemove => Command::MemberRemove { node: reader.node()? },
+            CommandKind::MemberPromote => Command::MemberPromote { node: reader.node()? },
+            CommandKind::NodeDrain => {
+                Command::NodeDrain { node: reader.node()?, drain: reader.bool()? }
+            }
+            _ => {
                 let voters = u8::try_from(reader.u64()?).map_err(|_| DecodeError::Integer)?;
                 Command::SetVoters { voters }
-            }
-            found => {
-                return Err(DecodeError::UnknownKind {
-                    what: "a command",
-                    found: u64::from(found),
-                });
             }
         })
     }
 }
 
-fn tagged(writer: &mut Writer, kind: u8, id: &str) {
-    writer.u8(kind);
-    writer.text(id);
-}
-
-fn numbered(writer: &mut Writer, kind: u8, number: u64) {
-    writer.u8(kind);
-    writer.u64(number);
-}
-
 fn encode_batch(items: &[BatchItem], writer: &mut Writer) {
-    writer.u8(BATCH);
     writer.count(items.len());
     for item in items {
         writer.option(item.if_revision.as_ref(), |writer, revision| writer.revision(*revision));
@@ -292,67 +377,6 @@ pub(crate) fn encode_keys(keys: &NodeKeys, writer: &mut Writer) {
 
 pub(crate) fn decode_keys(reader: &mut Reader<'_>) -> Result<NodeKeys, DecodeError> {
     Ok(NodeKeys { sign: reader.fixed()?, exchange: reader.fixed()? })
-}
-
-impl LinkSpec {
-    pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.text(&self.connector);
-        writer.text(&self.address);
-        match &self.placement {
-            Placement::Any { labels } => {
-                writer.u8(0);
-                writer.labels(labels);
-            }
-            Placement::On(name) => {
-                writer.u8(1);
-                writer.text(name.as_str());
-            }
-        }
-        writer.text(&self.name);
-        writer.labels(&self.labels);
-    }
-}
-
-pub(crate) fn decode_link_spec(reader: &mut Reader<'_>) -> Result<LinkSpec, DecodeError> {
-    Ok(LinkSpec {
-        connector: reader.shared(ADDRESS_BYTES_MAX)?,
-        address: reader.shared(ADDRESS_BYTES_MAX)?,
-        placement: match reader.u8()? {
-            0 => Placement::Any { labels: reader.labels()? },
-            1 => Placement::On(reader.id()?),
-            found => {
-                return Err(DecodeError::UnknownKind {
-                    what: "a placement",
-                    found: u64::from(found),
-                });
-            }
-        },
-        name: reader.shared(NAME_BYTES_MAX)?,
-        labels: reader.labels()?,
-    })
-}
-
-impl DeviceSpec {
-    pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.option(self.link.as_ref(), |writer, link| writer.text(link.as_str()));
-        writer.text(&self.address);
-        writer.text(&self.name);
-        writer.labels(&self.labels);
-        writer.option(self.model.as_ref(), |writer, model| model.source().encode(writer));
-    }
-}
-
-pub(crate) fn decode_device_spec(reader: &mut Reader<'_>) -> Result<DeviceSpec, DecodeError> {
-    Ok(DeviceSpec {
-        link: reader.option(Reader::id)?,
-        address: reader.shared(ADDRESS_BYTES_MAX)?,
-        name: reader.shared(NAME_BYTES_MAX)?,
-        labels: reader.labels()?,
-        model: reader.option(|reader| {
-            let source = Value::decode(reader)?;
-            Schema::from_value(source).map_err(|_| DecodeError::Invalid { what: "a device model" })
-        })?,
-    })
 }
 
 // An encoded command must fit in an entry; `Proposal::validate` sees to it.

@@ -1,15 +1,22 @@
 //! What a proposal may hold.
 
+mod agents;
+mod device;
+
 use thiserror::Error;
 
-use super::{Command, DeviceSpec, Labels, LinkSpec, Placement, Proposal};
+use agents::check_agents;
+pub(crate) use device::check_wishes;
+use device::{check_device, check_invoke, check_ttl};
+
+use super::{Command, Labels, LinkSpec, Placement, Proposal};
 use crate::codec::Writer;
 use crate::ids::check_tokens;
 use crate::limits::{
     ACTOR_BYTES_MAX, ADDRESS_BYTES_MAX, BATCH_ITEMS_MAX, LABEL_KEY_BYTES_MAX,
     LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX, PROPOSAL_BYTES_MAX,
-    TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
-    VOTERS_MAX,
+    REASON_BYTES_MAX, SETTINGS_BYTES_MAX, TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX,
+    VALUE_BYTES_MAX, VALUE_DEPTH_MAX, VOTERS_MAX,
 };
 use crate::outcome::{RejectCode, Rejection};
 use crate::value::{Object, Value};
@@ -61,15 +68,20 @@ pub(super) fn check(proposal: &Proposal) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Everything but a batch is bounded by the limits of its own fields.
+/// Everything else is bounded by the limits of its own fields.
 fn may_be_large(command: &Command) -> bool {
-    matches!(command, Command::Batch(_))
+    matches!(command, Command::Batch(_) | Command::DeviceRegister { .. } | Command::Agents(_))
 }
 
 fn takes_precondition(command: &Command) -> bool {
     !matches!(
         command,
-        Command::Batch(_) | Command::Join(_) | Command::Certify { .. } | Command::SetVoters { .. }
+        Command::Batch(_)
+            | Command::Join(_)
+            | Command::Certify { .. }
+            | Command::SetVoters { .. }
+            | Command::CommandCancel { .. }
+            | Command::Agents(_)
     )
 }
 
@@ -77,8 +89,17 @@ fn check_command(command: &Command) -> Result<(), Invalid> {
     match command {
         Command::LinkRegister { spec, .. } => check_link(spec),
         Command::DeviceRegister { spec, .. } => check_device(spec),
-        Command::DeviceUpdate { patch: object, .. }
-        | Command::DeviceReplace { desired: object, .. } => check_object(object),
+        Command::DeviceUpdate { patch: object, ttl_ms, .. }
+        | Command::DeviceReplace { desired: object, ttl_ms, .. } => {
+            check_ttl(*ttl_ms)?;
+            check_wishes(object)
+        }
+        Command::DeviceHold { reason, .. } => check_text("the reason", reason, REASON_BYTES_MAX),
+        Command::DeviceInvoke { action, args, ttl_ms, .. } => {
+            check_ttl(*ttl_ms)?;
+            check_invoke(action, args)
+        }
+        Command::Agents(command) => check_agents(command),
         Command::ParamSet { value, .. } => check_value(value),
         Command::Batch(items) => {
             if items.is_empty() {
@@ -93,7 +114,13 @@ fn check_command(command: &Command) -> Result<(), Invalid> {
             Err(malformed(format!("{voters} voters are asked for; give 1, 3, 5 or 7")))
         }
         Command::LinkDelete { .. }
+        | Command::LinkMove { .. }
+        | Command::LinkPause { .. }
         | Command::DeviceDelete { .. }
+        | Command::DeviceMode { .. }
+        | Command::DeviceRelease { .. }
+        | Command::CommandCancel { .. }
+        | Command::NodeDrain { .. }
         | Command::ParamDelete { .. }
         | Command::TokenRevoke { .. }
         | Command::Join(_)
@@ -105,21 +132,12 @@ fn check_command(command: &Command) -> Result<(), Invalid> {
 }
 
 fn check_item(position: usize, command: &Command) -> Result<(), Invalid> {
-    let allowed = matches!(
-        command,
-        Command::LinkRegister { .. }
-            | Command::LinkDelete { .. }
-            | Command::DeviceRegister { .. }
-            | Command::DeviceUpdate { .. }
-            | Command::DeviceReplace { .. }
-            | Command::DeviceDelete { .. }
-            | Command::ParamSet { .. }
-            | Command::ParamDelete { .. }
-    );
-    let checked = if allowed {
+    let checked = if command.kind().in_batch() {
         check_command(command)
     } else {
-        Err(malformed("a batch holds commands of links, devices and parameters only"))
+        Err(malformed(
+            "a batch holds commands of links, devices and parameters only, and no invocation",
+        ))
     };
     checked.map_err(|inner| Invalid {
         message: format!("item {} of the batch: {}", position + 1, inner.message),
@@ -145,16 +163,11 @@ fn check_link(spec: &LinkSpec) -> Result<(), Invalid> {
     check_text("the address", &spec.address, ADDRESS_BYTES_MAX)?;
     check_text("the name", &spec.name, NAME_BYTES_MAX)?;
     check_labels(&spec.labels)?;
+    check_settings(&spec.settings)?;
     match &spec.placement {
         Placement::Any { labels } => check_labels(labels),
         Placement::On(_) => Ok(()),
     }
-}
-
-fn check_device(spec: &DeviceSpec) -> Result<(), Invalid> {
-    check_text("the address", &spec.address, ADDRESS_BYTES_MAX)?;
-    check_text("the name", &spec.name, NAME_BYTES_MAX)?;
-    check_labels(&spec.labels)
 }
 
 fn check_labels(labels: &Labels) -> Result<(), Invalid> {
@@ -181,13 +194,17 @@ fn check_text(field: &str, text: &str, limit: usize) -> Result<(), Invalid> {
     }
 }
 
+fn check_settings(settings: &Object) -> Result<(), Invalid> {
+    check_bounded("the settings", settings, SETTINGS_BYTES_MAX)
+}
+
 pub(crate) fn check_value(value: &Value) -> Result<(), Invalid> {
     at_most("the value", value.depth(VALUE_DEPTH_MAX), VALUE_DEPTH_MAX, "levels")?;
     at_most("the value", value.size_bytes(), VALUE_BYTES_MAX, "bytes as JSON")
 }
 
-pub(crate) fn check_object(object: &Object) -> Result<(), Invalid> {
+fn check_bounded(field: &str, object: &Object, bytes_max: usize) -> Result<(), Invalid> {
     let deepest = object.iter().map(|(_, value)| value.depth(VALUE_DEPTH_MAX)).max().unwrap_or(0);
-    at_most("the object", deepest + 1, VALUE_DEPTH_MAX, "levels")?;
-    at_most("the object", object.size_bytes(), VALUE_BYTES_MAX, "bytes as JSON")
+    at_most(field, deepest + 1, VALUE_DEPTH_MAX, "levels")?;
+    at_most(field, object.size_bytes(), bytes_max, "bytes as JSON")
 }

@@ -32,6 +32,11 @@ impl RequestId {
         Self(Form::Uuid(bytes))
     }
 
+    /// Comes before every other id.
+    pub(crate) const fn lowest() -> Self {
+        Self::from_uuid_bytes([0; 16])
+    }
+
     /// The bytes, when the id is a UUID.
     #[must_use]
     pub fn uuid_bytes(&self) -> Option<[u8; 16]> {

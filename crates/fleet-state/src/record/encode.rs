@@ -1,16 +1,21 @@
 //! The bytes of records: what snapshots hold and digests are made of.
 
-use super::{Device, Entity, Link, Member, Param, Role, Token};
+use super::{Entity, Link, Member, Param, Role, Token};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::command::{decode_device_spec, decode_keys, decode_link_spec, encode_keys};
-use crate::ids::TokenId;
+use crate::command::{decode_keys, decode_link_spec, encode_keys};
+use crate::ids::{RequestId, TokenId};
 use crate::limits::{NOTE_BYTES_MAX, TOKEN_USES_MAX};
-use crate::value::{Object, Value};
+use crate::value::Value;
 
 impl Link {
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.text(self.id.as_str());
         self.spec.encode(writer);
+        writer.option(self.owner.as_ref(), |writer, node| writer.u64(node.get()));
+        writer.u64(self.epoch);
+        writer.bool(self.releasing);
+        writer.option(self.wanted.as_ref(), |writer, node| writer.u64(node.get()));
+        writer.bool(self.paused);
         writer.revision(self.registered);
         writer.revision(self.revision);
         writer.u64(self.changed_wall_ms);
@@ -20,31 +25,12 @@ impl Link {
         Ok(Self {
             id: reader.id()?,
             spec: decode_link_spec(reader)?,
+            owner: reader.option(Reader::node)?,
+            epoch: reader.u64()?,
+            releasing: reader.bool()?,
+            wanted: reader.option(Reader::node)?,
+            paused: reader.bool()?,
             registered: reader.revision()?,
-            revision: reader.revision()?,
-            changed_wall_ms: reader.u64()?,
-        })
-    }
-}
-
-impl Device {
-    pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.text(self.id.as_str());
-        self.spec.encode(writer);
-        self.desired.encode(writer);
-        writer.revision(self.registered);
-        writer.revision(self.desired_revision);
-        writer.revision(self.revision);
-        writer.u64(self.changed_wall_ms);
-    }
-
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            id: reader.id()?,
-            spec: decode_device_spec(reader)?,
-            desired: Object::decode(reader)?,
-            registered: reader.revision()?,
-            desired_revision: reader.revision()?,
             revision: reader.revision()?,
             changed_wall_ms: reader.u64()?,
         })
@@ -98,6 +84,7 @@ impl Member {
         writer.u8(self.role.number());
         writer.bool(self.wanted_voter);
         writer.bool(self.leaving);
+        writer.bool(self.draining);
         writer.revision(self.joined);
         writer.revision(self.revision);
     }
@@ -111,6 +98,7 @@ impl Member {
             role: Role::from_number(reader.u8()?)?,
             wanted_voter: reader.bool()?,
             leaving: reader.bool()?,
+            draining: reader.bool()?,
             joined: reader.revision()?,
             revision: reader.revision()?,
         })
@@ -172,6 +160,15 @@ impl Entity {
                 writer.u8(5);
                 writer.fixed(id.as_bytes());
             }
+            Entity::Watermarks(device) => {
+                writer.u8(6);
+                writer.text(device.as_str());
+            }
+            Entity::Invocation { device, id } => {
+                writer.u8(7);
+                writer.text(device.as_str());
+                id.encode(writer);
+            }
         }
     }
 
@@ -182,6 +179,8 @@ impl Entity {
             3 => Entity::Param(reader.id()?),
             4 => Entity::Member(reader.node()?),
             5 => Entity::Token(TokenId::from_bytes(reader.fixed()?)),
+            6 => Entity::Watermarks(reader.id()?),
+            7 => Entity::Invocation { device: reader.id()?, id: RequestId::decode(reader)? },
             found => {
                 return Err(DecodeError::UnknownKind {
                     what: "an entity",

@@ -11,11 +11,11 @@ use crate::codec::{DecodeError, Reader};
 use crate::dedup::Remembered;
 use crate::ids::Revision;
 use crate::limits::{
-    DEDUP_RECORDS_MAX, DEVICES_MAX, FEATURE_LEVEL, LINKS_MAX, MEMBERS_MAX, MEMBERS_REMOVED_MAX,
-    PARAMS_MAX, RECORD_BYTES_MAX, SNAPSHOT_HEADER_BYTES_MAX, TOKENS_MAX, TOMBSTONES_MAX,
-    VOTERS_MAX,
+    DEDUP_RECORDS_MAX, DEVICES_MAX, FEATURE_LEVEL, INVOCATIONS_MAX, LINKS_MAX, MEMBERS_MAX,
+    MEMBERS_REMOVED_MAX, PARAMS_MAX, RECORD_BYTES_MAX, SNAPSHOT_HEADER_BYTES_MAX, TOKENS_MAX,
+    TOMBSTONES_MAX, VOTERS_MAX,
 };
-use crate::record::{Device, Entity, Link, Member, Param, Token};
+use crate::record::{Device, Entity, Invocation, Link, Member, Param, Token, Watermarks};
 use crate::state::FleetState;
 use crate::table::Stored;
 
@@ -121,6 +121,8 @@ impl Body<'_, '_> {
         let members_max = MEMBERS_MAX + MEMBERS_REMOVED_MAX;
         self.table::<Member>(&mut state, "members", members_max, Member::decode)?;
         self.table::<Token>(&mut state, "tokens", TOKENS_MAX, Token::decode)?;
+        self.table::<Watermarks>(&mut state, "watermarks", DEVICES_MAX, Watermarks::decode)?;
+        self.table::<Invocation>(&mut state, "invocations", INVOCATIONS_MAX, Invocation::decode)?;
         self.tombstones(&mut state)?;
         self.dedup(&mut state)?;
         check_references(&mut state)?;
@@ -180,7 +182,7 @@ impl Body<'_, '_> {
             if R::table_mut(state).last().is_some_and(|before| before.key() >= record.key()) {
                 return Err(inconsistent("its records are not in the order of their keys"));
             }
-            state.index.changed(R::entity(record.key()), None, revision);
+            state.index.changed(record.entity(), None, revision);
             R::table_mut(state).insert(record);
         }
         Ok(())
@@ -275,6 +277,12 @@ fn check_references(state: &mut FleetState) -> Result<(), SnapshotError> {
         }
         state.move_link_use(None, Some(link));
     }
+    for watermarks in state.watermarks.iter() {
+        if state.devices.get(&watermarks.device).is_none() {
+            return Err(inconsistent("it tells how far the wishes of no device got"));
+        }
+    }
+    state.derive_device_indexes();
     if state.members.last().is_some_and(|member| member.id >= state.next_node()) {
         return Err(inconsistent("a member's id is still to be given"));
     }

@@ -64,6 +64,8 @@ impl Body<'_> {
         self.table(&state.params)?;
         self.table(&state.members)?;
         self.table(&state.tokens)?;
+        self.table(&state.watermarks)?;
+        self.table(&state.invocations)?;
         self.record(|record| record.count(state.index.tombstones_len()))?;
         for (entity, revision) in state.index.tombstones() {
             self.record(|record| {

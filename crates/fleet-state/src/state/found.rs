@@ -10,7 +10,8 @@ use crate::ids::{NodeId, NodeName, Revision, SiteName, SiteUid, TokenId};
 use crate::limits::{
     FEATURE_LEVEL, NOTE_BYTES_MAX, TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX,
 };
-use crate::record::{Member, Role, Token};
+use crate::record::{Device, Hold, Link, Member, Role, Token, Watermarks};
+use crate::stage::Stage;
 
 /// The first member of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,9 @@ pub struct FoundingParams {
     pub wall_time_ms: u64,
 }
 
+/// Why a device is held, and an invocation over, in a site that was restored.
+const RESTORED: &str = "the site was restored from a snapshot";
+
 impl FleetState {
     /// The state of a new site: what the snapshot at index 1 of its log holds.
     #[must_use]
@@ -92,7 +96,8 @@ impl FleetState {
     }
 
     /// This state as that of another site: links, devices and parameters with their revisions stay; members, tokens
-    /// and remembered answers go, for they belong to the site that was.
+    /// and remembered answers go, for they belong to the site that was. No link has an owner, every device is on hold,
+    /// and what had not reached its device yet never will.
     ///
     /// The only member is the one that restores, under an id that was never used before. The restoring counts as one
     /// entry, so the new site's log goes on after [`FleetState::last_applied`] of the result.
@@ -114,8 +119,36 @@ impl FleetState {
         for id in tokens {
             self.delete::<Token>(&id, &mut effects);
         }
+        self.part_from_devices(&mut effects);
         self.install_founder(params.member, params.token);
         self
+    }
+
+    /// Nobody knows what became of the devices since the snapshot was taken: nobody owns a link, nothing is written
+    /// until somebody says so, and nothing that had begun or had a time limit goes on.
+    fn part_from_devices(&mut self, effects: &mut Effects) {
+        let (revision, changed_wall_ms) = (effects.revision(), effects.wall_time_ms());
+        for link in self.links.clone().iter() {
+            let epoch = link.epoch.saturating_add(1);
+            let (owner, wanted, releasing) = (None, None, false);
+            let link = link.as_ref().clone();
+            let link = Link { owner, wanted, releasing, epoch, revision, changed_wall_ms, ..link };
+            self.put(link, effects);
+        }
+        for invocation in self.invocations.clone().iter() {
+            if invocation.stage.is_open() {
+                self.end_invocation(invocation, Stage::Unknown, RESTORED.into(), effects);
+            }
+        }
+        for device in self.devices.clone().iter() {
+            self.roll_back(device, |_, _| true, Stage::Expired, effects);
+            self.delete::<Watermarks>(&device.id, effects);
+            let hold = Some(Hold { reason: RESTORED.into(), actor: None, revision });
+            if let Some(device) = self.devices.get(&device.id).cloned() {
+                let device = device.as_ref().clone();
+                self.put(Device { hold, revision, changed_wall_ms, ..device }, effects);
+            }
+        }
     }
 
     fn install_founder(&mut self, founder: FoundingMember, token: Option<FoundingToken>) {
@@ -130,6 +163,7 @@ impl FleetState {
             role: Role::Voter,
             wanted_voter: false,
             leaving: false,
+            draining: false,
             joined: revision,
             revision,
         };

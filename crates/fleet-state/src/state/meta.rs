@@ -2,7 +2,9 @@
 
 use super::FleetState;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::deadlines::Deadlines;
 use crate::dedup::Dedup;
+use crate::errands::Errands;
 use crate::ids::{NodeId, Revision, SiteName, SiteUid};
 use crate::index::Index;
 use crate::table::Table;
@@ -37,7 +39,11 @@ impl FleetState {
             params: Table::default(),
             members: Table::default(),
             tokens: Table::default(),
+            watermarks: Table::default(),
+            invocations: Table::default(),
             link_uses: imbl::OrdMap::new(),
+            deadlines: Deadlines::default(),
+            errands: Errands::default(),
             tokens_due_ms: None,
             index: Index::default(),
             dedup: Dedup::default(),

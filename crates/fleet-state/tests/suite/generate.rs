@@ -57,6 +57,7 @@ pub(crate) fn link_spec() -> impl Strategy<Value = LinkSpec> {
             placement,
             name: "".into(),
             labels,
+            settings: Default::default(),
         },
     )
 }
@@ -73,6 +74,7 @@ pub(crate) fn device_spec() -> impl Strategy<Value = DeviceSpec> {
             name: "".into(),
             labels,
             model: model.map(|text| Schema::from_value(site::json(text)).unwrap()),
+            ..DeviceSpec::default()
         },
     )
 }
@@ -97,10 +99,16 @@ pub(crate) fn plain_command() -> impl Strategy<Value = Command> {
         few_links().prop_map(site::delete_link),
         (few_devices(), device_spec())
             .prop_map(|(id, spec)| Command::DeviceRegister { id: id.parse().unwrap(), spec }),
-        (few_devices(), object())
-            .prop_map(|(id, patch)| Command::DeviceUpdate { id: id.parse().unwrap(), patch }),
-        (few_devices(), object())
-            .prop_map(|(id, desired)| Command::DeviceReplace { id: id.parse().unwrap(), desired }),
+        (few_devices(), object()).prop_map(|(id, patch)| Command::DeviceUpdate {
+            id: id.parse().unwrap(),
+            patch,
+            ttl_ms: None
+        }),
+        (few_devices(), object()).prop_map(|(id, desired)| Command::DeviceReplace {
+            id: id.parse().unwrap(),
+            desired,
+            ttl_ms: None
+        }),
         few_devices().prop_map(site::delete_device),
         (few_params(), scalar())
             .prop_map(|(key, value)| Command::ParamSet { key: key.parse().unwrap(), value }),

@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use fleet_state::{Body, Entry, RequestId};
+use fleet_state::{
+    AgentCommand, Body, Command, DeviceSpec, DriftPolicy, Entry, Mode, OnControlLoss, OnDrift,
+    OnReturn, Policy, RequestId, Revision, Stage, StageFailure, StageItem,
+};
 
 use crate::site::{restored, snapshot_of};
 use crate::snapshot::small_site;
@@ -62,8 +65,9 @@ fn entries_version_1() {
         fleet_state::Command::MemberPromote { node: fleet_state::NodeId::FOUNDER },
         fleet_state::Command::SetVoters { voters: 3 },
     ];
+    let commands = commands.into_iter().chain(of_devices());
     let mut bodies = vec![Body::TimeTick, Body::RaiseFeatureLevel(1)];
-    for (number, command) in commands.into_iter().enumerate() {
+    for (number, command) in commands.enumerate() {
         let text: RequestId = format!("request-{number}").parse().unwrap();
         let request_id =
             if number % 2 == 0 { uuid_v7(1_700_000_000_000, number as u64) } else { text };
@@ -83,4 +87,78 @@ fn entries_version_1() {
         lines.push('\n');
     }
     check("entries-v1.hex", lines.as_bytes());
+}
+
+/// Everything that concerns devices beyond their desired state.
+fn of_devices() -> Vec<Command> {
+    use crate::hall::*;
+    use crate::site::{json, object};
+    let failure = StageFailure {
+        revision: Revision::new(300),
+        code: "exception_4".into(),
+        message: "no".into(),
+    };
+    let drift = DriftPolicy {
+        on_drift: OnDrift::Enforce,
+        settle_ms: 2_000,
+        tolerance: fleet_state::Finite::new(0.5),
+    };
+    let policy = Policy {
+        drift: DriftPolicy { on_drift: OnDrift::Adopt, ..DriftPolicy::default() },
+        properties: [("level".into(), drift)].into(),
+        on_return: OnReturn::Hold,
+        on_control_loss: OnControlLoss::Values(object(r#"{"level":0}"#)),
+        stop_action: Some("stop".into()),
+        idempotent_actions: ["open".into(), "shut".into()].into(),
+    };
+    let spec = DeviceSpec {
+        policy: policy.into(),
+        settings: object(r#"{"unit":3}"#),
+        ..crate::site::device_on(LINK)
+    };
+    let id = || LAMP.parse().unwrap();
+    let link = || LINK.parse().unwrap();
+    vec![
+        Command::DeviceRegister { id: id(), spec },
+        set_for(r#"{"a":1}"#, 5_000),
+        Command::DeviceReplace { id: id(), desired: object("{}"), ttl_ms: Some(5_000) },
+        Command::DeviceMode { id: id(), mode: Mode::Manual },
+        Command::DeviceHold { id: id(), reason: "cleaning".into() },
+        Command::DeviceRelease { id: id() },
+        invoke("open", Some(5_000)),
+        Command::CommandCancel { request: "request-1".parse().unwrap() },
+        Command::LinkMove { id: link(), to: Some("gw-2".parse().unwrap()) },
+        Command::LinkPause { id: link(), paused: true },
+        Command::NodeDrain { node: node(2), drain: true },
+        assign(300, Some(2)),
+        release(301),
+        told(300, StageItem { failure: Some(failure), ..marked(3, 2, 1) }),
+        claim(300, vec![wish(300), shot("request-1")]),
+        end(300, "request-1", Stage::Verified),
+        Command::Agents(AgentCommand::Adopt {
+            link: link(),
+            epoch: 300,
+            device: id(),
+            property: "on".into(),
+            value: json("true"),
+            seen_revision: Revision::new(299),
+        }),
+    ]
+}
+
+#[test]
+fn every_kind_of_command_is_among_the_entries() {
+    let golden = std::fs::read_to_string(path("entries-v1.hex")).unwrap();
+    let bytes = |line: &str| -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
+        (0..line.len()).step_by(2).map(digits).collect()
+    };
+    let entries = golden.lines().map(|line| Entry::decode(&bytes(line)).unwrap());
+    let kinds: std::collections::BTreeSet<_> = entries
+        .filter_map(|entry| match entry.body {
+            Body::Proposal(proposal) => Some(proposal.command.kind()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds, fleet_state::CommandKind::ALL.iter().copied().collect());
 }

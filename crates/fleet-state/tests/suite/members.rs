@@ -24,7 +24,7 @@ fn role(site: &mut Site, number: u64, role: Role) -> usize {
 
 fn joined(applied: fleet_state::Applied) -> u64 {
     match applied.answer.unwrap().outcome {
-        Outcome::Accepted(Accepted { node: Some(node) }) => node.get(),
+        Outcome::Accepted(Accepted { node: Some(node), .. }) => node.get(),
         other => panic!("{other:?}"),
     }
 }
@@ -264,7 +264,7 @@ fn members_are_bounded_and_removed_ones_are_forgotten_in_the_end() {
 fn restoring_makes_another_site_of_the_same_devices() {
     let mut site = with_token();
     site.accept(join(1, "gw-2", 2));
-    site.accept(register("hall.lamp"));
+    site.accept(register("lamp"));
     site.accept(set("p", "1"));
     let before = site.state.clone();
     let credential_for = before.next_node();
@@ -273,7 +273,9 @@ fn restoring_makes_another_site_of_the_same_devices() {
     assert_ne!(after.uid(), before.uid());
     assert_eq!(after.last_applied().get(), before.last_applied().get() + 1);
     let (one, other) = (before.digests(), after.digests());
-    assert_eq!((one.devices, one.params, one.links), (other.devices, other.params, other.links));
+    assert_eq!((one.params, one.links), (other.params, other.links));
+    let lamp = after.device(&"lamp".parse().unwrap()).unwrap();
+    assert_eq!(&*lamp.hold.as_ref().unwrap().reason, "the site was restored from a snapshot");
     assert_eq!((after.members_len(), after.tokens_len(), after.answers_len()), (1, 0, 0));
     let member = after.members().next().unwrap();
     assert_eq!((member.id, member.role), (credential_for, Role::Voter));
@@ -283,4 +285,31 @@ fn restoring_makes_another_site_of_the_same_devices() {
     assert_eq!(restored(&snapshot_of(&after)).digests(), other);
     let mut new = Site { state: after, ..Site::default() };
     new.accept(set("p", "2"));
+}
+
+#[test]
+fn restoring_parts_the_site_from_what_was_under_way() {
+    use crate::hall::{LAMP, errand, hall, invoke, lamp, link, marked, set_for, shot, stage, told};
+    use crate::site::update;
+    let mut site = hall();
+    let first = site.accept(update(LAMP, r#"{"on":true}"#));
+    let epoch = link(&site).epoch;
+    site.accept(told(epoch, marked(first, first, first)));
+    let limited = site.accept(set_for(r#"{"on":false,"level":2}"#, 60_000));
+    for id in ["under way", "waits"].map(|id| id.replace(' ', "-")) {
+        site.propose_as(&id, invoke("beep", None));
+    }
+    site.claimed(vec![shot("under-way")]);
+    let state = site.state.clone().restore_as(founding("ship", 2));
+    let new = Site { state, ..Site::default() };
+    assert_eq!((link(&new).owner, link(&new).epoch), (None, epoch + 1));
+    for id in ["under-way", "waits"] {
+        assert_eq!(errand(&new, id).stage, fleet_state::Stage::Unknown);
+    }
+    assert_eq!(lamp(&new).desired(), crate::site::object(r#"{"on":true}"#));
+    assert_eq!(lamp(&new).blocked(), Some("is on hold"));
+    assert_eq!(stage(&new, first), Some(fleet_state::Stage::Committed));
+    assert_ne!(stage(&new, limited), Some(fleet_state::Stage::Committed));
+    assert_eq!(new.state.next_deadline_log_ms(), None);
+    assert_eq!(restored(&snapshot_of(&new.state)).digests(), new.state.digests());
 }

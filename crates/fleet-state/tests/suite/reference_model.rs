@@ -64,7 +64,7 @@ fn agree(state: &FleetState, model: &Model) {
     assert_eq!(links, model.links);
     let device = |device: &fleet_state::Device| ModelDevice {
         spec: device.spec.clone(),
-        desired: device.desired.clone(),
+        desired: device.desired(),
         ever_desired: device.desired_revision != Revision::NONE,
         revision: device.revision.get(),
     };

@@ -50,6 +50,7 @@ pub(crate) fn link_spec() -> LinkSpec {
         placement: Placement::Any { labels: Default::default() },
         name: "".into(),
         labels: Default::default(),
+        settings: Default::default(),
     }
 }
 
@@ -70,11 +71,11 @@ pub(crate) fn register(id: &str) -> Command {
 }
 
 pub(crate) fn update(id: &str, patch: &str) -> Command {
-    Command::DeviceUpdate { id: id.parse().unwrap(), patch: object(patch) }
+    Command::DeviceUpdate { id: id.parse().unwrap(), patch: object(patch), ttl_ms: None }
 }
 
 pub(crate) fn replace(id: &str, desired: &str) -> Command {
-    Command::DeviceReplace { id: id.parse().unwrap(), desired: object(desired) }
+    Command::DeviceReplace { id: id.parse().unwrap(), desired: object(desired), ttl_ms: None }
 }
 
 pub(crate) fn delete_device(id: &str) -> Command {

@@ -3,12 +3,13 @@
 use std::io::{self, Read, Write};
 
 use fleet_state::{
-    Command, SnapshotError, SnapshotMeta, decode_snapshot, encode_snapshot, read_snapshot_meta,
+    AgentCommand, ClaimItem, Command, Mode, Revision, SnapshotError, SnapshotMeta, StageFailure,
+    StageItem, decode_snapshot, encode_snapshot, read_snapshot_meta,
 };
 
 use crate::site::{
-    LIMIT_BYTES, Site, create_token, device_on, join, meta_of, register_link, restored, set,
-    snapshot_of, unset, update,
+    LIMIT_BYTES, Site, create_token, device_on, join, meta_of, object, register_link, restored,
+    set, snapshot_of, unset, update,
 };
 
 /// A little of everything.
@@ -29,7 +30,52 @@ pub(crate) fn small_site() -> Site {
     site.accept(set("gone", "1"));
     site.accept(unset("gone"));
     site.reject(unset("gone"), fleet_state::RejectCode::NotFound);
+    put_to_work(&mut site);
     site
+}
+
+/// An owner, wishes with and without a limit, an invocation under way and one that ended.
+fn put_to_work(site: &mut Site) {
+    let lamp = || "hall.lamp-1".parse().unwrap();
+    let link = || "hall.bus".parse().unwrap();
+    site.accept(Command::DeviceMode { id: lamp(), mode: Mode::Auto });
+    let expect_epoch = site.state.link(&link()).unwrap().epoch;
+    let owner = Some(fleet_state::NodeId::FOUNDER);
+    site.accept(Command::Agents(AgentCommand::LinkAssign { link: link(), expect_epoch, owner }));
+    let epoch = expect_epoch + 1;
+    let limited = |patch: &str, ttl_ms| Command::DeviceUpdate {
+        id: lamp(),
+        patch: object(patch),
+        ttl_ms: Some(ttl_ms),
+    };
+    let claimed = site.accept(limited(r#"{"on":false}"#, 5_000));
+    site.accept(limited(r#"{"level":1}"#, 100));
+    for (id, action) in [("open", "open"), ("shut", "shut")] {
+        let (action, args) = (action.into(), object(r#"{"n":1}"#));
+        let invoke = Command::DeviceInvoke { id: lamp(), action, args, ttl_ms: Some(30_000) };
+        site.propose(id.parse().unwrap(), None, invoke);
+    }
+    let items = vec![
+        ClaimItem::Wish { device: lamp(), revision: Revision::new(claimed) },
+        ClaimItem::Invocation("open".parse().unwrap()),
+    ];
+    site.accept(Command::Agents(AgentCommand::Claim { link: link(), epoch, items }));
+    let revision = Revision::new(claimed);
+    let failure =
+        StageFailure { revision, code: "timeout".into(), message: "no answer in 3 s".into() };
+    let item = StageItem {
+        device: lamp(),
+        sent: revision,
+        acknowledged: Revision::NONE,
+        verified: Revision::NONE,
+        failure: Some(failure),
+    };
+    site.accept(Command::Agents(AgentCommand::Stages { link: link(), epoch, items: vec![item] }));
+    site.tick(100);
+    site.accept(limited(r#"{"level":2}"#, 100_000));
+    let cancel = Command::CommandCancel { request: "shut".parse().unwrap() };
+    site.accept(cancel);
+    site.accept(Command::DeviceHold { id: lamp(), reason: "cleaning".into() });
 }
 
 fn decode(bytes: &[u8]) -> Result<SnapshotMeta, SnapshotError> {
@@ -43,7 +89,7 @@ fn a_snapshot_reads_back_and_goes_on_alike() {
     assert_eq!(snapshot_of(&site.state), bytes);
     let mut input = bytes.as_slice();
     assert_eq!(read_snapshot_meta(&mut input).unwrap(), meta_of(&site.state));
-    let mut copy = Site { state: restored(&bytes), ..Site::default() };
+    let mut copy = Site { state: restored(&bytes), ..site };
     assert_eq!(copy.state.digests(), site.state.digests());
     assert_eq!(copy.state.link_uses(&"hall.bus".parse().unwrap()), 1);
     assert_eq!(copy.state.next_deadline_log_ms(), site.state.next_deadline_log_ms());

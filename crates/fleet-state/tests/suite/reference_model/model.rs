@@ -175,7 +175,15 @@ impl Model {
                 if !fits(&device.spec, &desired) {
                     return Err(RejectCode::Schema);
                 }
-                if device.ever_desired && device.desired == desired {
+                let named = match command {
+                    Command::DeviceUpdate { patch, .. } => patch,
+                    Command::DeviceReplace { desired, .. } => desired,
+                    _ => unreachable!(),
+                };
+                // On a link, to name a property is to want it anew.
+                let anew = device.spec.link.is_some()
+                    && named.iter().any(|(name, _)| desired.get(name).is_some());
+                if device.ever_desired && device.desired == desired && !anew {
                     return unchanged;
                 }
                 (device.desired, device.ever_desired, device.revision) = (desired, true, now);

@@ -1,0 +1,48 @@
+//! What agents may say themselves.
+
+use super::{Invalid, at_most, check_text, check_value, check_wishes, malformed};
+use crate::command::{AgentCommand, StageItem};
+use crate::limits::{DETAIL_BYTES_MAX, FAILURE_CODE_BYTES_MAX, REPORT_ITEMS_MAX};
+use crate::stage::Stage;
+use crate::value::Object;
+
+pub(super) fn check_agents(command: &AgentCommand) -> Result<(), Invalid> {
+    match command {
+        AgentCommand::LinkAssign { .. } | AgentCommand::LinkRelease { .. } => Ok(()),
+        AgentCommand::Stages { items, .. } => {
+            check_count(items.len())?;
+            items.iter().try_for_each(check_stage)
+        }
+        AgentCommand::Claim { items, .. } => check_count(items.len()),
+        AgentCommand::InvocationEnd { stage, detail, .. } => {
+            let told =
+                [Stage::Sent, Stage::Acknowledged, Stage::Verified, Stage::Failed, Stage::Unknown];
+            if !told.contains(stage) {
+                return Err(malformed(format!(
+                    "no owner can say that something is {}",
+                    stage.as_str()
+                )));
+            }
+            check_text("the detail", detail, DETAIL_BYTES_MAX)
+        }
+        AgentCommand::Adopt { property, value, .. } => {
+            check_value(value)?;
+            check_wishes(&Object::from_iter([(property.clone(), value.clone())]))
+        }
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Invalid> {
+    if count == 0 {
+        return Err(malformed("there is nothing in it"));
+    }
+    at_most("the report", count, REPORT_ITEMS_MAX, "items")
+}
+
+fn check_stage(item: &StageItem) -> Result<(), Invalid> {
+    let Some(failure) = &item.failure else {
+        return Ok(());
+    };
+    check_text("the failure's code", &failure.code, FAILURE_CODE_BYTES_MAX)?;
+    check_text("the failure's message", &failure.message, DETAIL_BYTES_MAX)
+}
