@@ -201,6 +201,18 @@ impl BareClient {
         self.request(&format!("control.query.param.get.{key}"), Bytes::new()).await
     }
 
+    /// Waits until the server has taken everything that was sent so far, such as a
+    /// subscription: flushing only hands it to the network.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub async fn settle(&self) {
+        let nobody = self.client.new_inbox();
+        let answer = self.client.request(nobody, Bytes::new()).await;
+        let kind = answer.err().map(|error| error.kind());
+        assert_eq!(kind, Some(RequestErrorKind::NoResponders), "the server is there");
+    }
+
     /// Publishes without waiting for anything, and flushes.
     pub async fn publish(&self, rest: &str, body: impl Into<Bytes>) {
         self.client.publish(self.subject(rest), body.into()).await.expect("the client takes it");

@@ -9,6 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
 
+/// Until a process that was told to has stopped.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
+
 /// One running program. Its output is appended to a log file.
 #[derive(Debug)]
 pub struct Process {
@@ -55,9 +58,24 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// SIGSTOP: the process stands still and keeps its connections.
+    /// SIGSTOP: the process stands still and keeps its connections. Every thread of it has
+    /// stopped when this returns; one on another processor may go on for a moment.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        wait::until_blocking(&format!("{} stands still", self.name), PAUSE_LIMIT, || {
+            self.has_stopped().then_some(())
+        });
+    }
+
+    fn has_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        let mut tasks = tasks.expect("a child that was not waited for has tasks").flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The name in front may hold anything, also a bracket.
+            let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+            state.is_none_or(|state| state == 'T')
+        })
     }
 
     /// SIGCONT.

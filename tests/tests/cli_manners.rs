@@ -37,7 +37,7 @@ async fn ctrl_c_while_a_command_is_under_way_gives_the_request_id_for_the_retry(
     let log = site.workplace().join("cli.log");
     let sent = site.client.subject("control.commands.param.set.waits");
     let mut seen = site.client.raw().subscribe(sent).await.unwrap();
-    site.client.raw().flush().await.unwrap();
+    site.client.settle().await;
     let mut process = Process::start("flotilla", &mut command(&site, &set), &log);
     // It is only under way once it was sent.
     let sent = futures_util::StreamExt::next(&mut seen);
