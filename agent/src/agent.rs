@@ -28,6 +28,8 @@ use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, Op
 use crate::control::{
     self, ControlContext, ControlHandle, MeshSource, NodeFacts, SnapshotFile, SnapshotList,
 };
+use crate::device::connectors::Connectors;
+use crate::device::{self, DeviceContext, DeviceHandle, ObservedTable};
 use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
 use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
@@ -40,6 +42,8 @@ use crate::transport::{
     way_news,
 };
 
+/// Where a node keeps the credentials of its links, in its data directory.
+const LINK_SECRETS: &str = "link-secrets";
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a request under way may take while draining.
@@ -59,6 +63,7 @@ struct Running {
     consensus: JoinHandle<Result<(), Fault>>,
     receiving: tokio::task::JoinHandle<()>,
     control: ControlHandle,
+    devices: DeviceHandle,
     door: DoorServer,
     http: Option<HttpServer>,
     stopping: watch::Sender<bool>,
@@ -178,6 +183,16 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         tokio::spawn(meet_over_nats(frames_connection, subjects.mesh(), mesh));
     }
 
+    let observed = ObservedTable::default();
+    let devices = device::start(DeviceContext {
+        handle: handle.clone(),
+        node: file.node,
+        site: file.site.clone(),
+        secrets_dir: dir.path().join(LINK_SECRETS),
+        connectors: Connectors::all(),
+        observed: observed.clone(),
+        metrics: metrics.devices.clone(),
+    });
     let client = connect(&prepared, file, "control").await?;
     let control = control::start(ControlContext {
         nats: Some(client),
@@ -186,6 +201,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         snapshots: snapshot_list(dir),
         mesh: seen,
         switches,
+        observed,
         metrics: metrics.clone(),
     });
     let door = door::open(door_config(config, dir, &prepared), control.local_door()).await?;
@@ -198,7 +214,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
             Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
         }
     };
-    Ok(Running { handle, consensus, receiving, control, door, http, stopping })
+    Ok(Running { handle, consensus, receiving, control, devices, door, http, stopping })
 }
 
 fn door_config(config: &Config, dir: &DataDir, nats: &Prepared) -> DoorConfig {
@@ -383,10 +399,13 @@ fn noted(fault: Fault, data_dir: &Path) -> anyhow::Error {
 }
 
 async fn drain(running: Running, data_dir: &Path) -> anyhow::Result<()> {
-    let Running { handle, consensus, receiving: _, control, door, http, stopping } = running;
+    let Running { handle, consensus, receiving: _, control, devices, door, http, stopping } =
+        running;
     stopping.send_replace(true);
     let started = Instant::now();
     // What was taken in is still decided; what comes from now on goes to other agents.
+    // Links are given back while the log still decides, so that others need not wait.
+    devices.drain().await;
     control.drain(started + DRAIN_INTAKE_MAX).await;
     handle.drain(started + DRAIN_MAX).await;
     door.close().await;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleet_consensus::View;
-use fleet_state::{Answer, Change, NodeId, Proposal, RequestId, Revision};
+use fleet_state::{AgentCommand, Answer, Change, Command, NodeId, Proposal, RequestId, Revision};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::clock::MonotonicClock;
+use super::own_ids::OwnIds;
 
 /// How a submitted command ended, as far as this node can know.
 #[derive(Clone, Debug)]
@@ -134,6 +135,20 @@ pub(super) enum Request {
         /// As above.
         reply: oneshot::Sender<Result<SnapshotTaken, AdminError>>,
     },
+    /// Leave a silent node's read barriers unanswered.
+    Seize {
+        /// Whose.
+        node: NodeId,
+        /// It asked for none for longer than this.
+        silent_ms: u64,
+        /// Whether that is so, and done.
+        reply: oneshot::Sender<bool>,
+    },
+    /// Answer a node's read barriers again.
+    Resume {
+        /// Whose.
+        node: NodeId,
+    },
     /// Tell the other members what was observed here.
     Tell {
         /// In the agents' own form.
@@ -156,6 +171,7 @@ pub struct Handle {
     pub(super) applied: broadcast::Sender<Arc<AppliedBatch>>,
     pub(super) observed: broadcast::Sender<(NodeId, Bytes)>,
     pub(super) clock: MonotonicClock,
+    pub(super) own_ids: Arc<OwnIds>,
 }
 
 impl Handle {
@@ -209,6 +225,32 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<AppliedBatch>> {
         self.applied.subscribe()
+    }
+
+    /// Submits a command of this agent's own, which no user could ask for, and waits for its end,
+    /// at most until `deadline`.
+    pub async fn submit_own(&self, command: AgentCommand, deadline: Instant) -> Submitted {
+        let proposal = Proposal {
+            request_id: self.own_ids.next(),
+            if_revision: None,
+            actor: None,
+            command: Command::Agents(command),
+        };
+        self.submit(proposal, deadline).await
+    }
+
+    /// As leader: leaves a node's read barriers unanswered that asked for none for longer than
+    /// `silent_ms`, until [`Handle::resume`]. `false` when it did, or this node doesn't lead.
+    pub async fn seize(&self, node: NodeId, silent_ms: u64) -> bool {
+        let (reply, done) = oneshot::channel();
+        let sent = self.requests.send(Request::Seize { node, silent_ms, reply }).await;
+        sent.is_ok() && done.await.unwrap_or(false)
+    }
+
+    /// Answers a node's read barriers again.
+    pub async fn resume(&self, node: NodeId) {
+        // An error says that the loop has ended, and nobody is answered any more.
+        let _ended = self.requests.send(Request::Resume { node }).await;
     }
 
     /// Tells the other members what was observed here. It may get lost: it is dropped when the

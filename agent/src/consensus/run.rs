@@ -26,6 +26,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock::MonotonicClock;
 use super::errands::Errands;
 use super::handle::{AppliedBatch, AppliedItem, Handle, Request, Submitted};
+use super::own_ids::OwnIds;
 use super::reply::ReplyTo;
 use super::tally::Tally;
 use crate::metrics::Metrics;
@@ -123,6 +124,7 @@ where
         applied: applied.clone(),
         observed: observed.clone(),
         clock: parts.clock,
+        own_ids: Arc::new(OwnIds::new()?),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -310,6 +312,11 @@ where
                 self.errands.transfer(&mut self.replica, to, deadline_ms, reply)
             }
             Request::Snapshot { reply } => self.errands.snapshot(reply),
+            Request::Seize { node, silent_ms, reply } => {
+                let now_ms = self.parts.clock.now_ms();
+                let _gone = reply.send(self.replica.seize(node, silent_ms, now_ms));
+            }
+            Request::Resume { node } => self.replica.resume(node),
             Request::Tell { observed } => self.replica.handle_tell(&observed),
             Request::Drain { deadline_ms, reply } => {
                 self.errands.drain(&mut self.replica, deadline_ms, reply);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
+use crate::device::ObservedTable;
 use crate::metrics::Metrics;
 use crate::transport::WaySwitch;
 
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     pub nats: Option<Arc<NatsDoor>>,
     pub handle: Handle,
     pub facts: NodeFacts,
+    /// What is known of devices.
+    pub observed: ObservedTable,
     pub snapshots: SnapshotList,
     pub mesh: MeshSource,
     pub metrics: Metrics,
@@ -73,7 +76,8 @@ pub(super) struct Job {
 
 impl Desk {
     pub(super) fn new(context: ControlContext) -> (Self, mpsc::Receiver<WaySwitch>) {
-        let ControlContext { nats, handle, node, snapshots, mesh, switches, metrics } = context;
+        let ControlContext { nats, handle, node, snapshots, mesh, switches, observed, metrics } =
+            context;
         let desk = Self {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
@@ -87,6 +91,7 @@ impl Desk {
             request_ids: RequestIds::new(),
             handle,
             facts: node,
+            observed,
             snapshots,
             mesh,
             metrics,

@@ -53,6 +53,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::consensus::Handle;
+use crate::device::ObservedTable;
 use crate::metrics::Metrics;
 use crate::nats::Connection;
 use crate::transport::WaySwitch;
@@ -102,6 +103,8 @@ pub struct ControlContext {
     pub mesh: MeshSource,
     /// Changes of the ways to them.
     pub switches: mpsc::Receiver<WaySwitch>,
+    /// What is known of devices.
+    pub observed: ObservedTable,
     /// The numbers.
     pub metrics: Metrics,
 }

@@ -31,6 +31,7 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
         leader: view.standing.leader,
         term: view.standing.term,
         page_bytes_max: page_bytes_max(&job),
+        observed: Some(&desk.observed),
     };
     match query::answer(&query, &view.state, &context) {
         Ok(message) => {

@@ -1,13 +1,124 @@
 //! The southbound side: from a committed wish to the device, and from the device's word back.
 //!
-//! - `connector` is the contract of everything that speaks a protocol of devices.
-//! - `connectors/` are those that come with the agent; [`connectors::Connectors`] finds one by
-//!   its name.
+//! - `connector` is the contract of everything that speaks a protocol of devices; `connectors/`
+//!   are those that come with the agent.
+//! - `plan` decides what is done next with a device. It is pure.
+//! - `ownership` is the leader's: which node owns which link. `lease` is the node's: until when
+//!   it may write.
+//! - `links` runs one task for each link that this node owns, in one epoch; `link` is that task.
+//!   `orders` turns the records of the state into what planner and connectors are told.
+//! - `observed` is what is known of devices without being agreed on; `publish` carries it to the
+//!   other nodes.
 //!
 //! What holds everywhere here: nothing is written but by the owner of a link, in its epoch,
 //! within its lease; nothing is written because a log is replayed; a connector that hangs,
-//! panics or lies harms neither the consensus loop nor another link.
+//! panics or lies harms neither the consensus loop nor another link. The loop is never awaited
+//! but through [`Handle`], with a deadline.
 
 pub mod connector;
 pub mod connectors;
+pub mod lease;
+mod link;
+mod links;
+mod metrics;
+pub mod observed;
+mod orders;
+mod ownership;
 pub mod plan;
+mod publish;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_state::{NodeId, SiteName};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::consensus::Handle;
+use connectors::Connectors;
+use lease::Lease;
+pub use metrics::DeviceMetrics;
+pub use observed::ObservedTable;
+
+/// How long the southbound side may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+
+/// What the southbound side works with.
+pub struct DeviceContext {
+    /// The consensus loop.
+    pub handle: Handle,
+    /// This node.
+    pub node: NodeId,
+    /// The site.
+    pub site: SiteName,
+    /// Where credentials for links are.
+    pub secrets_dir: PathBuf,
+    /// The connectors of this agent.
+    pub connectors: Connectors,
+    /// What is known of devices.
+    pub observed: ObservedTable,
+    /// The numbers.
+    pub metrics: DeviceMetrics,
+}
+
+/// What every link's task works with.
+struct DeviceParts {
+    handle: Handle,
+    node: NodeId,
+    site: SiteName,
+    secrets_dir: PathBuf,
+    connectors: Connectors,
+    observed: ObservedTable,
+    metrics: DeviceMetrics,
+    lease: watch::Receiver<Lease>,
+}
+
+/// The running southbound side; dropping it ends its tasks at once.
+pub struct DeviceHandle {
+    stopping: watch::Sender<bool>,
+    links: JoinSet<()>,
+    _others: JoinSet<()>,
+}
+
+/// Starts the southbound side of this node.
+#[must_use]
+pub fn start(context: DeviceContext) -> DeviceHandle {
+    let (stopping, stopping_seen) = watch::channel(false);
+    let (wanted, wanted_seen) = watch::channel(false);
+    let (lease, lease_seen) = watch::channel(Lease::default());
+    let DeviceContext { handle, node, site, secrets_dir, connectors, observed, metrics } = context;
+    let mut others = JoinSet::new();
+    others.spawn(lease::renew(handle.clone(), wanted_seen, lease));
+    others.spawn(ownership::assign(handle.clone(), metrics.clone()));
+    others.spawn(publish::tell(handle.clone(), observed.clone()));
+    others.spawn(publish::hear(handle.clone(), observed.clone(), metrics.clone()));
+    let parts = DeviceParts {
+        handle,
+        node,
+        site,
+        secrets_dir,
+        connectors,
+        observed,
+        metrics,
+        lease: lease_seen,
+    };
+    let mut links = JoinSet::new();
+    links.spawn(links::run(Arc::new(parts), wanted, stopping_seen));
+    DeviceHandle { stopping, links, _others: others }
+}
+
+impl DeviceHandle {
+    /// Lets go of all links, so that other nodes may take them at once. The consensus loop must
+    /// still run.
+    pub async fn drain(mut self) {
+        self.stopping.send_replace(true);
+        let ended = async { while self.links.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
+            tracing::warn!("links did not end in time");
+        }
+    }
+}

@@ -27,6 +27,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use tokio::sync::watch;
 
+use crate::device::DeviceMetrics;
 use crate::nats::LinkState;
 
 /// Seconds from 50 µs to about 6.5 s, for fsyncs and commands.
@@ -133,6 +134,8 @@ pub struct Metrics {
     pub nats_connected: Family<ConnectionLabel, Gauge>,
     /// How often a NATS connection was lost.
     pub nats_disconnects: Family<ConnectionLabel, Counter>,
+    /// Numbers about devices.
+    pub devices: DeviceMetrics,
     standing: Standing,
     process: process::ProcessGauges,
 }
@@ -205,6 +208,7 @@ impl Metrics {
             snapshots: Counter::default(),
             nats_connected: Family::default(),
             nats_disconnects: Family::default(),
+            devices: DeviceMetrics::default(),
             standing: Standing::default(),
             process: process::ProcessGauges::default(),
         };
@@ -212,6 +216,7 @@ impl Metrics {
         metrics.register_control(&mut registry, outcomes);
         metrics.register_consensus(&mut registry);
         metrics.register_standing(&mut registry);
+        metrics.devices.register(&mut registry);
         metrics.process.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics

@@ -8,23 +8,34 @@
 //! A new leader has heard nobody, and its predecessor may have granted barriers up to its
 //! election: it counts all nodes as heard then. A barrier that starts later can't be granted by
 //! the predecessor, which needs a majority to answer in its term after the start, and a majority
-//! has left that term. Time is the node's own monotonic clock, an argument as everywhere.
+//! has left that term.
+//!
+//! A leader that is about to take something from a silent node *seizes* it first: the node's
+//! questions stay unanswered until what takes it is committed, so that every barrier granted
+//! afterwards shows it. Without that, a node that wakes up at just this moment could get a lease
+//! on what is being given away. Time is the node's own monotonic clock, an argument as everywhere.
 
 use std::collections::BTreeMap;
 
 use fleet_state::NodeId;
+
+/// A node is answered again after this time, whatever became of what was to be taken from it: a
+/// leader that can't commit anything for so long doesn't lead any more.
+const SEIZED_MS_MAX: u64 = 10_000;
 
 /// The leader's notes; empty on other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leases {
     led_since_ms: Option<u64>,
     heard: BTreeMap<NodeId, u64>,
+    /// Whose questions stay unanswered, and until when at the latest.
+    seized: BTreeMap<NodeId, u64>,
 }
 
 impl Leases {
     /// This node leads now.
     pub(crate) fn begin(&mut self, now_ms: u64) {
-        *self = Self { led_since_ms: Some(now_ms), heard: BTreeMap::new() };
+        *self = Self { led_since_ms: Some(now_ms), ..Self::default() };
     }
 
     /// This node doesn't lead any more.
@@ -32,12 +43,31 @@ impl Leases {
         *self = Self::default();
     }
 
-    /// A member asked for a read barrier. No more are kept than there are members, who alone
-    /// are heard at all.
+    /// A member asked for a read barrier, or was given something just now. No more are kept
+    /// than there are members, who alone are heard at all.
     pub(crate) fn heard(&mut self, node: NodeId, now_ms: u64) {
         if self.led_since_ms.is_some() {
             self.heard.insert(node, now_ms);
         }
+    }
+
+    /// Seizes a node that has been silent for longer than `silent_ms`; `false` when it has not.
+    pub(crate) fn seize(&mut self, node: NodeId, silent_ms: u64, now_ms: u64) -> bool {
+        let silent = self.silent_ms(node, now_ms).is_some_and(|silent| silent > silent_ms);
+        if silent {
+            self.seized.insert(node, now_ms.saturating_add(SEIZED_MS_MAX));
+        }
+        silent
+    }
+
+    /// What was taken is committed: the node is answered again.
+    pub(crate) fn resume(&mut self, node: NodeId) {
+        self.seized.remove(&node);
+    }
+
+    /// Whether the node's questions stay unanswered.
+    pub(crate) fn is_seized(&self, node: NodeId, now_ms: u64) -> bool {
+        self.seized.get(&node).is_some_and(|until_ms| now_ms < *until_ms)
     }
 
     /// For how long no barrier can have been asked for by this node; `None` unless this node
@@ -65,6 +95,12 @@ mod tests {
         leases.heard(node, 150);
         assert_eq!(leases.silent_ms(node, 160), Some(10));
         assert_eq!(leases.silent_ms(other, 160), Some(60));
+        assert!(!leases.seize(node, 10, 160), "heard ten milliseconds ago");
+        assert!(leases.seize(node, 9, 160));
+        assert!(leases.is_seized(node, 170) && !leases.is_seized(other, 170));
+        assert!(!leases.is_seized(node, 160 + SEIZED_MS_MAX));
+        leases.resume(node);
+        assert!(!leases.is_seized(node, 170));
         leases.begin(200);
         assert_eq!(leases.silent_ms(node, 200), Some(0));
         leases.end();

@@ -13,7 +13,7 @@ mod select;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{NodeId, RequestId, Revision};
+use fleet_state::{DeviceId, NodeId, Object, RequestId, Revision};
 use serde::{Deserialize, Serialize};
 
 pub use select::answer;
@@ -76,6 +76,14 @@ pub struct ReadContext<'a> {
     pub term: u64,
     /// Most bytes of items on a page; see [`crate::limits::PAGE_BYTES_MAX`].
     pub page_bytes_max: usize,
+    /// What this node knows of devices beside the replicated state.
+    pub observed: Option<&'a dyn ObservedDevices>,
+}
+
+/// What is known of devices and not agreed on: what they report, and how they stand.
+pub trait ObservedDevices: std::fmt::Debug + Sync {
+    /// What is known of a device, as it is shown; `None` when nothing is.
+    fn observed(&self, device: &DeviceId) -> Option<Object>;
 }
 
 /// One item, as a client reads it.

@@ -89,6 +89,7 @@ impl Site {
     fn answer(&self, query: &Query, page_bytes_max: usize) -> Result<Vec<u8>, Failure> {
         let request_id = id("q-1");
         let context = ReadContext {
+            observed: None,
             request_id: &request_id,
             mark: ReadMark {
                 consistency: query.consistency,

@@ -4,6 +4,7 @@
 //! refused at registration, with the words that would do.
 
 pub mod mqtt;
+pub mod simulated;
 
 pub(crate) mod settings;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::connector::{Connector, Refusal};
+use simulated::Simulated;
 
 /// The connectors of this agent, by their word.
 #[derive(Clone, Default)]
@@ -20,7 +22,7 @@ impl Connectors {
     /// All that come with the agent.
     #[must_use]
     pub fn all() -> Self {
-        Self::default().with(Arc::new(mqtt::MqttConnector))
+        Self::default().with(Arc::new(mqtt::MqttConnector)).with(Arc::new(Simulated))
     }
 
     /// These and one more; one of the same word is replaced.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::Object;
+use fleet_state::{Object, Value};
 
 use super::choice::would_write;
 use super::property::{Case, Verdict};
 use super::track::{HandOver, RETRY_MS_FIRST, Said, Track, pause_ms};
-use super::{Orders, Plan, TroubleCode};
+use super::{Orders, Plan, Reported, TroubleCode};
 use crate::device::connector::{
     Availability, Handed, Observation, Quality, ReadErrorKind, Reading, WriteError, WriteErrorKind,
 };
@@ -197,6 +197,38 @@ impl Course {
         for track in self.tracks.values_mut() {
             track.next_ms = track.next_ms.max(now_ms.saturating_add(RETRY_MS_FIRST));
         }
+    }
+
+    /// A call has not ended and is not waited for any more; it may have acted.
+    pub fn given_up(&mut self, now_ms: u64) {
+        self.busy_since_ms = None;
+        if let FirstRead::Due { tries, .. } = self.first_read {
+            let tries = tries.saturating_add(1);
+            let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));
+            self.first_read = FirstRead::Due { at_ms, tries };
+        }
+        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
+            track.failed(true, now_ms);
+        }
+    }
+
+    /// Everything that the device said, with when and how far it can be trusted.
+    pub fn reported(&self) -> impl Iterator<Item = (&Arc<str>, &Value, Reported)> {
+        self.said.iter().map(|(property, said)| {
+            let Said { at_ms, quality, retained, .. } = *said;
+            (property, &said.value, Reported { at_ms, quality, retained })
+        })
+    }
+
+    /// Where the device stands, without a step.
+    pub fn look(&mut self, orders: &Orders, now_ms: u64) -> Plan {
+        let busy = self.busy_since_ms.is_some();
+        self.busy_since_ms.get_or_insert(now_ms);
+        let plan = self.plan(orders, false, now_ms);
+        if !busy {
+            self.busy_since_ms = None;
+        }
+        plan
     }
 
     /// What to do now. A step that is given counts as under way until its end is told.

@@ -36,4 +36,4 @@ pub use alike::alike;
 pub use course::Course;
 pub use marks::{Marks, Trouble, TroubleCode};
 pub use orders::{Mode, OnDrift, OnReturn, Orders, PropertyPolicy, Ttl, Wish};
-pub use step::{Drift, Plan, Step, Why};
+pub use step::{Drift, Plan, Reported, Step, Why};

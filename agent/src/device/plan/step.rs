@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fleet_state::{Object, Revision, Value};
 
 use super::{Marks, Trouble};
+use crate::device::connector::Quality;
 
 /// Something to be done with a device.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,17 @@ pub struct Drift {
     pub since_ms: u64,
 }
 
+/// How a value that the device said is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// When it was heard.
+    pub at_ms: u64,
+    /// How far it can be trusted.
+    pub quality: Quality,
+    /// Somebody kept it.
+    pub retained: bool,
+}
+
 /// Why there is no step, or this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -67,6 +79,24 @@ pub enum Why {
     Settling,
     /// There is something to do.
     ToDo,
+}
+
+impl Why {
+    /// The word of replies.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Rest => "rest",
+            Why::Busy => "busy",
+            Why::ReadFirst => "read_first",
+            Why::Observing => "observing",
+            Why::OnHold => "on_hold",
+            Why::NoLease => "no_lease",
+            Why::Away => "away",
+            Why::Settling => "settling",
+            Why::ToDo => "to_do",
+        }
+    }
 }
 
 /// What to do with a device now, and where it stands.

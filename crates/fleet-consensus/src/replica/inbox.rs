@@ -57,7 +57,7 @@ impl<D: Disk, T> Replica<D, T> {
                 self.handle_refused(&request_ids, reason)
             }
             Payload::ReadWant { ids } => {
-                if self.is_leader() {
+                if self.is_leader() && !self.leases.is_seized(from, now.mono_ms) {
                     self.leases.heard(from, now.mono_ms);
                     self.reads.add_remote(from, ids);
                 }

@@ -177,6 +177,17 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
+    /// As leader: leaves a node's read barriers unanswered that asked for none for longer than
+    /// `silent_ms`, until [`Replica::resume`]; `false` when it did, or this node doesn't lead.
+    pub fn seize(&mut self, node: NodeId, silent_ms: u64, now_ms: u64) -> bool {
+        self.is_leader() && self.leases.seize(node, silent_ms, now_ms)
+    }
+
+    /// Answers a node's read barriers again.
+    pub fn resume(&mut self, node: NodeId) {
+        self.leases.resume(node);
+    }
+
     /// Tells all other members something that is observed, not agreed on: it may get lost, and
     /// nobody answers. Beyond what one frame takes it is refused.
     pub fn handle_tell(&mut self, observed: &Bytes) {

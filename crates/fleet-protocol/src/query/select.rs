@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{DeviceId, Entity, FleetState, LinkId, NodeId, ParamKey, Record, Role, TokenId};
+use fleet_state::{
+    DeviceId, Entity, FleetState, LinkId, NodeId, ParamKey, Record, Role, TokenId, Value,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -47,7 +49,7 @@ pub fn answer(
         QueryTarget::Site => Ok(item(context, site(state, context))),
         QueryTarget::Get(entity) => {
             let record = state.record(entity).ok_or_else(|| not_found(entity))?;
-            Ok(item(context, raw(&record)?))
+            Ok(item(context, shown(&record, context)?))
         }
         QueryTarget::List { noun, area } => list(*noun, area.as_ref(), &query.page, state, context),
     }
@@ -79,6 +81,20 @@ fn not_found(entity: &Entity) -> Failure {
     };
     Failure::new(ErrorCode::NotFound, format!("{noun} {} does not exist", entity.id_text()))
         .about(about)
+}
+
+/// A record as it is shown: a device with what is known of it and not agreed on.
+fn shown(record: &Record, context: &ReadContext<'_>) -> Result<Box<RawValue>, Failure> {
+    let raw = raw(record)?;
+    let Record::Device(device) = record else { return Ok(raw) };
+    let Some(observed) = context.observed.and_then(|known| known.observed(&device.id)) else {
+        return Ok(raw);
+    };
+    let object = raw.get().strip_suffix('}').unwrap_or(raw.get());
+    let text = format!("{object},\"observed\":{}}}", Value::Map(observed).to_json());
+    RawValue::from_string(text).map_err(|error| {
+        Failure::new(ErrorCode::Internal, format!("a device could not be written: {error}"))
+    })
 }
 
 /// A record as raw JSON.
@@ -132,7 +148,7 @@ fn list(
     state: &FleetState,
     context: &ReadContext<'_>,
 ) -> Result<ReplyMessage, Failure> {
-    let mut builder = PageBuilder::new(area, page, context.page_bytes_max);
+    let mut builder = PageBuilder::new(area, page, context);
     match noun {
         Noun::Link => {
             let start = Start::<LinkId>::of(area, page);
@@ -228,6 +244,7 @@ impl<K: std::str::FromStr + Ord> Start<K> {
 
 /// Collects items until one of the page's bounds is met.
 struct PageBuilder<'a> {
+    context: &'a ReadContext<'a>,
     area: Option<&'a Area>,
     page: &'a PageRequest,
     bytes_max: usize,
@@ -237,8 +254,9 @@ struct PageBuilder<'a> {
 }
 
 impl<'a> PageBuilder<'a> {
-    fn new(area: Option<&'a Area>, page: &'a PageRequest, bytes_max: usize) -> Self {
-        Self { area, page, bytes_max, bytes: 0, items: Vec::new(), next: None }
+    fn new(area: Option<&'a Area>, page: &'a PageRequest, context: &'a ReadContext<'a>) -> Self {
+        let bytes_max = context.page_bytes_max;
+        Self { context, area, page, bytes_max, bytes: 0, items: Vec::new(), next: None }
     }
 
     fn fill(&mut self, records: impl Iterator<Item = Record>) -> Result<(), Failure> {
@@ -256,7 +274,7 @@ impl<'a> PageBuilder<'a> {
             if !self.labelled(&record) {
                 continue;
             }
-            let text = raw(&record)?;
+            let text = shown(&record, self.context)?;
             let size = text.get().len().saturating_add(1);
             let full = self.items.len() >= usize::try_from(self.page.limit).unwrap_or(usize::MAX)
                 || self.bytes.saturating_add(size) > self.bytes_max;

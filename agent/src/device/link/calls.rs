@@ -1,0 +1,153 @@
+//! Calls of a connector, and commands of this agent's own, each in a task of its own.
+//!
+//! A call ends in a value in any case: at its deadline, and in a panic, it ends as one that may
+//! have acted.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use fleet_state::{AgentCommand, DeviceId, Object, RequestId, Revision, StageItem};
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::consensus::{Handle, Submitted};
+use crate::device::connector::{
+    Handed, Invoke, Read, ReadError, ReadErrorKind, Reading, Session, Write, WriteError,
+    WriteErrorKind,
+};
+
+/// What a device's call ended with.
+#[derive(Debug)]
+pub(super) enum CallEnd {
+    Read(Result<Reading, ReadError>),
+    Written {
+        values: Object,
+        ended: Result<Handed, WriteError>,
+    },
+    /// Wishes were asked for.
+    Claimed {
+        revisions: Vec<Revision>,
+        asked_ms: u64,
+        end: Submitted,
+    },
+    Adopted(Submitted),
+    /// A one-shot was asked for.
+    Taken {
+        id: RequestId,
+        asked_ms: u64,
+        end: Submitted,
+    },
+    Invoked {
+        id: RequestId,
+        ended: Result<Handed, WriteError>,
+    },
+    /// The end of a one-shot was told.
+    Settled {
+        id: RequestId,
+        end: Submitted,
+    },
+}
+
+/// The end of a task.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A call for a device; by its number an abandoned one is told from the one after it.
+    Call { device: DeviceId, number: u64, end: CallEnd },
+    /// Stages were told.
+    Stages { items: Vec<StageItem>, end: Submitted },
+}
+
+/// What tasks are made with.
+pub(super) struct Calls {
+    pub(super) tasks: JoinSet<Ended>,
+    pub(super) session: Arc<Box<dyn Session>>,
+    handle: Handle,
+    next: u64,
+}
+
+impl Calls {
+    pub(super) fn new(session: Box<dyn Session>, handle: Handle) -> Self {
+        Self { tasks: JoinSet::new(), session: Arc::new(session), handle, next: 0 }
+    }
+
+    /// Runs a call for a device, and gives its number.
+    fn call(
+        &mut self,
+        device: &DeviceId,
+        call: impl Future<Output = CallEnd> + Send + 'static,
+    ) -> u64 {
+        self.next += 1;
+        let (device, number) = (device.clone(), self.next);
+        self.tasks.spawn(async move { Ended::Call { device, number, end: call.await } });
+        number
+    }
+
+    pub(super) fn read(&mut self, read: Read) -> u64 {
+        let session = Arc::clone(&self.session);
+        let device = read.device.clone();
+        self.call(&device, async move {
+            let answer = guarded(read.deadline, async { session.read(&read).await }).await;
+            CallEnd::Read(answer.unwrap_or_else(|failed| {
+                let message = failed.to_owned();
+                Err(ReadError { kind: ReadErrorKind::Timeout, message })
+            }))
+        })
+    }
+
+    pub(super) fn write(&mut self, write: Write) -> u64 {
+        let session = Arc::clone(&self.session);
+        let device = write.device.clone();
+        self.call(&device, async move {
+            let ended = guarded(write.deadline, async { session.write(&write).await }).await;
+            CallEnd::Written { ended: ended.unwrap_or_else(in_doubt), values: write.values }
+        })
+    }
+
+    pub(super) fn invoke(&mut self, invoke: Invoke) -> u64 {
+        let session = Arc::clone(&self.session);
+        let device = invoke.device.clone();
+        self.call(&device, async move {
+            let ended = guarded(invoke.deadline, async { session.invoke(&invoke).await }).await;
+            CallEnd::Invoked { id: invoke.request_id, ended: ended.unwrap_or_else(in_doubt) }
+        })
+    }
+
+    /// Has a command of this agent's own decided, and tells its end as `to_end` makes it.
+    pub(super) fn submit(
+        &mut self,
+        device: &DeviceId,
+        command: AgentCommand,
+        deadline: Instant,
+        to_end: impl FnOnce(Submitted) -> CallEnd + Send + 'static,
+    ) -> u64 {
+        let handle = self.handle.clone();
+        self.call(device, async move { to_end(handle.submit_own(command, deadline).await) })
+    }
+
+    /// Tells stages.
+    pub(super) fn tell(&mut self, command: AgentCommand, items: Vec<StageItem>, deadline: Instant) {
+        let handle = self.handle.clone();
+        self.tasks.spawn(async move {
+            Ended::Stages { items, end: handle.submit_own(command, deadline).await }
+        });
+    }
+}
+
+fn in_doubt(failed: &'static str) -> Result<Handed, WriteError> {
+    let message = failed.to_owned();
+    Err(WriteError { may_have_acted: true, kind: WriteErrorKind::Timeout, message })
+}
+
+/// The value of a call; at the deadline and in a panic, the reason why there is none.
+async fn guarded<T>(
+    deadline: Instant,
+    call: impl Future<Output = T> + Send,
+) -> Result<T, &'static str> {
+    match tokio::time::timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) => Err("the connector panicked"),
+        Err(_) => Err("no answer in time"),
+    }
+}

@@ -1,0 +1,442 @@
+//! Looking at one device: the planner's step, or its next one-shot, is begun; ends are noted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_state::{
+    AgentCommand, ClaimItem, Claimed, DeviceId, Invocation, Outcome, RequestId, Revision, Stage,
+};
+use tokio::time::Instant;
+
+use super::calls::CallEnd;
+use super::slot::{Call, open_one_shots};
+use super::work::Work;
+use crate::consensus::Submitted;
+use crate::device::connector::{Availability, Handed, Invoke, Read, Write, WriteError};
+use crate::device::plan::Step;
+
+/// How long a device may take for an answer.
+const ANSWER_WITHIN_MS: u64 = 5_000;
+/// How long the log may take for a command of this agent.
+const LOG_WITHIN: Duration = Duration::from_secs(3);
+/// A call that has not ended so long after its deadline is given up.
+const GRACE_MS: u64 = 1_000;
+/// Pause after a command that the log didn't decide.
+const LOG_PAUSE_MS: u64 = 250;
+
+impl Work<'_> {
+    /// Plans for a device and begins the step.
+    pub(super) fn look_at(&mut self, id: &DeviceId, now_ms: u64) {
+        let until_ms = self.until_ms();
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.in_line = false;
+        if slot.refusal.is_some() {
+            return self.show(id, None);
+        }
+        if slot.call.is_some() {
+            let plan = slot.course.look(&slot.orders, now_ms);
+            self.note_stages(id, &plan);
+            return self.show(id, Some(&plan));
+        }
+        let plan = slot.course.plan(&slot.orders, until_ms.is_some(), now_ms);
+        if let Some(again_ms) = plan.again_ms {
+            self.agenda.insert((again_ms.max(now_ms.saturating_add(1)), id.clone()));
+        }
+        self.note_stages(id, &plan);
+        let begun = match &plan.step {
+            Some(step) => self.begin(id, step.clone(), until_ms.unwrap_or(now_ms), now_ms),
+            None => self.next_one_shot(id, until_ms, now_ms),
+        };
+        if let Some(number) = begun
+            && let Some(slot) = self.slots.get_mut(id)
+        {
+            let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
+            slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
+            self.under_way += 1;
+            self.agenda.insert((hard_ms, id.clone()));
+        }
+        self.show(id, Some(&plan));
+    }
+
+    /// The moment at which a call ends whatever happens: what may be written until, at most.
+    fn deadline(&self, limits_ms: [u64; 2], now_ms: u64) -> Instant {
+        let [one, other] = limits_ms;
+        let until_ms = now_ms.saturating_add(ANSWER_WITHIN_MS).min(one).min(other);
+        Instant::now() + Duration::from_millis(until_ms.saturating_sub(now_ms))
+    }
+
+    fn begin(&mut self, id: &DeviceId, step: Step, lease_ms: u64, now_ms: u64) -> Option<u64> {
+        let (link, epoch) = (self.link.id.clone(), self.task.epoch);
+        let log_deadline = Instant::now() + LOG_WITHIN;
+        let number = match step {
+            Step::Read => {
+                let deadline = self.deadline([u64::MAX; 2], now_ms);
+                self.calls.read(Read { device: id.clone(), properties: None, deadline })
+            }
+            Step::Write { values, revision, until_ms } => {
+                let write = Write {
+                    device: id.clone(),
+                    values,
+                    revision,
+                    epoch,
+                    sequence: self.task.next_sequence(),
+                    deadline: self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms),
+                    expires: until_ms.map(|until_ms| moment(until_ms, now_ms)),
+                };
+                self.calls.write(write)
+            }
+            Step::Claim(revisions) => {
+                let item = |revision: &Revision| ClaimItem::Wish {
+                    device: id.clone(),
+                    revision: *revision,
+                };
+                let items = revisions.iter().map(item).collect();
+                let claim = AgentCommand::Claim { link, epoch, items };
+                self.calls.submit(id, claim, log_deadline, move |end| CallEnd::Claimed {
+                    revisions,
+                    asked_ms: now_ms,
+                    end,
+                })
+            }
+            Step::Adopt { property, value, seen } => {
+                let device = id.clone();
+                let adopt = AgentCommand::Adopt {
+                    link,
+                    epoch,
+                    device,
+                    property,
+                    value,
+                    seen_revision: seen,
+                };
+                self.calls.submit(id, adopt, log_deadline, CallEnd::Adopted)
+            }
+        };
+        Some(number)
+    }
+
+    /// A call has ended, unless it was given up before.
+    pub(super) fn call_ended(&mut self, id: &DeviceId, number: u64, end: CallEnd, now_ms: u64) {
+        let current = self.slots.get(id).and_then(|slot| slot.call.clone());
+        let Some(call) = current.filter(|call| call.number == number) else {
+            return self.ended_late(id, end);
+        };
+        self.agenda.remove(&(call.hard_ms, id.clone()));
+        self.under_way = self.under_way.saturating_sub(1);
+        let metrics = self.task.parts.metrics.clone();
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.call = None;
+        match end {
+            CallEnd::Read(read) => {
+                slot.source_ms = read.as_ref().ok().and_then(|reading| reading.source_ms);
+                slot.course.read_ended(read.map_err(|error| error.kind), now_ms);
+            }
+            CallEnd::Written { values, ended } => {
+                metrics.count_write(word(&ended));
+                slot.note_write(&ended);
+                slot.course.write_ended(&values, ended.as_ref().copied(), now_ms);
+            }
+            CallEnd::Claimed { revisions, asked_ms, end } => {
+                self.claimed(id, &revisions, asked_ms, end, now_ms);
+            }
+            CallEnd::Adopted(end) => match end {
+                Submitted::Decided(_) => slot.course.log_ended(now_ms),
+                Submitted::Busy { .. }
+                | Submitted::NoLeader
+                | Submitted::Unknown
+                | Submitted::Stopping => slot.course.log_failed(now_ms),
+            },
+            CallEnd::Taken { id: request, asked_ms, end } => {
+                self.taken(id, &request, asked_ms, end, now_ms);
+            }
+            CallEnd::Invoked { id: request, ended } => {
+                metrics.count_invocation(word(&ended));
+                self.invoked(id, request, ended);
+            }
+            CallEnd::Settled { id: request, end } => self.settled(id, &request, end, now_ms),
+        }
+    }
+
+    /// A call that was given up has ended after all. Only what it says of a one-shot matters: it
+    /// was told as unknown, which stays true.
+    fn ended_late(&mut self, id: &DeviceId, end: CallEnd) {
+        tracing::debug!(device = %id, ?end, "a call ended after it was given up");
+    }
+
+    /// Gives up a call that has not ended long after its deadline: its connector blocks.
+    pub(super) fn give_up_call(&mut self, id: &DeviceId, now_ms: u64) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(call) = slot.call.take_if(|call| call.hard_ms <= now_ms) else { return };
+        tracing::error!(device = %id, link = %self.link.id, "a connector blocks; the call is given up");
+        slot.course.given_up(now_ms);
+        self.under_way = self.under_way.saturating_sub(1);
+        if let (Some(request), Some(memory)) = (call.one_shot, self.task.memory.get_mut(id)) {
+            let end = (Stage::Unknown, "the connector blocks".to_owned());
+            memory.one_shots.ends.insert(request, end);
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        id: &DeviceId,
+        revisions: &[Revision],
+        asked_ms: u64,
+        end: Submitted,
+        now_ms: u64,
+    ) {
+        let claims = match claims_of(&end) {
+            Ok(claims) => claims,
+            Err(()) => {
+                if let Some(slot) = self.slots.get_mut(id) {
+                    slot.course.log_failed(now_ms);
+                }
+                return;
+            }
+        };
+        let view = self.task.parts.handle.view();
+        let log_ms = view.state.log_time_ms();
+        let device = view.state.device(id).cloned();
+        for (revision, claimed) in revisions.iter().zip(claims) {
+            if *claimed != Claimed::Granted {
+                self.task.parts.metrics.claims_lost.inc();
+                continue;
+            }
+            let limited = device.as_ref().and_then(|device| {
+                let wish = device.wishes.iter().find(|(_, wish)| wish.revision == *revision)?.1;
+                wish.ttl.as_ref().map(|ttl| ttl.deadline_log_ms)
+            });
+            if let (Some(deadline_log_ms), Some(memory)) = (limited, self.task.memory.get_mut(id)) {
+                // The claim was stamped after it was asked for, so log time is now at most what
+                // the state shows and the time since then.
+                let until_ms = asked_ms.saturating_add(deadline_log_ms.saturating_sub(log_ms));
+                memory.claims.entry(*revision).or_insert(until_ms);
+            }
+        }
+        if let (Some(slot), Some(device), Some(memory)) =
+            (self.slots.get_mut(id), device, self.task.memory.get_mut(id))
+        {
+            slot.course.log_ended(now_ms);
+            slot.follow(&view.state, &device, memory);
+        }
+    }
+
+    /// Sees to the oldest open one-shot of a device: told, if it has ended; asked for, if not.
+    fn next_one_shot(&mut self, id: &DeviceId, until_ms: Option<u64>, now_ms: u64) -> Option<u64> {
+        if let Some(number) = self.settle(id, now_ms) {
+            return Some(number);
+        }
+        let until_ms = until_ms?;
+        let view = self.task.parts.handle.view();
+        let device = view.state.device(id)?;
+        let open = open_one_shots(
+            &view.state,
+            device,
+            &self.link.id,
+            self.task.parts.node,
+            self.task.epoch,
+        );
+        let slot = self.slots.get(id)?;
+        let memory = self.task.memory.get(id)?;
+        let next = open.into_iter().find(|next| !memory.one_shots.begun.contains(&next.id))?;
+        if now_ms < slot.one_shot_next_ms {
+            self.agenda.insert((slot.one_shot_next_ms, id.clone()));
+            return None;
+        }
+        if let Some(asked_ms) = memory.one_shots.asked.get(&next.id).copied()
+            && next.stage == Stage::Dispatching
+        {
+            // The claim was granted, and nobody had heard of it.
+            return self.hand_over(id, &next, asked_ms, until_ms, now_ms);
+        }
+        if next.stage != Stage::Committed || !slot.orders.allows_writing() {
+            return None;
+        }
+        if slot.course.availability() == Availability::Offline && next.deadline_log_ms.is_some() {
+            // It may come back in time.
+            return None;
+        }
+        self.ask_for(id, next.id.clone(), now_ms)
+    }
+
+    fn ask_for(&mut self, id: &DeviceId, request: RequestId, now_ms: u64) -> Option<u64> {
+        let asked = &mut self.task.memory.get_mut(id)?.one_shots.asked;
+        let asked_ms = *asked.entry(request.clone()).or_insert(now_ms);
+        let (link, epoch) = (self.link.id.clone(), self.task.epoch);
+        let items = vec![ClaimItem::Invocation(request.clone())];
+        let claim = AgentCommand::Claim { link, epoch, items };
+        let to_end = move |end| CallEnd::Taken { id: request, asked_ms, end };
+        Some(self.calls.submit(id, claim, Instant::now() + LOG_WITHIN, to_end))
+    }
+
+    /// The log has decided whether a one-shot may be handed over; or it has not.
+    fn taken(
+        &mut self,
+        id: &DeviceId,
+        request: &RequestId,
+        asked_ms: u64,
+        end: Submitted,
+        now_ms: u64,
+    ) {
+        let claims = claims_of(&end);
+        if claims != Ok(&[Claimed::Granted]) {
+            if claims.is_ok() {
+                self.task.parts.metrics.claims_lost.inc();
+            }
+            // What it is shows the state; without a decision it is asked for again.
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);
+            }
+            return;
+        }
+        let view = self.task.parts.handle.view();
+        let (Some(invocation), Some(until_ms)) = (view.state.invocation(request), self.until_ms())
+        else {
+            return;
+        };
+        if let Some(number) = self.hand_over(id, invocation, asked_ms, until_ms, now_ms)
+            && let Some(slot) = self.slots.get_mut(id)
+        {
+            let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
+            slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
+            self.under_way += 1;
+            self.agenda.insert((hard_ms, id.clone()));
+        }
+    }
+
+    /// Hands a one-shot over that was granted to this owner: once, and not after its time.
+    fn hand_over(
+        &mut self,
+        id: &DeviceId,
+        invocation: &Invocation,
+        asked_ms: u64,
+        lease_ms: u64,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let log_ms = self.task.parts.handle.view().state.log_time_ms();
+        let until_ms = invocation
+            .deadline_log_ms
+            .map(|deadline_log_ms| asked_ms.saturating_add(deadline_log_ms.saturating_sub(log_ms)));
+        let away = self.slots.get(id)?.course.availability() == Availability::Offline;
+        let actions = self.slots.get(id)?.orders.profile.actions.clone();
+        let request = invocation.id.clone();
+        let one_shots = &mut self.task.memory.get_mut(id)?.one_shots;
+        if !one_shots.begun.insert(request.clone()) {
+            return None;
+        }
+        let refused = if until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
+            Some("its time was over before it could be handed over")
+        } else if away {
+            Some("the device is away; give it a time limit to wait for it")
+        } else if actions.is_some_and(|actions| !actions.contains(&invocation.action)) {
+            Some("the device has no such action")
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            one_shots.ends.insert(request, (Stage::Failed, refused.to_owned()));
+            self.line_up(id);
+            return self.settle(id, now_ms);
+        }
+        let deadline = self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms);
+        self.begun = Some(request.clone());
+        let invoke = Invoke {
+            device: id.clone(),
+            action: Arc::clone(&invocation.action),
+            args: invocation.args.clone().into(),
+            request_id: request,
+            epoch: self.task.epoch,
+            sequence: self.task.next_sequence(),
+            deadline,
+            expires: until_ms.map(|until_ms| moment(until_ms, now_ms)),
+        };
+        Some(self.calls.invoke(invoke))
+    }
+
+    fn invoked(&mut self, id: &DeviceId, request: RequestId, ended: Result<Handed, WriteError>) {
+        let end = match ended {
+            Ok(Handed::Sent) => (Stage::Sent, String::new()),
+            Ok(Handed::Acknowledged) => (Stage::Acknowledged, String::new()),
+            Err(error) if error.may_have_acted => (Stage::Unknown, error.message),
+            Err(error) => (Stage::Failed, error.message),
+        };
+        if let Some(memory) = self.task.memory.get_mut(id) {
+            memory.one_shots.ends.insert(request, end);
+        }
+    }
+
+    /// Tells the end of one one-shot, if there is one to tell.
+    fn settle(&mut self, id: &DeviceId, now_ms: u64) -> Option<u64> {
+        let slot = self.slots.get(id)?;
+        let memory = self.task.memory.get(id)?;
+        let (request, (stage, detail)) = memory.one_shots.ends.first_key_value()?;
+        if now_ms < slot.one_shot_next_ms {
+            self.agenda.insert((slot.one_shot_next_ms, id.clone()));
+            return None;
+        }
+        let command = AgentCommand::InvocationEnd {
+            link: self.link.id.clone(),
+            epoch: self.task.epoch,
+            id: request.clone(),
+            stage: *stage,
+            detail: super::tell::short(detail),
+        };
+        let request = request.clone();
+        let to_end = move |end| CallEnd::Settled { id: request, end };
+        Some(self.calls.submit(id, command, Instant::now() + LOG_WITHIN, to_end))
+    }
+
+    fn settled(&mut self, id: &DeviceId, request: &RequestId, end: Submitted, now_ms: u64) {
+        if let Submitted::Decided(_) = end {
+            if let Some(memory) = self.task.memory.get_mut(id) {
+                memory.one_shots.ends.remove(request);
+                memory.one_shots.asked.remove(request);
+            }
+        } else if let Some(slot) = self.slots.get_mut(id) {
+            slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);
+        }
+    }
+
+    /// When the session is to be closed: tells the ends that are not told yet.
+    pub(super) fn settle_all(&mut self) {
+        let now_ms = self.task.now_ms();
+        let idle: Vec<DeviceId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.call.is_none())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in idle {
+            if let Some(number) = self.settle(&id, now_ms)
+                && let Some(slot) = self.slots.get_mut(&id)
+            {
+                slot.call = Some(Call { number, hard_ms: u64::MAX, one_shot: None });
+                self.under_way += 1;
+            }
+        }
+    }
+}
+
+/// What the log said to a claim; `Err` when it said nothing.
+fn claims_of(end: &Submitted) -> Result<&[Claimed], ()> {
+    match end {
+        Submitted::Decided(answer) => match &answer.outcome {
+            Outcome::Accepted(accepted) => Ok(&accepted.claims),
+            Outcome::Unchanged | Outcome::Rejected(_) => Ok(&[]),
+        },
+        Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
+            Err(())
+        }
+    }
+}
+
+fn moment(at_ms: u64, now_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(at_ms.saturating_sub(now_ms))
+}
+
+/// The end of a hand-over, for metrics.
+fn word(ended: &Result<Handed, WriteError>) -> &'static str {
+    match ended {
+        Ok(Handed::Sent) => "sent",
+        Ok(Handed::Acknowledged) => "acknowledged",
+        Err(error) => error.kind.as_str(),
+    }
+}

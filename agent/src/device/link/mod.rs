@@ -1,0 +1,183 @@
+//! One link that this node owns, in one epoch: connected, watched, written to.
+//!
+//! The task connects, with growing pauses, as long as the lease holds; works (`work`) until the
+//! connection is lost, the lease is over, the link is registered anew or taken away; closes; and
+//! begins again or ends. It does no I/O of its own: every call of the connector runs in a task
+//! of its own (`calls`), with a deadline, its panics caught, so one that hangs or panics is a
+//! failed call and nothing more. What was handed over when a call was given up counts as handed
+//! over.
+//!
+//! Nothing leaves unless the link's record, as this node has applied it, names this node and
+//! this epoch, and the lease holds.
+
+mod calls;
+mod look;
+mod slot;
+mod tell;
+mod work;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_state::{DeviceId, Link, LinkId, Placement};
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use super::DeviceParts;
+use super::connector::{Connect, ConnectError, Connector, Reports, Session};
+use super::orders::{device_setup, link_setup};
+use slot::Memory;
+use work::{Work, WorkEnded};
+
+/// Observations that a session may be ahead by.
+const REPORTS_MAX: usize = 1_024;
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The pause after the first failure; it doubles.
+const PAUSE_MS_FIRST: u64 = 200;
+/// The longest pause.
+const PAUSE_MS_MAX: u64 = 30_000;
+/// How often a task that may not work looks whether it may.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// A connection that stood for so long begins anew with short pauses.
+const STEADY_MS: u64 = 10_000;
+
+/// Why a task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to let go, or the link is another node's, or gone.
+    Done,
+}
+
+/// What a task works with.
+pub(super) struct LinkTask {
+    parts: Arc<DeviceParts>,
+    id: LinkId,
+    epoch: u64,
+    let_go: watch::Receiver<bool>,
+    /// Grows with everything handed over or told in this epoch.
+    sequence: u64,
+    memory: BTreeMap<DeviceId, Memory>,
+}
+
+impl LinkTask {
+    pub(super) fn new(
+        parts: Arc<DeviceParts>,
+        id: LinkId,
+        epoch: u64,
+        let_go: watch::Receiver<bool>,
+    ) -> Self {
+        Self { parts, id, epoch, let_go, sequence: 0, memory: BTreeMap::new() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.parts.handle.clock().now_ms()
+    }
+
+    /// The link, while it is this task's.
+    fn link(&self) -> Option<Arc<Link>> {
+        let view = self.parts.handle.view();
+        let link = view.state.link(&self.id)?;
+        let ours = link.owner == Some(self.parts.node) && link.epoch == self.epoch;
+        (ours && !*self.let_go.borrow()).then(|| Arc::clone(link))
+    }
+
+    /// Until when this task may write; `None`: now it may not.
+    fn until_ms(&self, link: &Link, now_ms: u64) -> Option<u64> {
+        if matches!(link.spec.placement, Placement::On(_)) {
+            return Some(u64::MAX);
+        }
+        let lease = *self.parts.lease.borrow();
+        lease.holds(now_ms).then_some(lease.until_ms)
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+}
+
+/// Works on a link until it is another node's.
+pub(super) async fn run(mut task: LinkTask) -> Ended {
+    let mut failures = 0_u32;
+    while let Some(link) = task.link() {
+        let now_ms = task.now_ms();
+        if link.paused || task.until_ms(&link, now_ms).is_none() {
+            wait(&mut task, LOOK_EVERY).await;
+            continue;
+        }
+        let began_ms = task.now_ms();
+        let problem = match connect(&task, &link).await {
+            Ok((session, reports)) => {
+                task.parts.metrics.links_connected.inc();
+                let ended = Work::new(&mut task, link, session).run(reports).await;
+                task.parts.metrics.links_connected.dec();
+                match ended {
+                    WorkEnded::Again => {
+                        failures = 0;
+                        continue;
+                    }
+                    WorkEnded::Lost(reason) => reason,
+                }
+            }
+            Err(error) => error.message,
+        };
+        task.parts.metrics.link_failures.inc();
+        if task.now_ms().saturating_sub(began_ms) >= STEADY_MS {
+            failures = 0;
+        }
+        let pause_ms = PAUSE_MS_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MS_MAX);
+        failures = failures.saturating_add(1);
+        tracing::warn!(link = %task.id, epoch = task.epoch, problem, pause_ms, "a link is not connected");
+        tell::problem(&mut task, &problem);
+        wait(&mut task, Duration::from_millis(pause_ms)).await;
+    }
+    Ended::Done
+}
+
+/// Waits, unless the task is told to let go.
+async fn wait(task: &mut LinkTask, pause: Duration) {
+    // Both ends of the wait lead to the same look at the link.
+    let _ended = tokio::time::timeout(pause, task.let_go.wait_for(|let_go| *let_go)).await;
+}
+
+type Connected = (Box<dyn Session>, tokio::sync::mpsc::Receiver<super::connector::Observation>);
+
+async fn connect(task: &LinkTask, link: &Link) -> Result<Connected, ConnectError> {
+    let parts = &task.parts;
+    let setup = link_setup(link);
+    let checked = parts.connectors.get(&link.spec.connector).and_then(|connector| {
+        connector.check_link(&setup)?;
+        Ok(Arc::clone(connector))
+    });
+    let connector: Arc<dyn Connector> =
+        checked.map_err(|refusal| ConnectError::new(refusal.to_string()))?;
+    let (reports, heard) = Reports::new(REPORTS_MAX);
+    let view = parts.handle.view();
+    let connect = Connect {
+        devices: view.state.devices_of(&link.id).map(|device| device_setup(device)).collect(),
+        link: setup,
+        epoch: task.epoch,
+        site: parts.site.clone(),
+        secrets_dir: parts.secrets_dir.clone(),
+        reports,
+    };
+    // In a task of its own: what blocks or panics must not end this one.
+    let connecting =
+        tokio::spawn(
+            async move { AssertUnwindSafe(connector.connect(connect)).catch_unwind().await },
+        );
+    let stop = connecting.abort_handle();
+    match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+        Ok(Ok(Ok(connected))) => connected.map(|session| (session, heard)),
+        Ok(Ok(Err(_)) | Err(_)) => {
+            Err(ConnectError::new("the connector panicked while connecting"))
+        }
+        Err(_) => {
+            stop.abort();
+            Err(ConnectError::new("connecting took too long"))
+        }
+    }
+}

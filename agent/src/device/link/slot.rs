@@ -1,0 +1,149 @@
+//! What a link's task holds of one device.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fleet_state::{Device, FleetState, Invocation, LinkId, NodeId, Object, RequestId, Stage};
+
+use crate::device::connector::{
+    Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, Refusal, WriteError,
+};
+use crate::device::orders::{Claims, device_setup, orders};
+use crate::device::plan::{Course, Marks, Orders, Trouble};
+
+/// A device of the link.
+pub(super) struct Slot {
+    pub course: Course,
+    pub orders: Orders,
+    /// What its connector was told of it.
+    pub setup: DeviceSetup,
+    /// What keeps it from being served at all.
+    pub refusal: Option<Refusal>,
+    /// The call under way.
+    pub call: Option<Call>,
+    /// It waits in line to be looked at.
+    pub in_line: bool,
+    /// Nothing about its one-shots before this moment.
+    pub one_shot_next_ms: u64,
+    /// When its source says that it was so, of what it answered last.
+    pub source_ms: Option<u64>,
+    /// Why the last hand-over failed, if it did.
+    pub last_error: Option<String>,
+    /// Stages and trouble told last.
+    pub told: (Marks, Option<Trouble>),
+    /// What is shown of it, as it was told last.
+    pub shown: Option<Arc<Object>>,
+}
+
+/// What is remembered of a device as long as the task lives, through all sessions of the epoch.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub claims: Claims,
+    pub one_shots: OneShots,
+}
+
+/// A call under way.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub number: u64,
+    /// When it is given up, whatever happens.
+    pub hard_ms: u64,
+    /// The one-shot that it hands over.
+    pub one_shot: Option<RequestId>,
+}
+
+/// One-shots of a device that are open.
+#[derive(Default)]
+pub(super) struct OneShots {
+    /// Asked for in the log, with when that was first; nothing has left.
+    pub asked: BTreeMap<RequestId, u64>,
+    /// Ended, with what is to be told.
+    pub ends: BTreeMap<RequestId, (Stage, String)>,
+    /// Everything open that a hand-over was ever begun of in this epoch.
+    pub begun: BTreeSet<RequestId>,
+}
+
+impl Slot {
+    pub(super) fn new(
+        connector: &dyn Connector,
+        link: &LinkSetup,
+        state: &FleetState,
+        device: &Device,
+        memory: &Memory,
+        now_ms: u64,
+    ) -> Self {
+        let setup = device_setup(device);
+        let checked = connector.check_device(link, &setup);
+        let (profile, refusal) = match checked {
+            Ok(profile) => (profile, None),
+            Err(refusal) => (nothing(), Some(refusal)),
+        };
+        Self {
+            course: Course::new(now_ms),
+            orders: orders(state, device, &Arc::new(profile), &memory.claims),
+            setup,
+            refusal,
+            call: None,
+            in_line: false,
+            one_shot_next_ms: 0,
+            source_ms: None,
+            last_error: None,
+            told: (Marks::default(), None),
+            shown: None,
+        }
+    }
+
+    /// The device said something.
+    pub(super) fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        if heard.source_ms.is_some() {
+            self.source_ms = heard.source_ms;
+        }
+        self.course.heard(heard, now_ms);
+    }
+
+    /// A hand-over has ended.
+    pub(super) fn note_write(&mut self, ended: &Result<Handed, WriteError>) {
+        self.last_error = ended.as_ref().err().map(|error| error.message.clone());
+    }
+
+    /// Follows the records.
+    pub(super) fn follow(&mut self, state: &FleetState, device: &Device, memory: &mut Memory) {
+        memory.claims.retain(|revision, _| device.wishes.holds(*revision));
+        let open = |id: &RequestId| state.invocation(id).is_some_and(|i| i.stage.is_open());
+        memory.one_shots.begun.retain(open);
+        self.orders = orders(state, device, &self.orders.profile, &memory.claims);
+    }
+}
+
+/// One-shots that the state has for a device and that this owner has to see to.
+pub(super) fn open_one_shots(
+    state: &FleetState,
+    device: &Device,
+    link: &LinkId,
+    node: NodeId,
+    epoch: u64,
+) -> Vec<Arc<Invocation>> {
+    let mine = |invocation: &&Arc<Invocation>| match &invocation.dispatch {
+        None => invocation.stage == Stage::Committed,
+        Some(dispatch) => {
+            invocation.stage == Stage::Dispatching
+                && dispatch.link == *link
+                && dispatch.node == node
+                && dispatch.epoch == epoch
+        }
+    };
+    let mut open: Vec<_> = state.invocations_open(&device.id).filter(mine).cloned().collect();
+    open.sort_by_key(|invocation| invocation.committed);
+    open
+}
+
+/// The profile of a device that can't be served.
+fn nothing() -> Profile {
+    Profile {
+        properties: BTreeMap::new(),
+        others: None,
+        actions: None,
+        fence: crate::device::connector::Fence::None,
+        warnings: Vec::new(),
+    }
+}

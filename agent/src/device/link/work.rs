@@ -1,0 +1,316 @@
+//! What is done while a link is connected.
+//!
+//! One loop holds all devices of the link. Something happens (an entry was applied, a device
+//! spoke, a call ended, a moment came), the devices that it concerns are looked at, and the
+//! planner's step, if there is one, is begun. At most [`CALLS_MAX`] calls are under way for the
+//! link and one for a device; a device whose turn doesn't come waits in line.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_state::{DeviceId, Entity, FleetState, Link, Record, RequestId, StageItem};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::LinkTask;
+use super::calls::{Calls, Ended};
+use super::slot::Slot;
+use crate::consensus::AppliedBatch;
+use crate::device::connector::{CloseReason, Connector, Observation, Session};
+use crate::device::orders::{device_setup, link_setup};
+
+/// Calls under way for one link.
+const CALLS_MAX: usize = 64;
+/// Observations taken in one turn.
+const REPORTS_PER_TURN: usize = 256;
+/// How often the clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long calls under way may take to end when the session is to be closed.
+const CLOSE_CALLS_WITHIN: Duration = Duration::from_millis(1_000);
+/// How long closing may take.
+const CLOSE_WITHIN: Duration = Duration::from_millis(1_000);
+
+/// Why the work has ended. The session is closed then.
+#[derive(Debug)]
+pub(super) enum WorkEnded {
+    /// The lease is over, or the link is another one now: look again.
+    Again,
+    /// The connection is gone.
+    Lost(String),
+}
+
+/// The work on a connected link.
+pub(super) struct Work<'a> {
+    pub(super) task: &'a mut LinkTask,
+    pub(super) link: Arc<Link>,
+    pub(super) connector: Option<Arc<dyn Connector>>,
+    pub(super) calls: Calls,
+    pub(super) slots: BTreeMap<DeviceId, Slot>,
+    /// Who is to be looked at again, and when.
+    pub(super) agenda: BTreeSet<(u64, DeviceId)>,
+    /// Who is to be looked at now.
+    pub(super) line: VecDeque<DeviceId>,
+    /// Calls under way for devices.
+    pub(super) under_way: usize,
+    /// Stages to be told, and whether some are being told.
+    pub(super) to_tell: BTreeMap<DeviceId, StageItem>,
+    pub(super) telling: bool,
+    pub(super) tell_next_ms: u64,
+    /// The one-shot that the call which is being begun hands over.
+    pub(super) begun: Option<RequestId>,
+    /// From the node's clock to wall time, for display.
+    pub(super) wall_offset_ms: Option<u64>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(task: &'a mut LinkTask, link: Arc<Link>, session: Box<dyn Session>) -> Self {
+        let handle = task.parts.handle.clone();
+        let connector = task.parts.connectors.get(&link.spec.connector).ok().cloned();
+        Self {
+            task,
+            link,
+            connector,
+            calls: Calls::new(session, handle),
+            slots: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            line: VecDeque::new(),
+            under_way: 0,
+            to_tell: BTreeMap::new(),
+            telling: false,
+            tell_next_ms: 0,
+            begun: None,
+            wall_offset_ms: None,
+        }
+    }
+
+    /// Works until there is a reason not to, and closes the session.
+    pub(super) async fn run(mut self, mut heard: mpsc::Receiver<Observation>) -> WorkEnded {
+        tracing::info!(link = %self.link.id, epoch = self.task.epoch, "a link is connected");
+        let mut let_go = self.task.let_go.clone();
+        let mut applied = self.task.parts.handle.subscribe();
+        let session = Arc::clone(&self.calls.session);
+        let mut closed = tokio::spawn(async move { session.closed().await });
+        self.take_all();
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            if let Some(ended) = self.may_go_on() {
+                break ended;
+            }
+            self.look_at_all();
+            tokio::select! {
+                _ = looks.tick() => self.take_due(),
+                batch = applied.recv() => self.take_applied(batch),
+                Some(ended) = self.calls.tasks.join_next() => self.take_ended(ended),
+                Some(observation) = heard.recv() => self.take_heard(observation, &mut heard),
+                reason = &mut closed => break lost(reason),
+                _ = let_go.changed() => {}
+            }
+        };
+        closed.abort();
+        self.close().await;
+        ended
+    }
+
+    /// Why the work must end, if it must.
+    fn may_go_on(&self) -> Option<WorkEnded> {
+        let link = self.task.link();
+        let same = link.as_ref().is_some_and(|link| link.spec == self.link.spec && !link.paused);
+        let may_write = self.until_ms().is_some();
+        (!same || !may_write).then_some(WorkEnded::Again)
+    }
+
+    /// Until when this node may write now.
+    pub(super) fn until_ms(&self) -> Option<u64> {
+        self.task.until_ms(&self.link, self.task.now_ms())
+    }
+
+    /// All devices of the link, as they are in the view.
+    fn take_all(&mut self) {
+        let view = self.task.parts.handle.view();
+        let devices: Vec<DeviceId> =
+            view.state.devices_of(&self.link.id).map(|device| device.id.clone()).collect();
+        let known: Vec<DeviceId> = self.slots.keys().cloned().collect();
+        for device in devices.iter().chain(&known) {
+            self.take_record(&view.state, device);
+        }
+    }
+
+    /// A device as it is in the state now; it may be new, changed, or not this link's any more.
+    fn take_record(&mut self, state: &FleetState, id: &DeviceId) {
+        let on_link =
+            |device: &&Arc<fleet_state::Device>| device.spec.link.as_ref() == Some(&self.link.id);
+        let Some(device) = state.device(id).filter(on_link) else {
+            self.slots.remove(id);
+            self.task.memory.remove(id);
+            return;
+        };
+        let memory = self.task.memory.entry(id.clone()).or_default();
+        let known = self.slots.get_mut(id).filter(|slot| slot.setup == device_setup(device));
+        match (known, &self.connector) {
+            (Some(slot), _) => slot.follow(state, device, memory),
+            (None, Some(connector)) => {
+                let setup = link_setup(&self.link);
+                let now_ms = self.task.parts.handle.clock().now_ms();
+                let slot = Slot::new(connector.as_ref(), &setup, state, device, memory, now_ms);
+                self.slots.insert(id.clone(), slot);
+            }
+            (None, None) => {}
+        }
+        self.line_up(id);
+    }
+
+    fn take_applied(&mut self, batch: Result<Arc<AppliedBatch>, RecvError>) {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(RecvError::Lagged(_)) => return self.take_all(),
+            // The process is ending.
+            Err(RecvError::Closed) => return,
+        };
+        let mut touched = BTreeSet::new();
+        let mut registered = false;
+        for change in batch.items.iter().flat_map(|item| &item.changes) {
+            let (device, is_device) = match &change.entity {
+                Entity::Device(id) => (id, true),
+                Entity::Watermarks(id) => (id, false),
+                Entity::Invocation { device, .. } => (device, false),
+                Entity::Link(_) | Entity::Param(_) | Entity::Member(_) | Entity::Token(_) => {
+                    continue;
+                }
+            };
+            let known = self.slots.contains_key(device);
+            let ours = matches!(&change.record, Some(Record::Device(device))
+                if device.spec.link.as_ref() == Some(&self.link.id));
+            registered |= is_device && (known != ours || self.is_set_up_anew(&change.record));
+            if known || ours {
+                touched.insert(device.clone());
+            }
+        }
+        let view = self.task.parts.handle.view();
+        for device in &touched {
+            self.take_record(&view.state, device);
+        }
+        if registered {
+            let devices = view.state.devices_of(&self.link.id).map(|d| device_setup(d)).collect();
+            self.calls.session.devices_changed(devices);
+        }
+    }
+
+    fn is_set_up_anew(&self, record: &Option<Record>) -> bool {
+        let Some(Record::Device(device)) = record else { return true };
+        self.slots.get(&device.id).is_some_and(|slot| slot.setup != device_setup(device))
+    }
+
+    fn take_heard(&mut self, first: Observation, more: &mut mpsc::Receiver<Observation>) {
+        let now_ms = self.task.now_ms();
+        let mut next = Some(first);
+        for _ in 0..REPORTS_PER_TURN {
+            let Some(heard) = next else { return };
+            let metrics = &self.task.parts.metrics;
+            metrics.reports.inc();
+            if heard.foreign_write {
+                metrics.foreign_writes.inc();
+            }
+            if let Some(slot) = self.slots.get_mut(&heard.device) {
+                slot.heard(&heard, now_ms);
+                self.line_up(&heard.device);
+            }
+            next = more.try_recv().ok();
+        }
+        // One more may have been taken out of the queue.
+        if let Some(heard) = next
+            && let Some(slot) = self.slots.get_mut(&heard.device)
+        {
+            slot.heard(&heard, now_ms);
+            self.line_up(&heard.device);
+        }
+    }
+
+    /// Whose moment has come, and calls that don't end.
+    fn take_due(&mut self) {
+        let now_ms = self.task.now_ms();
+        while let Some((at_ms, _)) = self.agenda.first()
+            && *at_ms <= now_ms
+            && let Some((_, device)) = self.agenda.pop_first()
+        {
+            self.give_up_call(&device, now_ms);
+            self.line_up(&device);
+        }
+    }
+
+    pub(super) fn line_up(&mut self, device: &DeviceId) {
+        if let Some(slot) = self.slots.get_mut(device)
+            && !slot.in_line
+        {
+            slot.in_line = true;
+            self.line.push_back(device.clone());
+        }
+    }
+
+    /// Looks at everybody in line for whom there is room, and tells stages.
+    fn look_at_all(&mut self) {
+        let now_ms = self.task.now_ms();
+        while self.under_way < CALLS_MAX
+            && let Some(device) = self.line.pop_front()
+        {
+            self.look_at(&device, now_ms);
+        }
+        self.tell_stages(now_ms);
+    }
+
+    fn take_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let now_ms = self.task.now_ms();
+        match ended {
+            Ok(Ended::Call { device, number, end }) => {
+                self.call_ended(&device, number, end, now_ms);
+                self.line_up(&device);
+            }
+            Ok(Ended::Stages { items, end }) => self.stages_told(items, end, now_ms),
+            // Panics are caught within; nothing else can end a task of ours.
+            Err(error) => {
+                tracing::error!(link = %self.link.id, %error, "a call ended without an end")
+            }
+        }
+    }
+
+    /// Lets calls under way end, tells what they led to, and closes the session.
+    async fn close(mut self) {
+        let until = Instant::now() + CLOSE_CALLS_WITHIN;
+        while self.under_way > 0 || self.telling {
+            let Ok(Some(ended)) =
+                tokio::time::timeout_at(until, self.calls.tasks.join_next()).await
+            else {
+                break;
+            };
+            self.take_ended(ended);
+            self.settle_all();
+            self.tell_stages(self.task.now_ms());
+        }
+        let Calls { mut tasks, session, .. } = self.calls;
+        tasks.abort_all();
+        let joined = async { while tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout(CLOSE_WITHIN, joined).await.is_ok();
+        match Arc::try_unwrap(session) {
+            Ok(session) if in_time => {
+                let closing = tokio::spawn(session.close());
+                if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
+                    tracing::warn!(link = %self.link.id, "closing a link took too long");
+                }
+            }
+            // A call that blocks its thread holds the session; it goes when that ends.
+            Ok(_) | Err(_) => {
+                tracing::warn!(link = %self.link.id, "a connector doesn't let go of its session")
+            }
+        }
+    }
+}
+
+fn lost(reason: Result<CloseReason, tokio::task::JoinError>) -> WorkEnded {
+    WorkEnded::Lost(match reason {
+        Ok(CloseReason::Lost(reason)) => reason,
+        Ok(CloseReason::TakenOver(reason)) => format!("taken over: {reason}"),
+        Err(_) => "the connector panicked".to_owned(),
+    })
+}

@@ -1,0 +1,175 @@
+//! What is known of devices without being agreed on: what they said, and how they stand.
+//!
+//! The owner of a link puts what it hears into the table and tells the other nodes, coalesced
+//! per device; everybody keeps the newest by (epoch, sequence), so a former owner's words never
+//! cover those of the present one. Queries show the table of the node that is asked: it may be
+//! behind, or lack what was lost on the way, and the next report mends it. Nothing in here can
+//! change replicated state.
+//!
+//! What is known of one device is an object, in the form in which it is shown. Bounds: as many
+//! devices as the state holds, and [`BODY_BYTES_MAX`] for each.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use fleet_protocol::query::ObservedDevices;
+use fleet_state::{DeviceId, Limits, NodeId, Object, Value};
+use tokio::sync::broadcast;
+
+/// Bytes of what is known of one device.
+pub const BODY_BYTES_MAX: usize = 48 * 1024;
+/// Words of this node that a follower may lag behind.
+const FOLLOWED_MAX: usize = 4_096;
+/// Devices in one message to the other nodes.
+pub(super) const DEVICES_PER_MESSAGE_MAX: usize = 1_024;
+
+/// What is known of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// Who says so.
+    pub node: NodeId,
+    /// In which epoch of the link.
+    pub epoch: u64,
+    /// Grows with everything said in the epoch.
+    pub sequence: u64,
+    /// What is shown.
+    pub body: Arc<Object>,
+}
+
+/// What is known of all devices; cloning gives another handle on the same table.
+#[derive(Clone, Debug)]
+pub struct ObservedTable(Arc<Table>);
+
+#[derive(Debug)]
+struct Table {
+    known: DashMap<DeviceId, Observed>,
+    /// What this node said and has not told.
+    changed: DashMap<DeviceId, ()>,
+    /// What this node said, for those who follow it here.
+    said: broadcast::Sender<(DeviceId, Observed)>,
+}
+
+impl Default for ObservedTable {
+    fn default() -> Self {
+        let (said, _) = broadcast::channel(FOLLOWED_MAX);
+        Self(Arc::new(Table { known: DashMap::new(), changed: DashMap::new(), said }))
+    }
+}
+
+impl ObservedTable {
+    /// What is known of a device.
+    #[must_use]
+    pub fn get(&self, device: &DeviceId) -> Option<Observed> {
+        self.0.known.get(device).map(|known| known.value().clone())
+    }
+
+    /// Takes what is newer than what is known; says whether it was.
+    pub fn put(&self, device: DeviceId, observed: Observed) -> bool {
+        let newer =
+            |known: &Observed| (observed.epoch, observed.sequence) > (known.epoch, known.sequence);
+        match self.0.known.entry(device) {
+            dashmap::Entry::Occupied(known) if !newer(known.get()) => false,
+            dashmap::Entry::Occupied(mut known) => {
+                known.insert(observed);
+                true
+            }
+            dashmap::Entry::Vacant(free) => {
+                free.insert(observed);
+                true
+            }
+        }
+    }
+
+    /// Takes what this node says itself, and marks it to be told.
+    pub(super) fn put_own(&self, device: DeviceId, observed: Observed) {
+        if self.put(device.clone(), observed.clone()) {
+            // An error says that nobody follows.
+            let _nobody = self.0.said.send((device.clone(), observed));
+            self.0.changed.insert(device, ());
+        }
+    }
+
+    /// Follows what this node says itself. Who lags misses some.
+    #[must_use]
+    pub fn follow(&self) -> broadcast::Receiver<(DeviceId, Observed)> {
+        self.0.said.subscribe()
+    }
+
+    /// Whether something is to be told.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.0.changed.is_empty()
+    }
+
+    /// Marks everything that this node said to be told again.
+    pub(super) fn mark_all_of(&self, node: NodeId) {
+        for known in self.0.known.iter().filter(|known| known.node == node) {
+            self.0.changed.insert(known.key().clone(), ());
+        }
+    }
+
+    /// Takes up to `devices_max` of what is to be told.
+    pub(super) fn take_changed(&self, devices_max: usize) -> Vec<(DeviceId, Observed)> {
+        let devices: Vec<DeviceId> =
+            self.0.changed.iter().take(devices_max).map(|device| device.key().clone()).collect();
+        let taken = devices.into_iter().filter_map(|device| {
+            self.0.changed.remove(&device)?;
+            let known = self.get(&device)?;
+            Some((device, known))
+        });
+        taken.collect()
+    }
+
+    /// Forgets devices that are gone.
+    pub fn retain(&self, keep: impl Fn(&DeviceId) -> bool) {
+        self.0.known.retain(|device, _| keep(device));
+    }
+}
+
+impl ObservedDevices for ObservedTable {
+    fn observed(&self, device: &DeviceId) -> Option<Object> {
+        let Observed { node, epoch, body, .. } = self.get(device)?;
+        let mut shown = body.as_ref().clone();
+        shown.insert("node", node.get());
+        shown.insert("epoch", epoch);
+        Some(shown)
+    }
+}
+
+/// The message that tells other nodes what is known of a device.
+#[must_use]
+pub(super) fn encode(device: &DeviceId, observed: &Observed) -> Value {
+    let mut message = Object::new();
+    message.insert("device", device.as_str());
+    message.insert("epoch", observed.epoch);
+    message.insert("sequence", observed.sequence);
+    message.insert("body", Value::Map(observed.body.as_ref().clone()));
+    Value::Map(message)
+}
+
+/// What a message of `node` tells; `None` when it isn't one of ours.
+pub(super) fn decode(node: NodeId, bytes: &[u8]) -> Option<Vec<(DeviceId, Observed)>> {
+    let limits = Limits { size_bytes_max: bytes.len(), ..Limits::default() };
+    let Ok(Value::List(items)) = Value::parse(bytes, limits) else { return None };
+    if items.len() > DEVICES_PER_MESSAGE_MAX {
+        return None;
+    }
+    items.iter().map(|item| decode_one(node, item)).collect()
+}
+
+fn decode_one(node: NodeId, item: &Value) -> Option<(DeviceId, Observed)> {
+    let item = item.as_map()?;
+    let number = |key| match item.get(key)? {
+        Value::I64(number) => u64::try_from(*number).ok(),
+        Value::U64(number) => Some(*number),
+        Value::Null
+        | Value::Bool(_)
+        | Value::F64(_)
+        | Value::Text(_)
+        | Value::List(_)
+        | Value::Map(_) => None,
+    };
+    let device = item.get("device")?.as_text()?.parse().ok()?;
+    let body = Arc::new(item.get("body")?.as_map()?.clone());
+    let (epoch, sequence) = (number("epoch")?, number("sequence")?);
+    Some((device, Observed { node, epoch, sequence, body }))
+}

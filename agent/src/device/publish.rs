@@ -1,0 +1,97 @@
+//! Carries what this node observes to the others, and what they observe into the table.
+//!
+//! Told is the newest of each device that changed, at most every [`TELL_EVERY`]; what changes
+//! faster is coalesced, what gets lost is mended by the next change, or by the round in which
+//! everything is told again.
+
+use std::time::Duration;
+
+use fleet_consensus::frame::limits::OBSERVED_BYTES_MAX;
+use fleet_state::{DeviceId, Value};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
+
+use super::metrics::DeviceMetrics;
+use super::observed::{DEVICES_PER_MESSAGE_MAX, ObservedTable, decode, encode};
+use crate::consensus::Handle;
+
+/// How often changes are told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Rounds after which everything of this node is told again.
+const ROUNDS_TO_ALL: u32 = 300;
+/// Messages in one round; the rest follows in the next.
+const MESSAGES_PER_ROUND_MAX: usize = 16;
+
+/// Tells the other nodes, as long as the process lives.
+pub(super) async fn tell(handle: Handle, observed: ObservedTable) {
+    let mut rounds = tokio::time::interval(TELL_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = 0_u32;
+    loop {
+        rounds.tick().await;
+        round = round.wrapping_add(1);
+        let view = handle.view();
+        if round.is_multiple_of(ROUNDS_TO_ALL) {
+            observed.retain(|device| view.state.device(device).is_some());
+            observed.mark_all_of(view.standing.node);
+        }
+        if !observed.has_changed() {
+            continue;
+        }
+        for message in messages(&observed) {
+            // A busy loop drops it; the device is told again in the round of all.
+            let _taken = handle.tell(message.into());
+        }
+    }
+}
+
+/// What changed, in as many messages as a round takes.
+fn messages(observed: &ObservedTable) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    let mut items: Vec<Value> = Vec::new();
+    let mut size_bytes = 2;
+    for (device, known) in observed.take_changed(MESSAGES_PER_ROUND_MAX * DEVICES_PER_MESSAGE_MAX) {
+        let item = encode(&device, &known);
+        let item_bytes = item.to_json().len() + 1;
+        let full =
+            size_bytes + item_bytes > OBSERVED_BYTES_MAX || items.len() >= DEVICES_PER_MESSAGE_MAX;
+        if full && !items.is_empty() {
+            messages.push(Value::List(std::mem::take(&mut items)).to_json().into());
+            size_bytes = 2;
+        }
+        size_bytes += item_bytes;
+        items.push(item);
+    }
+    if !items.is_empty() {
+        messages.push(Value::List(items).to_json().into());
+    }
+    messages
+}
+
+/// Hears the other nodes, as long as the process lives.
+pub(super) async fn hear(handle: Handle, observed: ObservedTable, metrics: DeviceMetrics) {
+    let mut told = handle.subscribe_observed();
+    loop {
+        let (node, bytes) = match told.recv().await {
+            Ok(told) => told,
+            Err(RecvError::Lagged(missed)) => {
+                metrics.observed_refused.inc_by(missed);
+                continue;
+            }
+            // The consensus loop has ended; the process is ending.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        };
+        let Some(items) = decode(node, &bytes) else {
+            metrics.observed_refused.inc();
+            continue;
+        };
+        let view = handle.view();
+        let exists = |device: &DeviceId| view.state.device(device).is_some();
+        for (device, known) in items {
+            // One that this node has not heard of yet comes again with the round of all.
+            if exists(&device) {
+                observed.put(device, known);
+            }
+        }
+    }
+}

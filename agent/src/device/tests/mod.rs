@@ -1,0 +1,4 @@
+//! The southbound side against a real log and simulated devices.
+
+mod hall;
+mod life;
