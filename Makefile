@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all verify fix bench nats counterparts fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all sim judge verify fix bench nats counterparts fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -33,11 +33,22 @@ test: nats counterparts ## every test that fits in fifteen minutes on two cores
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
 	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace
+	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge
 
 test-all: nats counterparts ## also the tests that take minutes each
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
 	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace --profile all --run-ignored all
+
+# How many seeds, from which one on: make sim SEEDS=20000 SEED=0
+SEEDS ?= 500
+SEED ?= 0
+
+sim: ## simulated sites under faults, 500 of them unless SEEDS says otherwise
+	$(CARGO) run --quiet --profile sim --package fleet-sim -- --seed $(SEED) --seeds $(SEEDS)
+
+judge: ## the judge judged: mistakes made on purpose, and which invariant finds each
+	$(CARGO) run --quiet --profile sim --package fleet-sim --features seeded-bugs -- judge
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 

@@ -1,5 +1,8 @@
 //! The agent of one gateway, as a library so that its parts can be tested; `main.rs` only starts it.
 
+// The mistakes that the simulator makes on purpose must never run a site.
+const _: () = assert!(!fleet_consensus::seeded::COMPILED, "an agent is built without seeded-bugs");
+
 pub mod agent;
 pub mod cli;
 pub mod commands;

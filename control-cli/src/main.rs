@@ -19,6 +19,9 @@ mod write;
 
 use std::process::ExitCode;
 
+// The mistakes that the simulator makes on purpose must never run a site.
+const _: () = assert!(!fleet_state::seeded::COMPILED, "the CLI is built without seeded-bugs");
+
 fn main() -> ExitCode {
     let cli = match usage::parse(std::env::args_os()) {
         Ok(cli) => cli,

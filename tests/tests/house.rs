@@ -412,3 +412,42 @@ fn has_word(line: &str, word: &str) -> bool {
         !line[..at].ends_with(part_of_name) && !line[at + word.len()..].starts_with(part_of_name)
     })
 }
+
+/// Crates that make mistakes on purpose when they are asked to, for the judge of the simulator.
+const SEEDED: &[&str] = &["fleet-consensus", "fleet-log", "fleet-sim", "fleet-state"];
+
+/// The programs of a site, each with the line that keeps mistakes out of it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("agent/src/lib.rs", "const _: () = assert!(!fleet_consensus::seeded::COMPILED"),
+    ("control-cli/src/main.rs", "const _: () = assert!(!fleet_state::seeded::COMPILED"),
+];
+
+#[test]
+fn mistakes_made_on_purpose_stay_out_of_the_programs() {
+    let mut broken = Vec::new();
+    for (name, folder, _) in CRATES {
+        let manifest = manifest(folder);
+        let features = manifest.get("features").and_then(toml::Value::as_table);
+        let default = features.and_then(|features| features.get("default"));
+        if default.is_some_and(|default| default.to_string().contains("seeded-bugs")) {
+            broken.push(format!("{name} makes mistakes by default"));
+        }
+        let has = features.is_some_and(|features| features.contains_key("seeded-bugs"));
+        if has != SEEDED.contains(name) {
+            broken.push(format!("{name}: the feature seeded-bugs is for {SEEDED:?}"));
+        }
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let uses = manifest.get(section).map(ToString::to_string).unwrap_or_default();
+            if uses.contains("seeded-bugs") {
+                broken.push(format!("{name} enables seeded-bugs in its {section}"));
+            }
+        }
+    }
+    for (path, line) in PROGRAMS {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        if !text.contains(line) {
+            broken.push(format!("{path} lacks {line:?}"));
+        }
+    }
+    assert_none(&broken, "what makes mistakes on purpose must never run a site:");
+}

@@ -7,6 +7,8 @@ use fleet_state::limits::{
 use fleet_state::{NodeId, SiteUid};
 use thiserror::Error;
 
+use crate::seeded;
+
 /// Largest append message, in bytes of entries; well below NATS' default payload of 1 MiB.
 pub const APPEND_BYTES_MAX: u64 = 256 * 1024;
 /// Append messages on their way to one follower at a time.
@@ -195,7 +197,11 @@ impl ReplicaConfig {
             min_election_tick: self.election_ticks_min,
             max_election_tick: self.election_ticks_max,
             // A lease read after a pause is a stale read.
-            read_only_option: raft::ReadOnlyOption::Safe,
+            read_only_option: if seeded::on("reads-by-lease") {
+                raft::ReadOnlyOption::LeaseBased
+            } else {
+                raft::ReadOnlyOption::Safe
+            },
             skip_bcast_commit: false,
             batch_append: true,
             priority: 0,

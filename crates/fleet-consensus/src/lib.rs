@@ -26,6 +26,8 @@ pub mod membership;
 mod raft_storage;
 mod reads;
 pub mod replica;
+#[doc(hidden)]
+pub mod seeded;
 pub mod snapshot_store;
 pub mod status;
 mod transfer;

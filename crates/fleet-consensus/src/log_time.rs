@@ -6,6 +6,8 @@
 //! adds what its wall clock says has passed, if that is forward. The result is in the entry
 //! and so the same on all nodes.
 
+use crate::seeded;
+
 /// Now, by both clocks of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -40,6 +42,9 @@ impl LogTime {
     /// The stamp for an entry proposed now.
     pub(crate) fn stamp(&mut self, now: Now) -> u64 {
         let passed_ms = match self.heard_mono_ms {
+            Some(_) if seeded::on("log-time-by-wall-clock") => {
+                now.wall_ms.saturating_sub(self.wall_ms)
+            }
             Some(heard) => now.mono_ms.saturating_sub(heard),
             None => now.wall_ms.saturating_sub(self.wall_ms),
         };

@@ -19,6 +19,7 @@ use fleet_state::limits::VOTERS_MAX;
 use fleet_state::{NodeId, Role};
 
 use crate::config::CAUGHT_UP_ENTRIES;
+use crate::seeded;
 
 /// One member as the replicated state and raft's progress show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ fn removal(me: NodeId, members: &[MemberFacts]) -> Option<MembershipStep> {
         .filter(|m| m.leaving && (m.is_voter || m.is_learner))
         .filter(|m| !m.is_voter || can_spare(members, m.node))
         .min_by_key(|m| (m.node == me, m.active, m.node))?;
-    if going.node == me {
+    if going.node == me && !seeded::on("removed-leader-goes-on") {
         let heir = members
             .iter()
             .filter(|m| m.is_voter && m.active && m.node != me && !m.leaving)

@@ -11,6 +11,7 @@ use raft::eraftpb::{ConfState, Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::frame::{LogEntry, SnapshotRef};
+use crate::seeded;
 use crate::snapshot_store::SnapshotFile;
 
 /// The newest snapshot on disk and the configuration at its index.
@@ -58,7 +59,11 @@ fn storage_error(error: impl std::error::Error + Send + Sync + 'static) -> Error
 
 impl<D: Disk> Storage for RaftStorage<D> {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(hard_state_to_raft(self.log.hard_state()), self.conf.clone()))
+        let mut hard = self.log.hard_state();
+        if seeded::on("vote-forgotten-at-restart") {
+            hard.vote = 0;
+        }
+        Ok(RaftState::new(hard_state_to_raft(hard), self.conf.clone()))
     }
 
     fn entries(
@@ -112,7 +117,9 @@ impl<D: Disk> Storage for RaftStorage<D> {
                 // The log must reach back to it, or the receiver could not go on from there.
                 && pointer.file.index >= self.log.start().index
                 // A receiver that is not in the snapshot's configuration would drop it.
-                && (conf.get_voters().contains(&to) || conf.get_learners().contains(&to))
+                && (conf.get_voters().contains(&to)
+                    || conf.get_learners().contains(&to)
+                    || seeded::on("snapshot-for-a-stranger"))
         };
         let usable = self.snapshot.as_ref().filter(fits);
         let Some(pointer) = usable else {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use fleet_state::{Answer, NodeId, RequestId};
 
 use crate::config::{RELAY_RETRY_MS, WAITERS_MAX};
+use crate::seeded;
 
 /// Waiters with the same request id; retries of one client, or a client's mistake.
 const SAME_ID_MAX: usize = 8;
@@ -172,7 +173,9 @@ impl<T> Waiters<T> {
     /// wait under one id: the refusal doesn't say whose copy it is for.
     pub(crate) fn refuse(&mut self, id: &RequestId, why: &'static str) -> Option<(T, CommandEnd)> {
         match self.by_id.get(id)?.as_slice() {
-            [lone] if lone.attempts <= 1 => self.end(id, 0, why),
+            [lone] if lone.attempts <= 1 || seeded::on("refusal-after-unknown-is-final") => {
+                self.end(id, 0, why)
+            }
             _ => None,
         }
     }
@@ -264,7 +267,7 @@ impl<T> Waiters<T> {
             let mut kept = Vec::new();
             for waiter in same.drain(..) {
                 if over(waiter.deadline_ms) {
-                    let end = if waiter.attempts == 0 {
+                    let end = if waiter.attempts == 0 || seeded::on("timeout-called-refusal") {
                         CommandEnd::NoLeader
                     } else {
                         CommandEnd::Unknown

@@ -38,6 +38,8 @@ mod record;
 mod recovery;
 mod replay;
 mod scan;
+#[doc(hidden)]
+pub mod seeded;
 mod segment;
 mod write;
 

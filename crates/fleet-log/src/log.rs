@@ -12,6 +12,7 @@ use crate::error::{LogError, OpenError};
 use crate::index::{Index, Slot, UNSYNCED};
 use crate::record::{Content, Kind, Seed, push, push_hard_state};
 use crate::recovery::list;
+use crate::seeded;
 use crate::segment::{Checkpoint, HEADER_BYTES, Header, Segment, file_name};
 use crate::write::segment_bytes;
 
@@ -97,7 +98,12 @@ impl<D: Disk> Log<D> {
         };
         let keep = self.check_append(first.index, entries)?;
         if keep.index < self.last_index() {
-            push(&mut self.batch, &Content::bare(Kind::Truncate, keep.index, keep.term));
+            if !seeded::on("truncate-keeps-tail") {
+                push(&mut self.batch, &Content::bare(Kind::Truncate, keep.index, keep.term));
+            }
+            if seeded::on("stale-chain-after-truncate") {
+                self.durable.chain = 0;
+            }
             self.index.truncate(keep.index);
         }
         for entry in entries {
@@ -185,7 +191,15 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         self.check_commit()?;
-        if self.hard_state != self.durable.hard_state {
+        if self.batch.is_empty() && seeded::on("vote-not-written") {
+            return Ok(());
+        }
+        if seeded::on("hard-state-before-entries") {
+            let entries = std::mem::take(&mut self.batch);
+            push_hard_state(&mut self.batch, &self.hard_state);
+            self.write_batch()?;
+            self.batch = entries;
+        } else if self.hard_state != self.durable.hard_state {
             push_hard_state(&mut self.batch, &self.hard_state);
         }
         let written = self.write_batch();

@@ -14,6 +14,7 @@ use crate::end_mark::EndMark;
 use crate::entry::{HardState, Position};
 use crate::error::{LogError, OpenError};
 use crate::record::{Seed, u32_at, u64_at};
+use crate::seeded;
 
 /// The bytes before the first record.
 pub(crate) const HEADER_BYTES: usize = 512;
@@ -200,9 +201,13 @@ impl<F: DiskFile> Segment<F> {
         let mut file = disk.create(&temporary).map_err(fault("create"))?;
         file.preallocate(u64::from(header.size_bytes)).map_err(fault("reserve the space of"))?;
         file.write_at(0, &fresh_bytes(header)).map_err(fault("write the header of"))?;
-        file.sync_data().map_err(fault("sync the new file of"))?;
+        if !seeded::on("segment-not-synced") {
+            file.sync_data().map_err(fault("sync the new file of"))?;
+        }
         disk.rename(&temporary, &name).map_err(fault("rename"))?;
-        disk.sync_dir().map_err(fault("sync the directory for"))?;
+        if !seeded::on("segment-name-not-synced") {
+            disk.sync_dir().map_err(fault("sync the directory for"))?;
+        }
         Ok(Self { number: header.number, size_bytes: header.size_bytes, end: HEADER_END, file })
     }
 }

@@ -6,6 +6,7 @@ use crate::end_mark::{END_MARK_BYTES, EndMark};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::record::{Content, Kind, Place, SEAL_BYTES, push, seal_batch};
+use crate::seeded;
 use crate::segment::{Checkpoint, HEADER_BYTES, Header, Segment, file_name};
 
 /// A batch buffer that has grown beyond this is given back after its sync.
@@ -85,7 +86,7 @@ impl<D: Disk> Log<D> {
                 segment: old.number,
                 offset: old.end,
                 sequence: self.durable.sequence,
-                chain: self.durable.chain,
+                chain: if seeded::on("segments-not-chained") { 0 } else { self.durable.chain },
             },
         );
         let checkpoint =
@@ -113,6 +114,13 @@ fn write_synced<F: DiskFile>(segment: &mut Segment<F>, bytes: &[u8]) -> Result<(
         move |source| LogError::Storage { action, file: file_name(number), source }
     };
     segment.file.write_at(u64::from(segment.end), bytes).map_err(fault("write to"))?;
+    if seeded::on("sync-forgotten") {
+        return Ok(());
+    }
+    if seeded::on("sync-error-ignored") {
+        let _ = segment.file.sync_data();
+        return Ok(());
+    }
     segment.file.sync_data().map_err(fault("sync"))
 }
 

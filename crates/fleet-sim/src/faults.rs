@@ -84,22 +84,45 @@ faults! {
     Wipe = "wipe", 3;
     /// The site aims for another number of voters.
     Voters = "voters", 3;
+    /// Two nodes hear one other only, which all hear.
+    TwoLeaves = "two_leaves", 4;
+    /// The first of two ways is gone, for all.
+    ServerDown = "server_down", 2;
+    /// A byte of a node's files changes.
+    BitFlip = "bit_flip", 3;
+    /// A node's disk is replaced by an old copy.
+    RollBack = "roll_back", 3;
+    /// Syncs take long.
+    SlowDisk = "slow_disk", 1;
+    /// A disk is nearly full.
+    LowSpace = "low_space", 1;
+    /// A member sends what no honest one does.
+    Liar = "liar", 3;
 }
 
 impl Fault {
     /// Whether a single voter can't have it.
     fn needs_voters(self) -> bool {
-        matches!(self, Self::Transfer | Self::RemoveLeader | Self::Wipe)
+        matches!(
+            self,
+            Self::Transfer
+                | Self::RemoveLeader
+                | Self::Wipe
+                | Self::BitFlip
+                | Self::RollBack
+                | Self::Liar
+        )
     }
 
     /// A few that a site of so many nodes can have.
-    pub fn draw(random: &mut Random, nodes: usize, voters: u8) -> Vec<Self> {
+    pub fn draw(random: &mut Random, nodes: usize, voters: u8, ways: u8) -> Vec<Self> {
         let rate = random.between(60, 350);
         let mut drawn: Vec<Self> = Self::ALL
             .iter()
             .copied()
             .filter(|fault| fault.nodes_min() <= nodes && random.per_mille(rate))
             .filter(|fault| voters > 1 || !fault.needs_voters())
+            .filter(|fault| ways > 1 || *fault != Self::ServerDown)
             .collect();
         if drawn.is_empty() {
             drawn.push(Self::PowerCut);

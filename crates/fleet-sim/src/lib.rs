@@ -9,16 +9,20 @@
 //! - [`swarm`]: what a seed chooses; [`faults`]: what can go wrong
 //! - [`world`]: nodes, network, clients and time; it begins nothing by itself
 //! - [`run`]: the phases of a run, its figures, its failure
+//! - [`shrink`]: a smaller run that fails like a large one
+//! - [`judge`]: mistakes made on purpose, which the invariants must find
 //! - [`invariants`]: one file each
 //!
 //! Nothing here uses a clock, a thread, hash order or a random source besides the seed.
 
 pub mod faults;
 pub mod invariants;
+pub mod judge;
 pub mod network;
 pub mod node;
 pub mod random;
 pub mod run;
+pub mod shrink;
 pub mod site;
 pub mod swarm;
 pub mod trace;

@@ -16,6 +16,9 @@ use crate::swarm::NetworkManners;
 /// Old frames that a replay can choose from.
 const ARCHIVE_MAX: usize = 256;
 
+/// The first way to a node works as long as it was heard there this lately.
+const WAY_WORKS_MS: u64 = 500;
+
 /// A frame under way.
 #[derive(Clone, Debug)]
 pub struct Flight {
@@ -50,12 +53,17 @@ pub struct Traffic {
 
 /// The network.
 pub struct Network {
-    manners: NetworkManners,
+    manners: [NetworkManners; Path::COUNT],
+    ways: u8,
+    /// The first way is gone, for all.
+    server_down: bool,
+    /// When a node last heard another one by the first way.
+    heard_ms: BTreeMap<(NodeId, NodeId), u64>,
     /// Ordered pairs that hear nothing of each other.
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes without any connection, which they know.
     offline: BTreeSet<NodeId>,
-    last_due_ms: BTreeMap<(NodeId, NodeId), u64>,
+    last_due_ms: BTreeMap<(NodeId, NodeId, bool), u64>,
     archive: VecDeque<Flight>,
     random: Random,
     traffic: Traffic,
@@ -66,7 +74,10 @@ impl Network {
     #[must_use]
     pub fn new(manners: NetworkManners, random: Random) -> Self {
         Self {
-            manners,
+            manners: [manners.clone(), manners],
+            ways: 1,
+            server_down: false,
+            heard_ms: BTreeMap::new(),
             cut: BTreeSet::new(),
             offline: BTreeSet::new(),
             last_due_ms: BTreeMap::new(),
@@ -76,9 +87,32 @@ impl Network {
         }
     }
 
-    /// From now on it behaves like this.
+    /// From now on both ways behave like this.
     pub fn set_manners(&mut self, manners: NetworkManners) {
-        self.manners = manners;
+        self.manners = [manners.clone(), manners];
+    }
+
+    /// From now on the two ways behave like this.
+    pub fn set_manners_by_way(&mut self, first: NetworkManners, second: NetworkManners) {
+        self.manners = [first, second];
+    }
+
+    /// How many ways there are between two nodes: one or two.
+    pub fn set_ways(&mut self, ways: u8) {
+        self.ways = ways;
+    }
+
+    /// Nothing goes by the first way.
+    pub fn set_server_down(&mut self) {
+        self.server_down = true;
+    }
+
+    fn manners_of(&self, path: Path) -> &NetworkManners {
+        let [first, second] = &self.manners;
+        match path {
+            Path::Nats => first,
+            Path::Mesh => second,
+        }
     }
 
     /// Nothing from `from` reaches `to`.
@@ -101,6 +135,7 @@ impl Network {
     pub fn heal(&mut self) {
         self.cut.clear();
         self.offline.clear();
+        self.server_down = false;
     }
 
     /// Whether a frame would arrive.
@@ -119,7 +154,8 @@ impl Network {
 
     /// A frame arrives now: whether it is still to be delivered.
     pub fn arrives(&mut self, flight: &Flight) -> bool {
-        let open = self.is_open(flight.from, flight.to);
+        let gone = self.server_down && flight.path == Path::Nats;
+        let open = self.is_open(flight.from, flight.to) && !gone;
         self.traffic.cut += u64::from(!open);
         open
     }
@@ -127,8 +163,11 @@ impl Network {
     /// When which frames arrive that were sent now.
     pub fn send(&mut self, flight: Flight, now_ms: u64) -> Vec<(u64, Flight)> {
         self.traffic.sent += 1;
+        let manners = self.manners_of(flight.path);
+        let (loss, duplicated) = (manners.loss, manners.duplicated);
+        let (replayed, corrupted) = (manners.replayed, manners.corrupted);
         let mut due = Vec::new();
-        if self.random.per_mille(self.manners.replayed)
+        if self.random.per_mille(replayed)
             && let Some(old) = self.old_frame()
         {
             self.traffic.replayed += 1;
@@ -138,15 +177,15 @@ impl Network {
         if self.archive.len() > ARCHIVE_MAX {
             self.archive.pop_front();
         }
-        if self.random.per_mille(self.manners.loss) {
+        if self.random.per_mille(loss) {
             self.traffic.lost += 1;
             return due;
         }
-        if self.random.per_mille(self.manners.duplicated) {
+        if self.random.per_mille(duplicated) {
             self.traffic.duplicated += 1;
             due.push((self.due_ms(&flight, now_ms), flight.clone()));
         }
-        if self.random.per_mille(self.manners.corrupted) {
+        if self.random.per_mille(corrupted) {
             self.traffic.corrupted += 1;
             let corrupted = self.corrupt(flight);
             due.push((self.due_ms(&corrupted, now_ms), corrupted));
@@ -172,10 +211,14 @@ impl Network {
     }
 
     fn due_ms(&mut self, flight: &Flight, now_ms: u64) -> u64 {
-        let delay_ms = self.random.between(self.manners.delay_min_ms, self.manners.delay_max_ms);
+        let manners = self.manners_of(flight.path);
+        let (min_ms, max_ms, in_order) =
+            (manners.delay_min_ms, manners.delay_max_ms, manners.in_order);
+        let delay_ms = self.random.between(min_ms, max_ms);
         let mut due_ms = now_ms + delay_ms;
-        if self.manners.in_order {
-            let last = self.last_due_ms.entry((flight.from, flight.to)).or_default();
+        if in_order {
+            let second = flight.path == Path::Mesh;
+            let last = self.last_due_ms.entry((flight.from, flight.to, second)).or_default();
             due_ms = due_ms.max(*last);
             *last = due_ms;
         }
@@ -205,16 +248,33 @@ impl<'a> SimWire<'a> {
 }
 
 impl Wire for SimWire<'_> {
-    fn routes(&mut self, to: NodeId, class: Class, _now_ms: u64) -> Routes {
+    fn routes(&mut self, to: NodeId, class: Class, now_ms: u64) -> Routes {
         if self.network.offline.contains(&self.from) {
             return Routes::NONE;
         }
         let frame_bytes_max = self.frame_bytes_max;
-        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max })
+        let first = Route { to, path: Path::Nats, class, frame_bytes_max };
+        let second = Route { path: Path::Mesh, ..first };
+        if self.network.ways < 2 {
+            return Routes::one(first);
+        }
+        if class == Class::Urgent {
+            return Routes::of(Some(first), Some(second));
+        }
+        let heard_ms = self.network.heard_ms.get(&(self.from, to)).copied().unwrap_or(0);
+        let works = now_ms.saturating_sub(heard_ms) < WAY_WORKS_MS;
+        Routes::one(if works { first } else { second })
+    }
+
+    fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {
+        if path == Path::Nats {
+            self.network.heard_ms.insert((self.from, from), now_ms);
+        }
     }
 
     fn send(&mut self, route: Route, frame: Bytes) -> bool {
-        if self.network.random.per_mille(self.network.manners.refused) {
+        let refused = self.network.manners_of(route.path).refused;
+        if self.network.random.per_mille(refused) {
             self.network.traffic.refused += 1;
             return false;
         }

@@ -33,6 +33,25 @@ pub enum Life {
     Gone,
 }
 
+/// Why a node's files may not be what it wrote last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// A byte of them was changed.
+    Flipped,
+    /// They are an older copy.
+    RolledBack,
+}
+
+/// A copy of a node's disks.
+pub struct OldCopy {
+    /// The log directory.
+    pub log_disk: MemoryDisk,
+    /// The snapshot directory.
+    pub snapshot_disk: MemoryDisk,
+    /// Counter of its starts at that time.
+    pub boot: u64,
+}
+
 /// A node of the simulated site.
 pub struct Node {
     /// Its id.
@@ -61,6 +80,12 @@ pub struct Node {
     pub disk_faults_planned: u64,
     /// Its power was cut since it last ran.
     pub was_cut: bool,
+    /// Its files were tampered with; it need not go on.
+    pub doubt: Option<Doubt>,
+    /// How long a sync of its log takes, beyond none.
+    pub slow_sync_ms: u64,
+    /// Planned faults that happened on disks it no longer has.
+    disk_faults_before: u64,
     /// It applied its own removal.
     pub removed: bool,
     started_ms: u64,
@@ -86,6 +111,9 @@ impl Node {
             inbox: Vec::new(),
             disk_faults_planned: 0,
             was_cut: false,
+            doubt: None,
+            disk_faults_before: 0,
+            slow_sync_ms: 0,
             removed: false,
             started_ms: 0,
             ticks: 0,
@@ -156,11 +184,30 @@ impl Node {
             site_key: self.site_key.clone(),
             exchange_secret: self.secrets.exchange,
             boot: self.boot,
-            salt: mix(self.seed ^ self.boot).to_le_bytes(),
+            salt: self.salt(),
             credential: self.credential.clone(),
             log_disk: self.log_disk.clone(),
             snapshot_disk: self.snapshot_disk.clone(),
         }
+    }
+
+    /// The random bytes of its last start. A copy put back gets others than the original had.
+    #[must_use]
+    pub fn salt(&self) -> [u8; 8] {
+        let copied = if self.doubt == Some(Doubt::RolledBack) { u64::MAX } else { 0 };
+        mix(self.seed ^ self.boot ^ copied).to_le_bytes()
+    }
+
+    /// Its disks are an older copy of them from now on.
+    pub fn put_back(&mut self, copy: OldCopy) {
+        let fired = copy.log_disk.faults_fired() + copy.snapshot_disk.faults_fired();
+        self.disk_faults_before = self.disk_faults().saturating_sub(fired);
+        self.log_disk = copy.log_disk;
+        self.snapshot_disk = copy.snapshot_disk;
+        self.boot = copy.boot;
+        self.doubt = Some(Doubt::RolledBack);
+        // As after a restart of the machine: what was open is gone.
+        self.was_cut = true;
     }
 
     /// Draws raft's next election timeout from the seed; see `Replica::pin_election_timeout`.
@@ -205,7 +252,8 @@ impl Node {
     /// Planned faults of both disks that have happened.
     #[must_use]
     pub fn disk_faults(&self) -> u64 {
-        self.log_disk.faults_fired() + self.snapshot_disk.faults_fired()
+        let fired = self.log_disk.faults_fired() + self.snapshot_disk.faults_fired();
+        self.disk_faults_before + fired
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Failure {
     pub violation: Violation,
     /// The last events of each node.
     pub last_events: String,
+    /// What was chosen otherwise than the seed would, as options.
+    pub options: String,
 }
 
 impl fmt::Display for Failure {
@@ -73,7 +75,8 @@ impl fmt::Display for Failure {
         write!(f, "{}", self.last_events)?;
         writeln!(f, "seed {} failed at step {} ({} ms)", self.seed, self.step, self.at_ms)?;
         writeln!(f, "{}", self.violation)?;
-        write!(f, "replay: cargo run --release -p fleet-sim -- --seed {} -v", self.seed)
+        let (seed, options) = (self.seed, &self.options);
+        write!(f, "replay: cargo run --profile sim -p fleet-sim -- --seed {seed}{options} -v")
     }
 }
 
@@ -93,9 +96,11 @@ pub fn run_seed(seed: u64, live: bool) -> Result<Report, Box<Failure>> {
 /// # Errors
 /// An invariant doesn't hold, or the run proves nothing.
 pub fn run_swarm(seed: u64, swarm: Swarm, live: bool) -> Result<Report, Box<Failure>> {
+    let options = crate::shrink::options(seed, &swarm);
     let failed = |violation, world: Option<&World>| {
         Box::new(Failure {
             seed,
+            options: options.clone(),
             step: world.map_or(0, World::steps),
             at_ms: world.map_or(0, World::now_ms),
             violation,
@@ -150,6 +155,7 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     // 4. What only the end can tell.
     world.compare_logs()?;
     world.invariants.answers.check_refused()?;
+    world.invariants.histories.check()?;
     prove_worth(world)?;
     Ok(calm_ticks)
 }

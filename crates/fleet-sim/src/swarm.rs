@@ -3,6 +3,8 @@
 //! A run with every fault at once explores little, because faults mask each other. Each seed
 //! therefore switches most of them off and turns the rest up (swarm testing).
 
+mod fields;
+
 use crate::faults::Fault;
 use crate::random::Random;
 
@@ -59,6 +61,18 @@ impl NetworkManners {
             refused: rate(random, 700, 50),
         }
     }
+
+    /// A way by which some frames take very long: one election later they still arrive.
+    fn draw_slow(random: &mut Random) -> Self {
+        let drawn = Self::draw(random);
+        let longest_ms = [50, 400, 1_500, 4_000];
+        let slow_ms = random.pick(&longest_ms).copied().unwrap_or(50);
+        Self {
+            delay_max_ms: drawn.delay_max_ms + slow_ms,
+            in_order: random.per_mille(400),
+            ..drawn
+        }
+    }
 }
 
 /// What clients do.
@@ -99,10 +113,18 @@ pub struct Swarm {
     pub safety_ms: u64,
     /// Longest pause between two faults.
     pub fault_gap_ms_max: u64,
+    /// Faults at most.
+    pub strikes_max: u64,
+    /// Another one gives the same choices other chances.
+    pub salt: u64,
     /// Which faults happen.
     pub faults: Vec<Fault>,
-    /// The network.
+    /// Ways between two nodes: one, or two.
+    pub ways: u8,
+    /// The network, by the first way.
     pub network: NetworkManners,
+    /// The network by the second way.
+    pub second_way: NetworkManners,
     /// The clients.
     pub workload: Workload,
 }
@@ -121,8 +143,12 @@ impl Swarm {
             snapshot_build_ms_max: 20,
             safety_ms: 3_000,
             fault_gap_ms_max: 1_000,
+            strikes_max: u64::MAX,
+            salt: 0,
             faults: Vec::new(),
+            ways: 1,
             network: NetworkManners::calm(),
+            second_way: NetworkManners::calm(),
             workload: Workload {
                 clients: 3,
                 keys: 8,
@@ -141,7 +167,8 @@ impl Swarm {
         let voters = random.pick(&voters).copied().unwrap_or(3);
         let frames = [1_200, 4_096, 64 * 1024, 1024 * 1024];
         let gaps = [400, 1_500, 4_000];
-        let faults = Fault::draw(random, nodes, voters);
+        let ways = if random.per_mille(500) { 2 } else { 1 };
+        let faults = Fault::draw(random, nodes, voters, ways);
         Self {
             nodes,
             voters,
@@ -152,8 +179,12 @@ impl Swarm {
             snapshot_build_ms_max: random.between(1, 400),
             safety_ms: random.between(8, 24) * 1_000,
             fault_gap_ms_max: random.pick(&gaps).copied().unwrap_or(1_500),
+            strikes_max: u64::MAX,
+            salt: 0,
             faults,
+            ways,
             network: NetworkManners::draw(random),
+            second_way: NetworkManners::draw_slow(random),
             workload: Workload {
                 clients: usize::try_from(random.between(1, 8)).unwrap_or(3),
                 keys: random.between(1, 12),

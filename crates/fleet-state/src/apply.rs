@@ -37,6 +37,7 @@ use crate::entry::{Body, Entry};
 use crate::ids::{RequestId, Revision};
 use crate::outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
 use crate::record::Change;
+use crate::seeded;
 use crate::state::FleetState;
 
 /// What an entry did.
@@ -67,6 +68,9 @@ impl FleetState {
         }
         self.counters.last_applied = revision;
         self.counters.log_time_ms = self.counters.log_time_ms.max(entry.log_time_ms);
+        if seeded::on("log-time-goes-back") {
+            self.counters.log_time_ms = entry.log_time_ms;
+        }
         self.counters.wall_time_ms = entry.wall_time_ms;
         let mut effects = Effects::new(revision, entry.wall_time_ms);
         self.forget_tokens(&mut effects);
@@ -105,6 +109,10 @@ impl FleetState {
         if remembered {
             match self.dedup.recall(&proposal.request_id, &command) {
                 Recall::New => {}
+                Recall::Repeated(_) if seeded::on("repeat-carried-out-again") => {}
+                Recall::Repeated(first) if seeded::on("repeat-answered-anew") => {
+                    return Answer { revision, ..first };
+                }
                 Recall::Repeated(first) => return first,
                 Recall::Reused => return rejected(RejectCode::RequestIdReused, REUSED),
                 Recall::Expired => return rejected(RejectCode::RequestExpired, EXPIRED),

@@ -32,6 +32,7 @@ use crate::limits::{
 };
 use crate::outcome::{Accepted, Answer, Outcome, RejectCode, Rejection};
 use crate::record::Entity;
+use crate::seeded;
 
 /// A remembered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,14 +136,15 @@ impl Dedup {
 
     /// Forgets answers whose time is over, a few per call.
     pub(crate) fn forget_aged(&mut self, log_time_ms: u64, wall_time_ms: u64) {
-        let aged =
-            |answer: &Remembered| log_time_ms.saturating_sub(answer.log_time_ms) > DEDUP_WINDOW_MS;
+        let hasty = seeded::on("answers-forgotten-early");
+        let window_ms = if hasty { 100 } else { DEDUP_WINDOW_MS };
+        let aged = |answer: &Remembered| log_time_ms.saturating_sub(answer.log_time_ms) > window_ms;
         let over: Vec<Revision> = self
             .by_revision
             .iter()
             .take(DEDUP_COMPARED_MAX)
             .take_while(|(_, answer)| aged(answer))
-            .filter(|(_, answer)| answer.is_stamped_before_window(wall_time_ms))
+            .filter(|(_, answer)| hasty || answer.is_stamped_before_window(wall_time_ms))
             .take(DEDUP_EVICTIONS_PER_ENTRY_MAX)
             .map(|(revision, _)| *revision)
             .collect();
@@ -177,7 +179,9 @@ impl Dedup {
         };
         self.by_id.remove(&oldest.request_id);
         self.sum.subtract(Section::Dedup, oldest.bytes().as_slice());
-        self.horizon = self.horizon.max(oldest.horizon(wall_time_ms));
+        if !seeded::on("answers-forgotten-early") && !seeded::on("forgotten-without-horizon") {
+            self.horizon = self.horizon.max(oldest.horizon(wall_time_ms));
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub mod limits;
 pub mod outcome;
 pub mod record;
 pub mod schema;
+#[doc(hidden)]
+pub mod seeded;
 pub mod snapshot;
 pub mod stage;
 pub mod value;

@@ -4,6 +4,7 @@ use crate::frame::{
     AppendResponse, BallotAnswer, Beat, RaftMessage,
     limits::{INDEX_MAX, READ_CONTEXT_BYTES_MAX},
 };
+use crate::seeded;
 use crate::status::NodeRole;
 
 use super::{GuardView, Objection, Refusal};
@@ -45,7 +46,11 @@ pub(super) fn check_append_response(
     let stale = response.reject.is_some_and(|reject| {
         reject.request_snapshot == 0 && (response.index <= matched || reject.hint < matched)
     });
-    if stale { Err(Refusal::StaleReject.into()) } else { Ok(()) }
+    if stale && !seeded::on("late-reject-accepted") {
+        Err(Refusal::StaleReject.into())
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn check_heartbeat_response(

@@ -14,6 +14,7 @@ use crate::checkpoints::CHECKPOINT_EVERY;
 use crate::fault::Fault;
 use crate::frame::{Class, ConfChange, Credential, EntryPayload, LogEntry, Payload};
 use crate::log_time::Now;
+use crate::seeded;
 use crate::waiters::CommandEnd;
 
 impl<D: Disk, T> Replica<D, T> {
@@ -27,6 +28,7 @@ impl<D: Disk, T> Replica<D, T> {
             let entry = LogEntry::from_raft(entry).map_err(|e| Fault::Raft(e.to_string()))?;
             self.pace.entries_since_snapshot += 1;
             match entry.payload {
+                EntryPayload::Empty if seeded::on("empty-entry-not-applied") => {}
                 EntryPayload::Empty => self.state.skip(Revision::new(index)),
                 EntryPayload::Normal(data) => self.apply_entry(index, &data, now)?,
                 EntryPayload::ConfChange(change) => self.apply_conf_change(index, change)?,
@@ -73,6 +75,8 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn apply_entry(&mut self, index: u64, data: &[u8], now: Now) -> Result<(), Fault> {
         let entry = Entry::decode(data).map_err(|source| Fault::Undecodable { index, source })?;
+        #[cfg(feature = "seeded-bugs")]
+        let entry = Self::stamp_anew(entry, now);
         self.pace.bytes_since_snapshot += data.len() as u64;
         self.log_time.heard(entry.log_time_ms, entry.wall_time_ms, now);
         let revision = Revision::new(index);
@@ -132,6 +136,9 @@ impl<D: Disk, T> Replica<D, T> {
     /// This node is out. A leader that has removed itself would go on leading, and raft looks
     /// for its own progress, which is gone: it steps down here and says nothing more.
     fn leave(&mut self) {
+        if seeded::on("removed-leader-goes-on") {
+            return;
+        }
         let raft = &mut self.raw.raft;
         let term = raft.term;
         raft.become_follower(term, raft::INVALID_ID);
@@ -143,6 +150,9 @@ impl<D: Disk, T> Replica<D, T> {
     /// was committed, they would elect under the one before, which may need a node that was
     /// given up for good in the meantime.
     fn make_commit_durable(&mut self, index: u64) -> Result<(), Fault> {
+        if seeded::on("configuration-not-durable") {
+            return Ok(());
+        }
         let log = &mut self.raw.mut_store().log;
         let mut hard = log.hard_state();
         if hard.commit < index {

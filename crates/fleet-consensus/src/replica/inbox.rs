@@ -14,6 +14,7 @@ use crate::frame::{
 };
 use crate::guard::{GuardView, Objection};
 use crate::log_time::Now;
+use crate::seeded;
 use crate::transfer::{Chunk, Want};
 
 impl<D: Disk, T> Replica<D, T> {
@@ -88,8 +89,13 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn handle_raft(&mut self, from: NodeId, message: RaftMessage, now: Now) -> Result<(), Fault> {
+        #[cfg(feature = "seeded-bugs")]
+        let mut message = message;
+        #[cfg(feature = "seeded-bugs")]
+        self.misread(&mut message);
         match self.check(from, &message, now) {
             Ok(()) => {}
+            Err(_) if seeded::on("guard-off") => {}
             Err(Objection::Refused(refusal)) => {
                 tracing::debug!(
                     from = from.get(),

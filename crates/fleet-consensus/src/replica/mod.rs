@@ -25,6 +25,8 @@ mod open;
 mod outputs;
 mod probe;
 mod ready;
+#[cfg(feature = "seeded-bugs")]
+mod seeded_bugs;
 mod snapshots;
 mod steward;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::leases::Leases;
 use crate::log_time::{LogTime, Now};
 use crate::raft_storage::{RaftStorage, SnapshotPointer};
 use crate::reads::Reads;
+use crate::seeded;
 use crate::snapshot_store::{LoadedSnapshot, SnapshotStore};
 use crate::transfer::Transfer;
 use crate::waiters::Waiters;
@@ -151,10 +152,15 @@ impl<D: Disk, T> Replica<D, T> {
             index: p.file.index,
             term: p.file.term,
         });
+        let skipped = if seeded::on("restart-applied-above-snapshot") {
+            log.hard_state().commit
+        } else {
+            applied.index
+        };
         let storage = RaftStorage::new(log, pointer);
         let conf = Conf::from_raft(&storage.conf);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&config.to_raft(applied.index), storage, &logger)
+        let raw = RawNode::new(&config.to_raft(skipped), storage, &logger)
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let frames = FrameCodec::new(FrameIdentity {
             site: config.site_uid,

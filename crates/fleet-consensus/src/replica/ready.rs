@@ -38,6 +38,7 @@ use crate::frame::{
 };
 use crate::log_time::Now;
 use crate::raft_storage::hard_state_from_raft;
+use crate::seeded;
 use crate::waiters::Due;
 
 /// What a ready has for after its sync.
@@ -76,13 +77,16 @@ impl<D: Disk, T> Replica<D, T> {
             self.propose_queued(now)?;
             self.begin_reads(now);
             self.flush_outbox(now, wire);
+            #[cfg(feature = "seeded-bugs")]
+            self.commit_wrongly();
             if !self.raw.has_ready() || self.unsynced.is_some() {
                 break;
             }
             self.process_ready(now, wire)?;
         }
         self.note_role(now);
-        let ready = self.reads.take_ready(self.applied.index);
+        let hasty = seeded::on("read-answered-before-apply");
+        let ready = self.reads.take_ready(if hasty { u64::MAX - 1 } else { self.applied.index });
         let ended = ready.into_iter().map(|t| (t, crate::reads::ReadEnd::Ready));
         self.outputs.reads.extend(ended);
         self.begin_snapshot_if_due();
@@ -109,6 +113,10 @@ impl<D: Disk, T> Replica<D, T> {
         }
         // 3.
         self.append(&mut ready, now)?;
+        if seeded::on("answer-before-persist") {
+            let messages = ready.take_persisted_messages();
+            unreachable.extend(self.send_raft(messages, now, wire));
+        }
         // 4.
         for state in ready.take_read_states() {
             self.read_confirmed(&state);
@@ -339,7 +347,11 @@ impl<D: Disk, T> Replica<D, T> {
             })
             .collect();
         match self.step_proposal(entries) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                #[cfg(feature = "seeded-bugs")]
+                self.answer_when_appended(&batch);
+                Ok(())
+            }
             Err(raft::Error::ProposalDropped) => {
                 self.decline(batch, RefuseReason::Busy);
                 Ok(())
@@ -388,6 +400,9 @@ impl<D: Disk, T> Replica<D, T> {
                 return;
             }
             if let Some(id) = self.reads.begin_round(now.mono_ms) {
+                if seeded::on("read-without-majority") {
+                    return self.confirm_read(id, self.raw.raft.raft_log.committed);
+                }
                 self.raw.read_index(id.to_be_bytes().to_vec());
             }
             return;
@@ -405,8 +420,11 @@ impl<D: Disk, T> Replica<D, T> {
         let Ok(context) = <[u8; 8]>::try_from(state.request_ctx.as_slice()) else {
             return;
         };
-        let id = u64::from_be_bytes(context);
-        for grant in self.reads.round_confirmed(id, state.index) {
+        self.confirm_read(u64::from_be_bytes(context), state.index);
+    }
+
+    fn confirm_read(&mut self, id: u64, index: u64) {
+        for grant in self.reads.round_confirmed(id, index) {
             let payload = Payload::ReadGrant { ids: grant.ids, index: grant.index };
             self.outbox.push((grant.to, Class::Urgent, payload));
         }

@@ -21,6 +21,7 @@ use crate::frame::{Class, Payload, SnapshotEnd, SnapshotOffer, SnapshotRef};
 use crate::guard::check_offer;
 use crate::log_time::Now;
 use crate::raft_storage::{SnapshotPointer, hard_state_from_raft};
+use crate::seeded;
 use crate::snapshot_store::{LoadedSnapshot, ReceiveError, SnapshotFile};
 use crate::transfer::{Accepted, Chunk, Received, Want};
 
@@ -171,7 +172,9 @@ impl<D: Disk, T> Replica<D, T> {
         }
         let conf = conf_state(&loaded.meta);
         let store = self.raw.mut_store();
-        store.log.reset(position)?;
+        if !seeded::on("log-not-reset-at-install") {
+            store.log.reset(position)?;
+        }
         let mut state = hard.map_or_else(|| store.log.hard_state(), hard_state_from_raft);
         state.commit = state.commit.max(position.index);
         store.log.set_hard_state(state)?;
@@ -274,7 +277,11 @@ impl<D: Disk, T> Replica<D, T> {
             index: self.applied.index,
             term: self.applied.term,
             voters: self.conf.voters.clone(),
-            learners: self.conf.learners.clone(),
+            learners: if seeded::on("snapshot-without-learners") {
+                Vec::new()
+            } else {
+                self.conf.learners.clone()
+            },
             wall_time_ms: self.state.wall_time_ms(),
         };
         self.pace.building = true;
@@ -343,6 +350,9 @@ impl<D: Disk, T> Replica<D, T> {
         if log.bytes_on_disk() <= self.config.log_bytes_max {
             let trailing = log.last_index().saturating_sub(self.config.trailing_entries());
             through = through.min(trailing).min(self.slowest_active());
+        }
+        if seeded::on("log-cut-beyond-snapshot") {
+            through = self.applied.index;
         }
         if through > log.start().index {
             self.raw.mut_store().log.compact(through)?;

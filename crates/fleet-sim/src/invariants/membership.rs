@@ -1,8 +1,9 @@
-//! One history of configurations: each follows from the one before by one change, every node
-//! goes through the same ones, and there is always somebody who votes.
+//! One history of configurations: each follows from the one before by one committed change, every
+//! node goes through the same ones, and there is always somebody who votes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fleet_consensus::frame::ConfChange;
 use fleet_state::NodeId;
 
 use super::Violation;
@@ -20,6 +21,29 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// A change of the configuration was committed, seen for the first time.
+    ///
+    /// # Errors
+    /// It leaves nobody who votes.
+    pub fn commit(&mut self, index: u64, change: ConfChange) -> Result<(), Violation> {
+        let (mut voters, mut learners) = self.newest();
+        let (ConfChange::AddVoter(node) | ConfChange::AddLearner(node) | ConfChange::Remove(node)) =
+            change;
+        voters.remove(&node);
+        learners.remove(&node);
+        match change {
+            ConfChange::AddVoter(_) => voters.insert(node),
+            ConfChange::AddLearner(_) => learners.insert(node),
+            ConfChange::Remove(_) => false,
+        };
+        if voters.is_empty() {
+            let what = format!("{change:?} at index {index} leaves nobody who votes");
+            return Err(Violation::new("one configuration history", what));
+        }
+        self.history.insert(index, Configuration { voters, learners });
+        Ok(())
+    }
+
     /// A node has this configuration from `index` on.
     ///
     /// # Errors
@@ -39,20 +63,17 @@ impl Membership {
         if now.voters.is_empty() || !now.voters.is_disjoint(&now.learners) {
             return fail(format!("node {node} has {now:?} at index {index}"));
         }
-        let newest = self.history.last_key_value().map_or(0, |(index, _)| *index);
-        let in_force = self.history.range(..=index).next_back();
-        match in_force {
-            Some((_, known)) if *known == now => return Ok(()),
-            Some((at, known)) if *at == index || index < newest => {
-                return fail(format!("node {node} has {now:?} at index {index}, others {known:?}"));
+        match self.history.range(..=index).next_back() {
+            Some((_, known)) if *known == now => Ok(()),
+            Some((at, known)) => fail(format!(
+                "node {node} has {now:?} at index {index}; the log made {known:?} at index {at}"
+            )),
+            // Where the site begins.
+            None => {
+                self.history.insert(index, now);
+                Ok(())
             }
-            Some((_, known)) if known.distance(&now) > 1 => {
-                return fail(format!("{now:?} at index {index} follows {known:?}"));
-            }
-            Some(_) | None => {}
         }
-        self.history.insert(index, now);
-        Ok(())
     }
 
     /// The newest configuration seen anywhere.
@@ -74,17 +95,5 @@ impl Membership {
     #[must_use]
     pub fn changes(&self) -> usize {
         self.history.len()
-    }
-}
-
-impl Configuration {
-    /// Nodes whose part differs.
-    fn distance(&self, other: &Self) -> usize {
-        let moved: BTreeSet<_> = self
-            .voters
-            .symmetric_difference(&other.voters)
-            .chain(self.learners.symmetric_difference(&other.learners))
-            .collect();
-        moved.len()
     }
 }

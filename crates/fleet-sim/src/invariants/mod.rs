@@ -8,9 +8,11 @@ mod bounds;
 mod commit_monotone;
 mod committed_log;
 mod election_safety;
+mod histories;
 mod leader_completeness;
 mod linearizable;
 mod log_matching;
+mod log_time;
 mod membership;
 mod state_machine;
 
@@ -21,9 +23,11 @@ pub use bounds::Bounds;
 pub use commit_monotone::CommitMonotone;
 pub use committed_log::CommittedLog;
 pub use election_safety::ElectionSafety;
+pub use histories::{Heard, Histories, Wanted};
 pub use leader_completeness::check_new_leader;
 pub use linearizable::{Floor, Linearizable};
 pub use log_matching::compare_logs;
+pub use log_time::LogTime;
 pub use membership::Membership;
 pub use state_machine::StateMachine;
 
@@ -64,8 +68,12 @@ pub struct Invariants {
     pub answers: Answers,
     /// Reads and writes see what ended before they began.
     pub order: Linearizable,
+    /// What clients saw of each key has an explanation.
+    pub histories: Histories,
     /// One history of configurations.
     pub membership: Membership,
+    /// Log time goes on, and no faster than time.
+    pub log_time: LogTime,
     /// Nothing grows without end.
     pub bounds: Bounds,
 }

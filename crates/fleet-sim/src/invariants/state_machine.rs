@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use fleet_consensus::frame::{ConfChange, EntryPayload};
 use fleet_consensus::replica::AppliedEntry;
 use fleet_log::LogEntry;
-use fleet_state::{Entry, FleetState, NodeId, Revision, Role};
+use fleet_state::{Entry, FleetState, NodeId, RequestId, Revision, Role};
 
 use super::Violation;
 use crate::trace::Fnv;
@@ -146,6 +146,16 @@ impl StateMachine {
 
 fn hash_of(entry: &AppliedEntry) -> u64 {
     let mut hash = Fnv::default();
-    format!("{:?} {:?} {:?}", entry.request_id, entry.answer, entry.changes).hash(&mut hash);
+    entry.request_id.as_ref().map(RequestId::to_string).hash(&mut hash);
+    if let Some(answer) = &entry.answer {
+        answer.revision.get().hash(&mut hash);
+        format!("{:?}", answer.outcome).hash(&mut hash);
+    }
+    // What the records hold is compared by the states' digests.
+    for change in &entry.changes {
+        format!("{:?}", change.entity).hash(&mut hash);
+        change.previous.map(Revision::get).hash(&mut hash);
+        change.record.is_some().hash(&mut hash);
+    }
     hash.finish()
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use fleet_consensus::{CommandEnd, ReadEnd};
-use fleet_state::{NodeId, ParamKey, Proposal, RequestId};
+use fleet_state::{Answer, NodeId, ParamKey, Proposal, RequestId};
 
 use super::scenario::Ended;
 use super::{Event, World};
@@ -181,6 +181,7 @@ impl World {
         let number = self.clients.operations;
         let wish = self.draw_wish(number);
         let floor = self.invariants.order.begin();
+        self.history_begins(number, &wish);
         let mut operation = Operation { number, wish, floor, attempts: 0, open: 0, unknown: false };
         self.attempt(client, &mut operation);
         if let Some(slot) = self.clients.current.get_mut(client) {
@@ -290,7 +291,7 @@ impl World {
             Maker::Operator => self.operator_heard(&open, end),
             Maker::Client { client, operation } => {
                 match end {
-                    CommandEnd::Decided(_) => self.operation_done(client, operation, true),
+                    CommandEnd::Decided(answer) => self.write_done(client, operation, &answer),
                     CommandEnd::Busy(_) | CommandEnd::NoLeader => {
                         self.attempt_failed(client, operation, false);
                     }
@@ -322,7 +323,7 @@ impl World {
             return Ok(());
         };
         if end == ReadEnd::Ready {
-            self.operation_done(client, operation, false);
+            self.read_done(client, operation, node);
         } else {
             self.attempt_failed(client, operation, false);
         }
@@ -344,15 +345,23 @@ impl World {
         replica.map_or(0, |replica| replica.applied().get())
     }
 
-    fn operation_done(&mut self, client: usize, number: u64, wrote: bool) {
+    fn read_done(&mut self, client: usize, number: u64, node: NodeId) {
         let Some(operation) = self.take_operation(client, number) else {
             return;
         };
-        if wrote {
-            self.clients.figures.decided += 1;
-        } else {
-            self.clients.figures.read += 1;
+        self.clients.figures.read += 1;
+        if let Wish::Read(key) = &operation.wish {
+            self.history_reads(number, key, node);
         }
+        self.think(client);
+    }
+
+    fn write_done(&mut self, client: usize, number: u64, answer: &Answer) {
+        let Some(operation) = self.take_operation(client, number) else {
+            return;
+        };
+        self.clients.figures.decided += 1;
+        self.history_decides(number, &operation.wish, answer);
         if let Wish::Write(proposal) = operation.wish {
             if self.clients.old.len() >= OLD_COMMANDS_MAX {
                 self.clients.old.remove(0);
@@ -414,6 +423,7 @@ impl World {
             if known == Known::NotTaken {
                 self.clients.figures.not_taken += 1;
                 self.invariants.answers.all_refused(proposal.request_id.clone());
+                self.history_refuses(operation.number, proposal);
             } else {
                 self.clients.figures.unknown += 1;
             }

@@ -27,7 +27,12 @@ impl World {
         let opened = match node.open(&self.site, &self.swarm, now_ms) {
             Ok(opened) => opened,
             Err(error) => {
-                let (boot, was_cut) = (node.boot, node.was_cut);
+                let (boot, was_cut, doubt) = (node.boot, node.was_cut, node.doubt);
+                if doubt == Some(crate::node::Doubt::Flipped) {
+                    // It noticed, and says so: somebody gives it up.
+                    self.replace(id);
+                    return Ok(());
+                }
                 // A machine that had stopped needs its power cut before it starts again.
                 if !self.note_disk_faults() && was_cut {
                     let what = format!("node {id}, start {boot}: {error}");
@@ -37,7 +42,11 @@ impl World {
                 return Ok(());
             }
         };
-        if let Some(name) = opened.damaged_snapshots.first() {
+        let flipped = node.doubt == Some(crate::node::Doubt::Flipped);
+        if flipped {
+            node.doubt = None;
+        }
+        if let Some(name) = opened.damaged_snapshots.first().filter(|_| !flipped) {
             let what = format!("node {id} found {name} damaged");
             return Err(Violation::new("a named snapshot is whole", what));
         }

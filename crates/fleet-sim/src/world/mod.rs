@@ -8,11 +8,13 @@
 //! - `turn.rs`: a replica's turn, and what it gave out
 //! - `life.rs`: starting, crashing, pausing
 //! - `clients.rs`: operations and their attempts; `wishes.rs`: what they are about
+//! - `histories.rs`: what clients saw, for the judge
 //! - `scenario.rs`: what named scenarios do by hand
 //! - `operator.rs`: who invites and removes nodes
 //! - `nemesis.rs`: who breaks things
 
 mod clients;
+mod histories;
 mod life;
 mod nemesis;
 mod operator;
@@ -37,7 +39,7 @@ use crate::faults::Fault;
 use crate::invariants::{Invariants, Violation, compare_logs};
 use crate::network::{Flight, Network};
 use crate::node::{Attempt, Life, Node};
-use crate::random::Random;
+use crate::random::{Random, mix};
 use crate::site::{NodeSecrets, Site};
 use crate::swarm::Swarm;
 use crate::trace::Trace;
@@ -60,6 +62,8 @@ enum Event {
     /// Ways open and close.
     Flap(u32),
     Start(NodeId),
+    /// A node's disk is fast again, and has room.
+    DiskWell(NodeId),
     Resume(NodeId),
     /// A snapshot has been written.
     Build(NodeId, u64, Box<fleet_consensus::replica::BuildSnapshot<MemoryDisk>>),
@@ -99,7 +103,7 @@ impl World {
     /// # Errors
     /// The first node doesn't start.
     pub fn new(seed: u64, swarm: Swarm, live: bool) -> Result<Self, Violation> {
-        let mut random = Random::new(seed);
+        let mut random = Random::new(if swarm.salt == 0 { seed } else { seed ^ mix(swarm.salt) });
         let site = Site::new(&mut random);
         let secrets = NodeSecrets::new(name_of(1), &mut random);
         let mut invariants = Invariants::default();
@@ -111,7 +115,8 @@ impl World {
         founder
             .found(&site, &swarm)
             .map_err(|e| Violation::new("a site can be founded", e.to_string()))?;
-        let network = Network::new(crate::swarm::NetworkManners::calm(), random.fork());
+        let mut network = Network::new(crate::swarm::NetworkManners::calm(), random.fork());
+        network.set_ways(swarm.ways);
         let mut world = Self {
             clients: Clients::new(&swarm.workload),
             operator: Operator::default(),
@@ -210,6 +215,10 @@ impl World {
                 Ok(())
             }
             Event::Start(node) => self.start_if_down(node),
+            Event::DiskWell(node) => {
+                self.disk_well(node);
+                Ok(())
+            }
             Event::Resume(node) => self.resume(node),
             Event::Build(node, boot, build) => self.build_snapshot(node, boot, *build),
         }

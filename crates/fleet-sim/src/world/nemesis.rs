@@ -1,12 +1,19 @@
 //! The nemesis: breaks things, one after the other, as the seed chose.
 
+mod disk;
+mod liar;
+mod membership;
+mod partition;
+
 use fleet_log::DiskFault;
 use fleet_state::NodeId;
 
 use super::{Event, World};
 use crate::faults::Fault;
 use crate::invariants::Violation;
-use crate::node::Life;
+use crate::node::OldCopy;
+use membership::Change;
+use partition::Shape;
 
 /// Calls to the disk within which a planned fault happens.
 const DISK_CALLS_AHEAD: u64 = 24;
@@ -14,40 +21,27 @@ const DISK_CALLS_AHEAD: u64 = 24;
 const START_CALLS_AHEAD: u64 = 12;
 /// Pause between faults that have not happened yet, long enough for an election.
 const LAST_CHANCE_GAP_MS: u64 = 2_500;
+/// Longest time that a sync of a slow disk takes.
+const SYNC_MS_MAX: u64 = 400;
 /// A day, as wall clocks jump.
 const DAY_MS: u64 = 86_400_000;
-
-/// How ways are closed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Split,
-    Isolate,
-    OneWay,
-    Bridge,
-    Ring,
-}
-
-/// A change of who belongs to the site.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Join,
-    Remove,
-    Wipe,
-    Voters,
-}
 
 #[derive(Default)]
 pub(super) struct Nemesis {
     at: usize,
+    strikes: u64,
     stopped: bool,
     /// Only what has not happened yet, and slowly: some faults need a leader.
     last_chance: bool,
+    /// Of a node's disks, to be put back one day.
+    copy: Option<(NodeId, OldCopy)>,
 }
 
 impl World {
     /// Faults begin, and the network shows its manners.
     pub fn start_faults(&mut self) {
-        self.network.set_manners(self.swarm.network.clone());
+        let (first, second) = (self.swarm.network.clone(), self.swarm.second_way.clone());
+        self.network.set_manners_by_way(first, second);
         self.queue.push(self.now_ms + 1, Event::Nemesis);
     }
 
@@ -66,6 +60,9 @@ impl World {
         self.nemesis.stopped = true;
         self.network.set_manners(crate::swarm::NetworkManners::calm());
         self.network.heal();
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.disk_well(id);
+        }
         for node in self.nodes.values_mut() {
             node.wall_offset_ms = 0;
         }
@@ -85,7 +82,7 @@ impl World {
     }
 
     pub(super) fn nemesis_acts(&mut self) -> Result<(), Violation> {
-        if self.nemesis.stopped {
+        if self.nemesis.stopped || self.nemesis.strikes >= self.swarm.strikes_max {
             return Ok(());
         }
         let (faults, gap_ms) = if self.nemesis.last_chance {
@@ -99,6 +96,7 @@ impl World {
         let Some(fault) = fault else {
             return Ok(());
         };
+        self.nemesis.strikes += 1;
         if self.strike(fault)? {
             *self.fired.entry(fault).or_default() += 1;
         }
@@ -123,6 +121,8 @@ impl World {
             Fault::OneWay => Ok(self.partition(Shape::OneWay, any)),
             Fault::Bridge => Ok(self.partition(Shape::Bridge, any)),
             Fault::Ring => Ok(self.partition(Shape::Ring, any)),
+            Fault::TwoLeaves => Ok(self.partition(Shape::TwoLeaves, any)),
+            Fault::ServerDown => Ok(self.take_server_down()),
             Fault::IsolateLeader => {
                 Ok(leader.is_some_and(|leader| self.partition(Shape::Isolate, leader)))
             }
@@ -164,6 +164,11 @@ impl World {
                 Ok(leader.is_some_and(|leader| self.change_membership(Change::Remove, leader)))
             }
             Fault::Wipe => Ok(self.change_membership(Change::Wipe, any)),
+            Fault::BitFlip => self.flip_a_byte(any),
+            Fault::RollBack => self.roll_back(any),
+            Fault::SlowDisk => Ok(self.slow_disk(any)),
+            Fault::LowSpace => Ok(self.fill_disk(any)),
+            Fault::Liar => self.tell_a_lie(any),
             Fault::Voters => Ok(self.change_membership(Change::Voters, any)),
         }
     }
@@ -183,58 +188,42 @@ impl World {
         Ok(others.into_iter().any(|id| self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD)))
     }
 
-    fn heal_later(&mut self) {
-        let ms = self.random.between(50, 4_000);
-        self.queue.push(self.now_ms + ms, Event::Heal);
-    }
-
-    fn partition(&mut self, shape: Shape, center: NodeId) -> bool {
-        let mut nodes: Vec<NodeId> =
-            self.nodes.values().filter(|n| n.life != Life::Gone).map(|n| n.id).collect();
-        self.random.shuffle(&mut nodes);
-        let half = nodes.len() / 2;
-        let pairs = nodes.iter().enumerate().flat_map(|(at, one)| {
-            nodes.iter().enumerate().skip(at + 1).map(move |(to, other)| (at, *one, to, *other))
-        });
-        for (at, one, to, other) in pairs {
-            let apart = (at < half) != (to < half);
-            let closed = match shape {
-                Shape::Split | Shape::OneWay => apart,
-                Shape::Isolate => one == center || other == center,
-                // The node at `half` is the bridge.
-                Shape::Bridge => apart && to != half,
-                Shape::Ring => to - at != 1 && to - at != nodes.len() - 1,
-            };
-            if closed {
-                self.network.cut(one, other);
-            }
-            if closed && shape != Shape::OneWay {
-                self.network.cut(other, one);
-            }
-        }
-        self.heal_later();
-        true
-    }
-
-    pub(super) fn flap(&mut self, left: u32) {
-        self.network.heal();
-        if left == 0 || self.nemesis.stopped {
-            return;
-        }
-        let running = self.running();
-        if let (Some(one), Some(other)) =
-            (self.random.pick(&running).copied(), self.random.pick(&running).copied())
-        {
-            self.network.cut_both(one, other);
-        }
-        let ms = self.random.between(50, 500);
-        self.queue.push(self.now_ms + ms, Event::Flap(left - 1));
-    }
-
     fn strike_pause(&mut self, id: NodeId) -> bool {
         let ms = self.random.between(30, 2_500);
         self.pause(id, ms);
         true
+    }
+
+    /// Every sync of a node takes long, for a while.
+    fn slow_disk(&mut self, id: NodeId) -> bool {
+        let slow_ms = self.random.between(5, SYNC_MS_MAX);
+        let over_ms = self.now_ms + self.random.between(500, 4_000);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.slow_sync_ms = slow_ms;
+        }
+        self.queue.push(over_ms, Event::DiskWell(id));
+        true
+    }
+
+    /// A node's disk is nearly full, for a while.
+    fn fill_disk(&mut self, id: NodeId) -> bool {
+        let over_ms = self.now_ms + self.random.between(200, 5_000);
+        let replica = self.nodes.get_mut(&id).and_then(|node| node.replica.as_mut());
+        if let Some(replica) = replica {
+            replica.set_low_space(true);
+        }
+        self.queue.push(over_ms, Event::DiskWell(id));
+        true
+    }
+
+    /// A disk is fast and has room.
+    pub(super) fn disk_well(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.slow_sync_ms = 0;
+            if let Some(replica) = &mut node.replica {
+                replica.set_low_space(false);
+            }
+        }
     }
 
     fn jump_wall_clock(&mut self, id: NodeId) -> bool {
@@ -262,72 +251,6 @@ impl World {
         }
         // Refused while one is being written, which comes to the same.
         replica.handle_snapshot_request();
-        true
-    }
-
-    /// Whether learners are about to become voters. With two voters nobody can be spared.
-    fn voters_will_grow(&self) -> bool {
-        let (voters, learners) = self.invariants.membership.newest();
-        let wanted = self.invariants.states.reference().map_or(0, |(s, _)| s.voters_wanted());
-        let grows = voters.len() + 2 <= usize::from(wanted) && learners.len() >= 2;
-        let one_more = voters.len() % 2 == 0 && !learners.is_empty();
-        one_more || grows
-    }
-
-    /// One change at a time, and never so that fewer than a majority could come back.
-    fn change_membership(&mut self, change: Change, node: NodeId) -> bool {
-        let (voters, learners) = self.invariants.membership.newest();
-        let keys = self.nodes.values().filter(|n| n.life != Life::Gone && n.site_key.is_some());
-        let keepers = keys.filter(|n| n.id != node && voters.contains(&n.id)).count();
-        if matches!(change, Change::Wipe | Change::Remove) && keepers == 0 {
-            // Who holds the only copy of the site key must not be lost.
-            return false;
-        }
-        let settled = self.operator_idle()
-            && self
-                .invariants
-                .states
-                .reference()
-                .is_some_and(|(state, _)| state.members().all(|m| !m.leaving || !m.is_live()))
-            && voters
-                .iter()
-                .chain(&learners)
-                .all(|id| self.nodes.get(id).is_some_and(|node| node.life != Life::Gone));
-        // A configuration helps those only who know that it is in force: until the voters do,
-        // they elect under the one before, which may not bear the loss of a node.
-        let at = self.invariants.membership.newest_index();
-        let known = voters.iter().all(|id| {
-            let replica = self.nodes.get(id).and_then(|node| node.replica.as_ref());
-            replica.is_some_and(|replica| replica.applied().get() >= at)
-        });
-        if !settled || (change == Change::Wipe && !known) {
-            return false;
-        }
-        let live = voters.len() + learners.len();
-        let few = match change {
-            Change::Remove => live < 4,
-            Change::Wipe => voters.len() < 3,
-            Change::Join | Change::Voters => false,
-        };
-        if few && !self.voters_will_grow() {
-            self.invite();
-        }
-        if few || (change == Change::Wipe && self.voters_will_grow()) {
-            return false;
-        }
-        match change {
-            Change::Join => self.invite(),
-            Change::Remove => self.remove(node),
-            Change::Voters => {
-                let wanted = self.random.pick(&[3, 5]).copied().unwrap_or(3);
-                self.set_voters(wanted);
-            }
-            Change::Wipe => {
-                self.wipe(node);
-                self.remove(node);
-                self.invite();
-            }
-        }
         true
     }
 }

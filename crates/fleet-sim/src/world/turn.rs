@@ -1,6 +1,9 @@
 //! Inputs to replicas, their turns, and what they gave out.
 
+use std::collections::BTreeSet;
+
 use fleet_consensus::Fault as ReplicaFault;
+use fleet_consensus::frame::{ConfChange, EntryPayload, LogEntry};
 use fleet_consensus::replica::{AppliedEntry, BuildSnapshot, Notice, Outputs};
 use fleet_log::MemoryDisk;
 use fleet_state::{Entity, NodeId};
@@ -34,6 +37,7 @@ impl World {
 
     pub(super) fn tick_now(&mut self, id: NodeId) -> Result<(), Violation> {
         let now_ms = self.now_ms;
+        let crashed = self.refusing(id);
         let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
@@ -42,9 +46,17 @@ impl World {
         let Some(replica) = &mut node.replica else {
             return Ok(());
         };
-        let ticked = replica.handle_tick(now).map(|_| ());
+        let ticked = replica.handle_tick(now).and_then(|_| replica.handle_crashed(&crashed, now));
         self.due.insert(id);
         self.judge(id, ticked)
+    }
+
+    /// Nodes whose process is gone while their machine lives: they refuse connections at once.
+    fn refusing(&self, id: NodeId) -> BTreeSet<NodeId> {
+        let gone = self.nodes.values().filter(|node| node.life == Life::Down && !node.was_cut);
+        let seen = gone
+            .filter(|node| self.network.is_open(id, node.id) && self.network.is_open(node.id, id));
+        seen.map(|node| node.id).collect()
     }
 
     pub(super) fn deliver(&mut self, flight: Flight) -> Result<(), Violation> {
@@ -103,15 +115,19 @@ impl World {
                 return Ok(());
             };
             let mut wire = SimWire::new(id, self.swarm.frame_bytes_max, &mut self.network);
+            let slow_ms = node.slow_sync_ms;
+            let calls = node.log_disk.calls();
             // As the agent does: what became known is told before the disk is waited for.
             let polled = replica.poll_to_sync(now, &mut wire);
             let durable = matches!(polled, Ok(false));
             let sent = wire.into_sent();
             let outputs = replica.take_outputs();
             let more = replica.has_more();
+            let synced = node.log_disk.calls() > calls;
+            let late_ms = if synced { slow_ms } else { 0 };
             for flight in sent {
                 for (due_ms, flight) in self.network.send(flight, now_ms) {
-                    self.queue.push(due_ms, Event::Frame(flight));
+                    self.queue.push(due_ms + late_ms, Event::Frame(flight));
                 }
             }
             if polled.is_err() {
@@ -126,6 +142,11 @@ impl World {
             }
             self.check(id, durable)?;
             self.take_in(id, outputs)?;
+            if late_ms > 0 {
+                // The process waits for its disk; what it had to say leaves when that is done.
+                self.pause(id, late_ms);
+                return Ok(());
+            }
             if !more {
                 return Ok(());
             }
@@ -135,7 +156,8 @@ impl World {
 
     /// What can be seen of a node after its turn. What is not `durable` yet may be forgotten.
     pub(super) fn check(&mut self, id: NodeId, durable: bool) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(&id) else {
+        // What an old copy believes is nobody's concern, as long as it deceives nobody.
+        let Some(node) = self.nodes.get(&id).filter(|node| node.doubt.is_none()) else {
             return Ok(());
         };
         let Some(replica) = &node.replica else {
@@ -147,15 +169,22 @@ impl World {
         let checks = &mut self.invariants;
         let fresh = checks.committed.observe(id, node.boot, log, (term, commit))?;
         for entry in &fresh {
+            if let Some(change) = conf_change(entry) {
+                checks.membership.commit(entry.index, change)?;
+            }
             let done = checks.states.commit(entry)?;
             checks.answers.applied(&done)?;
             note_changes(&mut checks.order, &done)?;
+            let log_ms = checks.states.reference().map_or(0, |(state, _)| state.log_time_ms());
+            let clocks_right = !self.fired.contains_key(&crate::Fault::WallJump);
+            checks.log_time.observe(entry.term, log_ms, self.now_ms, clocks_right)?;
         }
         if durable {
             checks.commit.observe(id, node.boot, (term, commit, applied))?;
         }
         checks.states.observe(id, node.boot, applied, replica.state())?;
         if replica.is_leader() && checks.election.leads(id, term)? {
+            checks.log_time.elected(term, self.now_ms);
             check_new_leader(id, term, log, &checks.committed)?;
         }
         checks.bounds.log(id, log.entries_len(), self.swarm.snapshot_every_entries)?;
@@ -263,6 +292,11 @@ impl World {
         let Err(fault) = result else {
             return Ok(());
         };
+        let doubt = self.nodes.get(&id).and_then(|node| node.doubt);
+        if doubt.is_some() && fault.is_final() {
+            self.wipe(id);
+            return Ok(());
+        }
         let of_disk = matches!(fault, ReplicaFault::Log(_));
         let happened = self.note_disk_faults();
         if !of_disk || !happened {
@@ -280,6 +314,14 @@ impl World {
         let happened = total > self.disk_faults;
         self.disk_faults = self.disk_faults.max(total);
         happened
+    }
+}
+
+fn conf_change(entry: &fleet_log::LogEntry) -> Option<ConfChange> {
+    let (kind, data) = (entry.kind, entry.data.clone());
+    match LogEntry::from_disk(entry.index, entry.term, kind, data).ok()?.payload {
+        EntryPayload::ConfChange(change) => Some(change),
+        EntryPayload::Empty | EntryPayload::Normal(_) => None,
     }
 }
 

@@ -52,12 +52,15 @@ impl World {
     fn draw_batch(&mut self, number: u64) -> Command {
         let keys = self.clients.workload.keys;
         let count = self.random.between(1, 4);
-        let items = (0..count).map(|_| BatchItem {
-            command: Command::ParamSet {
-                key: draw_key(&mut self.random, keys),
-                value: Value::from(number),
-            },
-            if_revision: None,
+        let items = (0..count).map(|_| {
+            let key = draw_key(&mut self.random, keys);
+            // Some of these hold; where one doesn't, nothing of the batch is done.
+            let last = self.invariants.order.value_at(&key, u64::MAX).unwrap_or(0);
+            let wanted = if self.random.per_mille(200) { last + 1 } else { last };
+            BatchItem {
+                if_revision: self.random.per_mille(300).then(|| Revision::new(wanted)),
+                command: Command::ParamSet { key, value: Value::from(number) },
+            }
         });
         Command::Batch(items.collect())
     }

@@ -4,6 +4,7 @@ use super::effects::Effects;
 use super::{ACCEPTED, Decision};
 use crate::command::BatchItem;
 use crate::outcome::{Outcome, Rejection};
+use crate::seeded;
 use crate::state::FleetState;
 
 impl FleetState {
@@ -18,6 +19,9 @@ impl FleetState {
                 Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::Rejected(rejection)) | Err(rejection) => {
                     effects.rewind(mark);
+                    if seeded::on("batch-done-in-part") {
+                        *self = attempt;
+                    }
                     let message =
                         format!("item {} of the batch: {}", position + 1, rejection.message);
                     return Err(Rejection::new(rejection.code, message));

@@ -13,6 +13,7 @@ use crate::ids::{NodeId, Revision};
 use crate::limits::{MEMBERS_MAX, MEMBERS_REMOVED_MAX, TOKEN_USES_MAX, VOTERS_MAX};
 use crate::outcome::{Accepted, Outcome, RejectCode, Rejection};
 use crate::record::{Change, Member, Role, Token};
+use crate::seeded;
 use crate::state::FleetState;
 
 impl FleetState {
@@ -115,6 +116,11 @@ impl FleetState {
 
     /// Takes the next id. None is given twice: there are more than can be counted through.
     pub(crate) fn take_node_id(&mut self) -> NodeId {
+        if seeded::on("node-id-reused")
+            && let Some(removed) = self.members.iter().find(|member| !member.is_live())
+        {
+            return removed.id;
+        }
         let id = self.counters.next_node;
         self.counters.next_node = NodeId::new(id.get().saturating_add(1)).unwrap_or(id);
         id

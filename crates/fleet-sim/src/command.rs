@@ -1,0 +1,37 @@
+//! What the program can be asked for.
+
+mod judge;
+mod seeds;
+mod total;
+
+pub(crate) use judge::judge;
+pub(crate) use seeds::seeds;
+
+pub(crate) const USAGE: &str = "usage:
+  fleet-sim [--seed N] [--seeds COUNT] [--with NAME=VALUE]... [--shrink] [--twice] [-v]
+    --seed N       the first seed (default 0)
+    --seeds COUNT  how many, one after the other (default 1)
+    --with NAME=VALUE
+                   choose otherwise than the seed, such as --with faults=kill,split
+    --shrink       look for a smaller run that fails like a failing seed
+    --twice        run each seed twice and compare what happened
+    -v             print every event but frames
+
+  fleet-sim judge [--bug NAME] [--seeds COUNT] [--rounds COUNT] [--seed N]
+    Makes mistakes on purpose, one at a time, and tells which invariant finds each of them after
+    how many seeds. Needs a build with --features seeded-bugs.
+    --bug NAME      only those whose names begin like this
+    --seeds COUNT   seeds until a hunt is given up (default 2000)
+    --rounds COUNT  hunts for each, of which the median is told (default 1)
+    --seed N        the first seed of the first round (default 1000000)";
+
+/// The value of an option.
+pub(crate) fn value(args: &mut impl Iterator<Item = String>, of: &str) -> Result<String, String> {
+    args.next().ok_or(format!("{of} needs a value"))
+}
+
+/// The number that is the value of an option.
+pub(crate) fn number(args: &mut impl Iterator<Item = String>, of: &str) -> Result<u64, String> {
+    let value = value(args, of)?;
+    value.parse().map_err(|_| format!("{of} needs a number, not {value:?}"))
+}

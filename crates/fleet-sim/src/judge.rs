@@ -1,0 +1,58 @@
+//! The judge is judged: mistakes are made on purpose, one at a time, and must be found.
+//!
+//! An invariant that never failed proves nothing; it may be blind. Each [`Bug`] of the catalogue
+//! is a switch in the pure crates, compiled only under the feature `seeded-bugs`. A hunt switches
+//! one on and runs seeds until an invariant fails. A bug that is not found means that faults or
+//! invariants are too weak, and they are made stronger until it is.
+//!
+//! `make judge` prints the table; a few quick hunts are part of `make test`.
+
+mod catalogue;
+
+pub use catalogue::{BUGS, Bug};
+
+/// What a hunt found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// The invariant that failed at the last of them, if one did.
+    pub invariant: Option<&'static str>,
+    /// What it said.
+    pub what: String,
+}
+
+/// What says only that a run was worth nothing is no finding.
+#[cfg(feature = "seeded-bugs")]
+const NO_FINDINGS: &[&str] = &["planned faults happen", "progress"];
+
+/// Runs seeds from `first` on, with one mistake switched on, until it is found.
+#[cfg(feature = "seeded-bugs")]
+#[must_use]
+pub fn hunt(bug: &Bug, first: u64, seeds_max: u64) -> Verdict {
+    fleet_consensus::seeded::choose(bug.name);
+    let mut verdict = Verdict { seeds: 0, invariant: None, what: String::new() };
+    for seed in first..first.saturating_add(seeds_max) {
+        verdict.seeds += 1;
+        if let Err(failure) = crate::run_seed(seed, false)
+            && !NO_FINDINGS.contains(&failure.violation.invariant)
+        {
+            verdict.invariant = Some(failure.violation.invariant);
+            verdict.what = failure.violation.what;
+            break;
+        }
+    }
+    fleet_consensus::seeded::choose("");
+    verdict
+}
+
+/// The middle of several hunts' lengths; a hunt that found nothing counts as endless.
+#[must_use]
+pub fn median(verdicts: &[Verdict]) -> Option<u64> {
+    let mut seeds: Vec<u64> = verdicts
+        .iter()
+        .map(|verdict| if verdict.invariant.is_some() { verdict.seeds } else { u64::MAX })
+        .collect();
+    seeds.sort_unstable();
+    seeds.get(seeds.len() / 2).copied().filter(|seeds| *seeds != u64::MAX)
+}
