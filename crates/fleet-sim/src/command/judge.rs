@@ -8,7 +8,6 @@ use super::{number, value};
 #[cfg(feature = "seeded-bugs")]
 const ROUND_STRIDE: u64 = 100_000;
 
-#[cfg_attr(not(feature = "seeded-bugs"), expect(dead_code, reason = "nothing to hunt for"))]
 struct Options {
     bugs: Vec<Bug>,
     seeds: u64,

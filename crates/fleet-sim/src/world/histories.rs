@@ -68,23 +68,22 @@ fn wanted_of(proposal: &Proposal) -> Vec<(ParamKey, Wanted)> {
         let expected = expected.map(fleet_state::Revision::get);
         (key.clone(), Wanted::Set { value: mark_of(value), expected })
     };
-    match &proposal.command {
-        Command::ParamSet { key, value } => vec![set(key, value, proposal.if_revision)],
-        Command::ParamDelete { key } => vec![(key.clone(), Wanted::Delete)],
-        Command::Batch(items) => {
-            let mut wanted: Vec<(ParamKey, Wanted)> = Vec::new();
-            for item in items {
-                // A second item finds its value there already.
-                if let Command::ParamSet { key, value } = &item.command
-                    && !wanted.iter().any(|(known, _)| known == key)
-                {
-                    wanted.push(set(key, value, item.if_revision));
-                }
+    let mut wanted: Vec<(ParamKey, Wanted)> = Vec::new();
+    if let Command::ParamSet { key, value } = &proposal.command {
+        wanted.push(set(key, value, proposal.if_revision));
+    } else if let Command::ParamDelete { key } = &proposal.command {
+        wanted.push((key.clone(), Wanted::Delete));
+    } else if let Command::Batch(items) = &proposal.command {
+        for item in items {
+            // A second item finds its value there already.
+            if let Command::ParamSet { key, value } = &item.command
+                && !wanted.iter().any(|(known, _)| known == key)
+            {
+                wanted.push(set(key, value, item.if_revision));
             }
-            wanted
         }
-        _ => Vec::new(),
     }
+    wanted
 }
 
 /// A number that tells values apart.

@@ -62,7 +62,7 @@ impl World {
         if few && !self.voters_will_grow() {
             self.invite();
         }
-        !few && !(change == Change::Wipe && self.voters_will_grow())
+        !(few || change == Change::Wipe && self.voters_will_grow())
     }
 
     /// Whether the site bears the loss of a node's disk.
