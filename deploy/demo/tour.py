@@ -8,6 +8,7 @@ and ends with a code other than 0, and a reason, if anything is not as it should
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -246,14 +247,31 @@ class Tour:
             [str(self.agent_bin), "run", "--data-dir", str(data), "--nats", self.url],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
         old, new = self.site_facts(), self.site_facts(COPY)
-        for section in ("links", "devices", "params"):
-            check(old["digests"][section] == new["digests"][section],
-                  f"{section} differ: {old['digests']} and {new['digests']}")
-            print(f"   {section}: {old['digests'][section][:16]}… on both")
+        params = old["digests"]["params"]
+        check(params == new["digests"]["params"], f"parameters differ: {old} and {new}")
+        print(f"   params: {params[:16]}… on both")
+        # A restored site holds every device until somebody has looked, and no link has an owner.
+        for noun in ("link", "device"):
+            here, there = self.things(noun, SITE), self.things(noun, COPY)
+            check(here == there, f"{noun}s differ: {here} and {there}")
+            digest = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()
+            print(f"   {noun}s: {digest[:16]}… on both")
+        held = [it["id"] for it in self.listed("device", COPY) if it.get("hold")]
+        check(len(held) == len(self.listed("device", COPY)), f"only {held} are on hold")
+        print(f"   on hold until they are released: all {len(held)} devices of the restored site")
         check(old["uid"] != new["uid"], "a restored site must be another one")
         written = self.accepted("control.commands.param.set.line1.shift", "late", site=COPY)
         check(written["revision"] > inspected["index"], f"revisions go on: {written}")
         self.measured("first revision of the restored site", written["revision"])
+
+    def listed(self, noun, site):
+        return json.loads(self.cli(noun, "ls", "-o", "json", site=site, shown=False))
+
+    def things(self, noun, site):
+        """What is known and wanted of everything of this noun, without who drives it and since when."""
+        passing = ("revision", "changed_wall_ms", "hold", "owner", "epoch", "releasing", "wanted")
+        return [{key: value for key, value in thing.items() if key not in passing}
+                for thing in self.listed(noun, site)]
 
     def run(self):
         for step in (self.start, self.register, self.command, self.bare, self.retry,

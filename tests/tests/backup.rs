@@ -30,6 +30,27 @@ async fn facts(client: &BareClient) -> Value {
     .await
 }
 
+/// What is known and wanted of every device, without when it was said, and who is on hold.
+async fn devices(client: &BareClient) -> (Vec<Value>, usize) {
+    let client = client.hasty();
+    let mut all = wait::until("the devices are listed", READY_LIMIT, || async {
+        match client.request("control.query.device.list", "").await {
+            Answer::Reply(reply) if reply.is_ok() => reply.at("/items").as_array().cloned(),
+            _ => None,
+        }
+    })
+    .await;
+    let mut held = 0;
+    for device in &mut all {
+        let fields = device.as_object_mut().unwrap();
+        fields.remove("revision");
+        fields.remove("changed_wall_ms");
+        let hold = fields.remove("hold");
+        held += usize::from(hold.is_some_and(|hold| !hold.is_null()));
+    }
+    (all, held)
+}
+
 async fn filled() -> Site {
     let site = Site::start(3).await;
     for name in ["a.lamp", "a.pump", "b.valve"] {
@@ -58,11 +79,16 @@ async fn a_saved_snapshot_becomes_another_site_with_the_same_devices() {
     first.start();
     let annex = BareClient::connect(&site.nats.url(), "annex").await;
     let (old, new) = (facts(&site.client).await, facts(&annex).await);
-    for section in ["devices", "links", "params"] {
+    for section in ["links", "params"] {
         let of = |facts: &Value| facts["digests"][section].clone();
         assert!(of(&old).is_string(), "{old}");
         assert_eq!(of(&old), of(&new), "{section}");
     }
+    let ((here, held_here), (there, held_there)) =
+        (devices(&site.client).await, devices(&annex).await);
+    assert_eq!((here.len(), held_here), (3, 0), "{here:?}");
+    assert_eq!(here, there);
+    assert_eq!(held_there, 3, "nothing is written to a device before somebody has looked");
     assert_ne!(old["uid"], new["uid"]);
     assert_eq!(new["members"], json!(1));
 
@@ -111,6 +137,7 @@ async fn the_last_snapshot_of_a_survivor_becomes_a_site_when_the_majority_is_los
     let mut site = filled().await;
     site.client.request("control.admin.snapshot.take", "").await.accepted();
     let before = site.await_section_digests().await;
+    let (devices_before, _) = devices(&site.client).await;
     let newest = newest_snapshot(&site).expect("somebody has just taken one");
     site.kill_all();
 
@@ -119,7 +146,8 @@ async fn the_last_snapshot_of_a_survivor_becomes_a_site_when_the_majority_is_los
     first.run_once(&["restore", path, "--site", "home", "--name", "r1"]).expect_code(0);
     first.start();
     let after = facts(&site.client).await;
-    for section in ["devices", "links", "params"] {
+    assert_eq!(devices(&site.client).await, (devices_before, 3), "as they were, and on hold");
+    for section in ["links", "params"] {
         assert_eq!(before[section], after["digests"][section], "{section}");
     }
 

@@ -29,8 +29,12 @@ async fn fill(site: &Site) {
             let value = json!(noise(number as u64 + 1));
             let client = site.client.clone();
             async move {
-                let id = format!("fill-{number}");
-                client.set_param(&format!("fill.k{number}"), &value, &id).await.accepted();
+                let (key, id) = (format!("fill.k{number}"), format!("fill-{number}"));
+                // Twenty large values at once may take a busy machine longer than a request.
+                wait::until_true(&format!("{key} is set"), READY_LIMIT, || async {
+                    client.set_param(&key, &value, &id).await.is_ok()
+                })
+                .await;
             }
         });
         join_all(writes).await;
