@@ -3,8 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 use fleet_client::{Client, ClientError, CommandOptions, Outcome};
-use fleet_protocol::{AdminOp, CommandTarget, Stage};
-use fleet_state::{RequestId, Revision};
+use fleet_protocol::{AdminOp, CommandTarget, WaitFor, duration, reply::Committed};
+use fleet_state::{
+    RequestId, Revision, Stage,
+    limits::{TTL_MS_MAX, TTL_MS_MIN},
+};
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
@@ -20,6 +23,8 @@ const AT_ONCE: usize = 32;
 /// Options of commands that change something.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct WriteArgs {
+    #[arg(skip)]
+    ttl_ms: Option<u64>,
     /// Only if it is at this revision; 0: only if it does not exist
     #[arg(long, env = "FLOTILLA_IF_REVISION", value_name = "REVISION")]
     if_revision: Option<u64>,
@@ -27,7 +32,28 @@ pub(crate) struct WriteArgs {
     retry: RetryArgs,
     /// Wait until the device got this far
     #[arg(long, env = "FLOTILLA_WAIT", value_name = "STAGE", value_parser = stage)]
-    wait: Option<Stage>,
+    wait: Option<WaitFor>,
+}
+
+/// Options of commands that are handed to a device.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct HandOverArgs {
+    /// Never hand it over later than this, as in 500ms, 5s, 1m
+    #[arg(long, env = "FLOTILLA_TTL", value_name = "TIME", value_parser = ttl)]
+    ttl: Option<u64>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl HandOverArgs {
+    /// The options with the time limit among them.
+    pub(crate) fn write(&self) -> WriteArgs {
+        WriteArgs { ttl_ms: self.ttl, ..self.write.clone() }
+    }
+}
+
+fn ttl(text: &str) -> Result<u64, String> {
+    duration::parse_ms(text, TTL_MS_MIN, TTL_MS_MAX).map_err(|error| error.to_string())
 }
 
 /// The option that makes a retry safe.
@@ -55,6 +81,8 @@ pub(crate) struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip)]
     stop: Option<Stop>,
@@ -67,9 +95,16 @@ pub(crate) struct Order {
     pub(crate) payload: Vec<u8>,
 }
 
-fn stage(text: &str) -> Result<Stage, String> {
-    let known: Vec<&str> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
-    Stage::from_name(text).ok_or_else(|| format!("the stages are {}", known.join(", ")))
+impl Order {
+    /// What it is called in what is printed.
+    fn name(&self) -> String {
+        self.target.id().unwrap_or_else(|| "batch".to_owned())
+    }
+}
+
+fn stage(text: &str) -> Result<WaitFor, String> {
+    let known: Vec<&str> = WaitFor::ALL.iter().map(|stage| stage.as_str()).collect();
+    WaitFor::from_name(text).ok_or_else(|| format!("the stages are {}", known.join(", ")))
 }
 
 impl WriteArgs {
@@ -77,6 +112,7 @@ impl WriteArgs {
     fn options(&self) -> CommandOptions {
         CommandOptions {
             if_revision: self.if_revision.map(Revision::new),
+            ttl_ms: self.ttl_ms,
             wait: self.wait,
             ..self.retry.options()
         }
@@ -86,8 +122,8 @@ impl WriteArgs {
     pub(crate) async fn send(&self, session: &Session, order: Order) -> Result<()> {
         let client = session.client().await?;
         let options = named(self.options(), session, &client);
+        let name = order.name();
         let outcome = client.command(&order.target, order.payload, &options).await?;
-        let name = order.target.id().unwrap_or("batch").to_owned();
         report_one(session, name, outcome, self.wait)
     }
 
@@ -110,7 +146,7 @@ impl WriteArgs {
         let send = |order: Order| {
             let (client, options) = (client.clone(), options.clone());
             async move {
-                let name = order.target.id().unwrap_or("batch").to_owned();
+                let name = order.name();
                 let outcome = client.command(&order.target, order.payload, &options).await;
                 Done::of(name, outcome, options.wait)
             }
@@ -151,7 +187,7 @@ fn named(mut options: CommandOptions, session: &Session, client: &Client) -> Com
 
 /// The same thing twice in a list that is sent all at once would leave its end to chance.
 fn refuse_doubles(orders: &[Order]) -> Result<(), Stop> {
-    let mut ids: Vec<&str> = orders.iter().filter_map(|order| order.target.id()).collect();
+    let mut ids: Vec<String> = orders.iter().filter_map(|order| order.target.id()).collect();
     ids.sort_unstable();
     match ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first()) {
         Some(id) => {
@@ -162,7 +198,7 @@ fn refuse_doubles(orders: &[Order]) -> Result<(), Stop> {
 }
 
 impl Done {
-    fn of(id: String, outcome: Result<Outcome, ClientError>, wait: Option<Stage>) -> Self {
+    fn of(id: String, outcome: Result<Outcome, ClientError>, wait: Option<WaitFor>) -> Self {
         let none = Self {
             id,
             ok: false,
@@ -171,24 +207,13 @@ impl Done {
             thing_revision: None,
             changed: None,
             stage: None,
+            detail: None,
             error: None,
             stop: None,
         };
         match outcome {
             Ok(Outcome::Committed(committed)) => {
-                let missed = wait.filter(|wait| !reached(&committed.stage, *wait));
-                let stop = missed.map(|wait| {
-                    Stop::new(
-                        Exit::StageNotReached,
-                        format!(
-                            "it is committed, and got as far as {}, not {wait}",
-                            committed.stage
-                        ),
-                    )
-                    .with_hint(
-                        "What is committed holds; do not send it again, but look at the device later.",
-                    )
-                });
+                let stop = wait.and_then(|wait| missed(&committed, wait));
                 Self {
                     ok: true,
                     request_id: Some(committed.request_id),
@@ -196,6 +221,7 @@ impl Done {
                     thing_revision: committed.thing_revision,
                     changed: Some(committed.changed),
                     stage: Some(committed.stage),
+                    detail: committed.detail,
                     stop,
                     ..none
                 }
@@ -225,7 +251,10 @@ impl Done {
 
     fn line(&self) -> [String; 2] {
         let what = match (self.ok, self.revision, self.changed) {
-            (true, Some(revision), Some(true)) => format!("revision {revision}"),
+            (true, Some(revision), Some(true)) => match self.stage.as_deref() {
+                None | Some("committed") => format!("revision {revision}"),
+                Some(stage) => format!("revision {revision} {stage}"),
+            },
             // The thing's own revision is the one that a later --if-revision compares.
             (true, Some(_), _) => match self.thing_revision {
                 Some(revision) => format!("unchanged at revision {revision}"),
@@ -238,15 +267,42 @@ impl Done {
     }
 }
 
-fn reached(stage: &str, wait: Stage) -> bool {
-    Stage::from_name(stage).is_none_or(|stage| stage >= wait)
+/// Why a command that is committed does not end as it was asked for.
+fn missed(committed: &Committed, wait: WaitFor) -> Option<Stop> {
+    if reached(&committed.stage, wait) {
+        return None;
+    }
+    let why = committed.detail.as_ref().map(|why| format!(": {}", tame(why))).unwrap_or_default();
+    let (exit, message, hint) = match Stage::from_name(&committed.stage) {
+        Some(Stage::Unknown) => (
+            Exit::Unknown,
+            format!("it is committed, and nobody can say whether the device acted{why}"),
+            "Look at the device, then decide whether to ask again.",
+        ),
+        Some(stage) if stage.is_final() => (
+            Exit::StageNotReached,
+            format!("it is committed, and ended {}, not {wait}{why}", committed.stage),
+            "It goes no further. Look at the device: flotilla device get.",
+        ),
+        _ => (
+            Exit::StageNotReached,
+            format!("it is committed, and got as far as {}, not {wait}{why}", committed.stage),
+            "What is committed holds; do not send it again, but look at the device later.",
+        ),
+    };
+    Some(Stop::new(exit, message).with_hint(hint))
+}
+
+/// A stage that is newer than this program is taken for reached.
+fn reached(stage: &str, wait: WaitFor) -> bool {
+    Stage::from_name(stage).is_none_or(|stage| wait.met_by(stage) == Some(true))
 }
 
 fn report_one(
     session: &Session,
     name: String,
     outcome: Outcome,
-    wait: Option<Stage>,
+    wait: Option<WaitFor>,
 ) -> Result<()> {
     let mut done = Done::of(name, Ok(outcome), wait);
     let stop = done.stop.take();
@@ -293,8 +349,6 @@ fn stop_of_all(done: &[Done]) -> Option<Stop> {
 
 #[cfg(test)]
 mod tests {
-    use fleet_protocol::reply::Committed;
-
     use super::*;
 
     fn committed(stage: &str) -> Outcome {
@@ -304,6 +358,7 @@ mod tests {
             thing_revision: Some(7),
             changed: true,
             stage: stage.to_owned(),
+            detail: None,
             node: None,
         })
     }
@@ -314,10 +369,10 @@ mod tests {
 
     #[test]
     fn a_stage_that_was_not_reached_is_told() {
-        let done = Done::of("a".to_owned(), Ok(committed("committed")), Some(Stage::Verified));
+        let done = Done::of("a".to_owned(), Ok(committed("committed")), Some(WaitFor::Verified));
         assert!(done.ok);
         assert_eq!(done.stop.unwrap().exit, Exit::StageNotReached);
-        let done = Done::of("a".to_owned(), Ok(committed("verified")), Some(Stage::Sent));
+        let done = Done::of("a".to_owned(), Ok(committed("verified")), Some(WaitFor::Sent));
         assert!(done.stop.is_none());
     }
 

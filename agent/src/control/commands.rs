@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use fleet_protocol::reply::{self, Beside, ReplyMessage};
 use fleet_protocol::request::CommandRequest;
-use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, Stage, event};
-use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision};
+use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, event};
+use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision, Stage};
 
 use crate::consensus::Submitted;
 use crate::metrics::CommandCounters;
@@ -113,7 +113,7 @@ fn decided(
     // What lies beyond the commit is told by the owner of the device's link; as long as none
     // drives it, a command gets as far as `committed`, and that is what the reply says.
     let thing_revision = thing_revision(&desk.handle.view().state, answer, about.target.as_ref());
-    let beside = Beside { stage: Stage::Committed, thing_revision, noun: about.noun };
+    let beside = Beside { thing_revision, noun: about.noun, ..Beside::stage(Stage::Committed) };
     (reply::answered(&job.request_id, answer, beside), error)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     output::{Table, time},
     session::Session,
     value,
-    write::{Order, WriteArgs},
+    write::{HandOverArgs, Order, WriteArgs},
 };
 
 /// Devices and their desired states
@@ -93,7 +93,7 @@ pub(crate) struct SetArgs {
     #[arg(short, long)]
     file: Option<PathBuf>,
     #[command(flatten)]
-    write: WriteArgs,
+    write: HandOverArgs,
 }
 
 pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()> {
@@ -106,11 +106,11 @@ pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()>
         DeviceCommand::Get { id } => get(id, session).await,
         DeviceCommand::Set(args) => {
             let orders = args.orders(CommandTarget::DeviceUpdate)?;
-            args.write.send_all(session, orders).await
+            args.write.write().send_all(session, orders).await
         }
         DeviceCommand::Replace(args) => {
             let orders = args.orders(CommandTarget::DeviceReplace)?;
-            args.write.send_all(session, orders).await
+            args.write.write().send_all(session, orders).await
         }
         DeviceCommand::Rm { ids, write } => {
             let order = |id| Order { target: CommandTarget::DeviceDelete(id), payload: Vec::new() };

@@ -14,7 +14,7 @@ use crate::{
 /// Follow changes without a gap, until Ctrl-C
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Only these: link, device, param, member or token
+    /// Only these: link, device, param, member, token, watermarks or invocation
     #[arg(value_parser = noun)]
     noun: Option<Noun>,
     /// Only what lies in this area, as in hall2
@@ -25,8 +25,10 @@ pub(crate) struct WatchArgs {
 }
 
 fn noun(text: &str) -> Result<Noun, String> {
-    Noun::from_name(text).filter(|noun| *noun != Noun::Site).ok_or_else(|| {
-        format!("it must be link, device, param, member or token{}", Noun::suggestion(text))
+    let told = |noun: &Noun| !matches!(noun, Noun::Site | Noun::Command);
+    Noun::from_name(text).filter(told).ok_or_else(|| {
+        let known: Vec<&str> = Noun::ALL.iter().copied().filter(told).map(Noun::as_str).collect();
+        format!("it must be one of {}{}", known.join(", "), Noun::suggestion(text))
     })
 }
 
@@ -58,7 +60,11 @@ fn line(change: &ChangeBody) -> String {
     let what = match &change.record {
         None => "deleted".to_owned(),
         Some(record) => {
-            let member = if change.noun == "device" { "desired" } else { "value" };
+            let member = match change.noun.as_str() {
+                "device" => "desired",
+                "invocation" => "stage",
+                _ => "value",
+            };
             let object = record.0.as_map();
             let shown = object.and_then(|object| object.get(member).or_else(|| object.get("role")));
             shown.map_or_else(|| record.0.to_json(), |value| value.to_json())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fleet_protocol::{
-    AdminOp, CommandTarget, Consistency, ErrorCode, Options, QueryTarget, Stage, Subjects,
+    AdminOp, CommandTarget, Consistency, ErrorCode, Options, QueryTarget, Subjects, WaitFor,
     limits::TIMEOUT_MS_DEFAULT,
     query::{Item, Page, PageRequest},
     reply::{self, Failed},
@@ -40,8 +40,10 @@ pub struct CommandOptions {
     pub id_is_new: bool,
     /// Carry it out only at this revision.
     pub if_revision: Option<Revision>,
+    /// How long it may take until it is handed to its device, in milliseconds.
+    pub ttl_ms: Option<u64>,
     /// The stage to wait for.
-    pub wait: Option<Stage>,
+    pub wait: Option<WaitFor>,
 }
 
 impl Client {
@@ -170,6 +172,7 @@ impl Client {
         let headers = Options {
             request_id: Some(request_id.clone()),
             if_revision: options.if_revision,
+            ttl_ms: options.ttl_ms,
             wait: options.wait,
             actor: self.actor.clone(),
             ..Options::NONE

@@ -76,6 +76,10 @@ pub(crate) fn parse(op: AdminOp, payload: &[u8]) -> Result<Parsed, Failure> {
         AdminOp::MemberPromote => {
             Parsed::Command(Command::MemberPromote { node: node(&fields(&["node"])?)? })
         }
+        AdminOp::MemberDrain | AdminOp::MemberResume => {
+            let (node, drain) = (node(&fields(&["node"])?)?, op == AdminOp::MemberDrain);
+            Parsed::Command(Command::NodeDrain { node, drain })
+        }
         AdminOp::VotersSet => Parsed::Command(set_voters(&fields(&["voters"])?)?),
         AdminOp::TokenCreate => Parsed::Command(token_create(&body)?),
         AdminOp::TokenRevoke => {

@@ -3,15 +3,19 @@
 mod policy;
 
 use fleet_state::{
-    BatchItem, Command, DeviceSpec, Limits, LinkSpec, Object, ParseErrorKind, Placement, Proposal,
-    Revision, Schema, Value,
-    limits::{ADDRESS_BYTES_MAX, BATCH_ITEMS_MAX, NAME_BYTES_MAX, TOKEN_CHARS_MAX},
+    BatchItem, Command, DeviceId, DeviceSpec, Limits, LinkSpec, Mode, Object, ParseErrorKind,
+    Placement, Proposal, Revision, Schema, Value,
+    limits::{
+        ACTION_BYTES_MAX, ADDRESS_BYTES_MAX, BATCH_ITEMS_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX,
+        TOKEN_CHARS_MAX,
+    },
 };
 
 use crate::{
     CommandOp, CommandTarget, ErrorCode, Failure,
     fields::Fields,
-    limits::{BATCH_DEPTH_MAX, REQUEST_BYTES_MAX},
+    limits::{BATCH_DEPTH_MAX, INVOKE_TTL_MS_DEFAULT, REQUEST_BYTES_MAX},
+    operation::Payload,
     suggest,
 };
 
@@ -21,23 +25,22 @@ const DEVICE_FIELDS: [&str; 7] =
 const ITEM_FIELDS: [&str; 4] = ["op", "id", "body", "if_revision"];
 
 /// The command that a payload makes of its target.
-pub(crate) fn parse(target: &CommandTarget, payload: &[u8]) -> Result<Command, Failure> {
-    match target {
-        CommandTarget::LinkDelete(_)
-        | CommandTarget::DeviceDelete(_)
-        | CommandTarget::ParamDelete(_) => {
-            if !payload.is_empty() {
-                return Err(delete_with_body(target.op()));
-            }
-            build(target, None)
-        }
-        CommandTarget::Batch => parse_batch(payload),
-        CommandTarget::LinkRegister(_)
-        | CommandTarget::DeviceRegister(_)
-        | CommandTarget::DeviceUpdate(_)
-        | CommandTarget::DeviceReplace(_)
-        | CommandTarget::ParamSet(_) => build(target, Some(&json(payload)?)),
+pub(crate) fn parse(
+    target: &CommandTarget,
+    payload: &[u8],
+    ttl_ms: Option<u64>,
+) -> Result<Command, Failure> {
+    let op = target.op();
+    if op == CommandOp::Batch {
+        return parse_batch(payload);
     }
+    let body = match op.payload() {
+        Payload::Empty if !payload.is_empty() => return Err(needless_payload(op)),
+        Payload::Empty => Value::Null,
+        Payload::Options => options_json(payload)?,
+        Payload::Value => json(payload)?,
+    };
+    build(target, &body, ttl_ms)
 }
 
 /// Checks a whole proposal against the bounds of the replicated state.
@@ -83,7 +86,7 @@ fn parse_json(payload: &[u8], limits: Limits) -> Result<Value, Failure> {
     })
 }
 
-fn delete_with_body(op: CommandOp) -> Failure {
+fn needless_payload(op: CommandOp) -> Failure {
     Failure::malformed(format!("{op} takes no payload"))
         .with_hint("Send it empty; a condition goes into the header Flotilla-If-Revision.")
 }
@@ -121,19 +124,19 @@ fn batch_item(number: usize, item: &Value) -> Result<BatchItem, Failure> {
     let if_revision = fields.whole("if_revision", u64::MAX)?.map(Revision::new);
     // `null` is a body: a parameter may be set to it.
     let body = item.as_map().and_then(|object| object.get("body"));
-    let command = match (op, body) {
-        (CommandOp::LinkDelete | CommandOp::DeviceDelete | CommandOp::ParamDelete, Some(_)) => {
-            Err(fields.wrong("body", &format!("{op} takes none")))
+    let body = match (op.payload(), body) {
+        (Payload::Empty, Some(_)) => {
+            return Err(fields.wrong("body", &format!("{op} takes none")));
         }
-        (CommandOp::LinkDelete | CommandOp::DeviceDelete | CommandOp::ParamDelete, None) => {
-            build(&target, None)
-        }
-        (_, None) => Err(fields.missing("body")),
-        (_, Some(body)) => build(&target, Some(body)).map_err(|failure| Failure {
-            message: format!("{what}: {}", failure.message),
-            ..failure
-        }),
-    }?;
+        (Payload::Value, None) => return Err(fields.missing("body")),
+        (Payload::Empty, None) => Value::Null,
+        (Payload::Options, None) => Value::Map(Object::default()),
+        (Payload::Options | Payload::Value, Some(body)) => body.clone(),
+    };
+    let command = build(&target, &body, None).map_err(|failure| Failure {
+        message: format!("{what}: {}", failure.message),
+        ..failure
+    })?;
     Ok(BatchItem { command, if_revision })
 }
 
@@ -143,9 +146,10 @@ fn batch_op(name: &str) -> Result<CommandOp, String> {
         Some(CommandOp::Batch) => {
             Err("a batch cannot be part of a batch; put its items into this one".to_owned())
         }
-        Some(op) => Ok(op),
+        Some(op) if op.in_batch() => Ok(op),
+        Some(op) => Err(format!("{op} cannot be part of a batch; send it by itself")),
         None => {
-            let inside = CommandOp::ALL.iter().filter(|op| **op != CommandOp::Batch);
+            let inside = CommandOp::ALL.iter().filter(|op| op.in_batch());
             let suggestion = suggest::did_you_mean(name, inside.map(|op| op.as_str()));
             let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             Err(format!("\"{shown}\" cannot be part of a batch{suggestion}"))
@@ -153,33 +157,70 @@ fn batch_op(name: &str) -> Result<CommandOp, String> {
     }
 }
 
-/// The command of a target and its body; deletions have none.
-fn build(target: &CommandTarget, body: Option<&Value>) -> Result<Command, Failure> {
-    let required =
-        || body.ok_or_else(|| Failure::malformed(format!("{} needs a body", target.op())));
+/// The command of a target and its body, which is `null` where there is none.
+fn build(target: &CommandTarget, body: &Value, ttl_ms: Option<u64>) -> Result<Command, Failure> {
     Ok(match target {
         CommandTarget::LinkRegister(id) => {
-            Command::LinkRegister { id: id.clone(), spec: link_spec(required()?)? }
+            Command::LinkRegister { id: id.clone(), spec: link_spec(body)? }
         }
         CommandTarget::LinkDelete(id) => Command::LinkDelete { id: id.clone() },
+        CommandTarget::LinkMove(id) => {
+            let to = Fields::of("the move", body, &["to"])?.id("to")?;
+            Command::LinkMove { id: id.clone(), to }
+        }
+        CommandTarget::LinkPause(id) => Command::LinkPause { id: id.clone(), paused: true },
+        CommandTarget::LinkResume(id) => Command::LinkPause { id: id.clone(), paused: false },
         CommandTarget::DeviceRegister(id) => {
-            Command::DeviceRegister { id: id.clone(), spec: device_spec(required()?)? }
+            Command::DeviceRegister { id: id.clone(), spec: device_spec(body)? }
         }
         CommandTarget::DeviceUpdate(id) => {
-            Command::DeviceUpdate { id: id.clone(), patch: desired(required()?)?, ttl_ms: None }
+            Command::DeviceUpdate { id: id.clone(), patch: desired(body)?, ttl_ms }
         }
         CommandTarget::DeviceReplace(id) => {
-            Command::DeviceReplace { id: id.clone(), desired: desired(required()?)?, ttl_ms: None }
+            Command::DeviceReplace { id: id.clone(), desired: desired(body)?, ttl_ms }
         }
         CommandTarget::DeviceDelete(id) => Command::DeviceDelete { id: id.clone() },
-        CommandTarget::ParamSet(key) => {
-            Command::ParamSet { key: key.clone(), value: required()?.clone() }
+        CommandTarget::DeviceMode(id) => Command::DeviceMode { id: id.clone(), mode: mode(body)? },
+        CommandTarget::DeviceHold(id) => {
+            let fields = Fields::of("the hold", body, &["reason"])?;
+            let reason = fields.text_up_to("reason", REASON_BYTES_MAX)?;
+            Command::DeviceHold { id: id.clone(), reason }
         }
+        CommandTarget::DeviceRelease(id) => Command::DeviceRelease { id: id.clone() },
+        CommandTarget::DeviceInvoke(id) => invocation(id, body, ttl_ms)?,
+        CommandTarget::CommandCancel(id) => Command::CommandCancel { request: id.clone() },
+        CommandTarget::ParamSet(key) => Command::ParamSet { key: key.clone(), value: body.clone() },
         CommandTarget::ParamDelete(key) => Command::ParamDelete { key: key.clone() },
         CommandTarget::Batch => {
             return Err(Failure::malformed("a batch cannot be part of a batch"));
         }
     })
+}
+
+/// The payload is the value: a mode's name.
+fn mode(body: &Value) -> Result<Mode, Failure> {
+    let known = Mode::ALL.map(Mode::as_str);
+    let mode = body.as_text().and_then(|text| Mode::ALL.into_iter().find(|m| m.as_str() == text));
+    mode.ok_or_else(|| {
+        let suggestion =
+            body.as_text().map(|text| suggest::did_you_mean(text, known)).unwrap_or_default();
+        Failure::malformed(format!(
+            "a mode is one of the texts {}{suggestion}",
+            known.map(|name| format!("\"{name}\"")).join(", ")
+        ))
+    })
+}
+
+/// A one-shot that nobody limits is limited all the same: it must not fire when its device comes back tomorrow.
+fn invocation(id: &DeviceId, body: &Value, ttl_ms: Option<u64>) -> Result<Command, Failure> {
+    let fields = Fields::of("the invocation", body, &["action", "args"])?;
+    let action = fields.text_up_to("action", ACTION_BYTES_MAX)?;
+    if action.is_empty() {
+        return Err(fields.missing("action"));
+    }
+    let args = fields.object("args")?;
+    let ttl_ms = Some(ttl_ms.unwrap_or(INVOKE_TTL_MS_DEFAULT));
+    Ok(Command::DeviceInvoke { id: id.clone(), action, args, ttl_ms })
 }
 
 fn desired(body: &Value) -> Result<Object, Failure> {

@@ -153,7 +153,7 @@ const fn not_found_hint(noun: Noun) -> &'static str {
         Noun::Token => {
             "See which tokens there are: flotilla token ls. One that is used up or out of date is forgotten after a while."
         }
-        Noun::Watermarks | Noun::Invocation => {
+        Noun::Watermarks | Noun::Invocation | Noun::Command => {
             "See what is remembered: flotilla command ls. What ended a while ago is forgotten."
         }
         Noun::Site => "See which agents are up: flotilla status.",

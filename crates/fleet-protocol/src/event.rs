@@ -67,7 +67,7 @@ struct ChangeOut<'a> {
 struct OutcomeOut<'a> {
     op: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    id: Option<String>,
     reply: &'a RawValue,
 }
 

@@ -8,7 +8,10 @@
 //! This module knows no NATS type: it takes names and values, and gives them back for a request that
 //! is to be sent, so that both directions stand side by side.
 
-use fleet_state::{RequestId, Revision, limits::ACTOR_BYTES_MAX};
+use fleet_state::{
+    RequestId, Revision, Stage,
+    limits::{ACTOR_BYTES_MAX, TTL_MS_MAX, TTL_MS_MIN},
+};
 
 use crate::{
     Failure, duration,
@@ -30,7 +33,7 @@ spelled! {
         IfRevision = "Flotilla-If-Revision",
         /// How long to wait for the answer.
         Timeout = "Flotilla-Timeout",
-        /// How long a one-shot may wait for its device.
+        /// How long it may take until a command is handed to its device.
         Ttl = "Flotilla-Ttl",
         /// Which stage to wait for.
         Wait = "Flotilla-Wait",
@@ -44,8 +47,8 @@ spelled! {
 }
 
 spelled! {
-    /// How far a command got, or is to get before it is answered.
-    Stage {
+    /// How far a command is to get before it is answered.
+    WaitFor {
         /// A majority holds it for good and it took effect in the replicated state.
         Committed = "committed",
         /// Handed to the device's link.
@@ -54,6 +57,25 @@ spelled! {
         Acknowledged = "acknowledged",
         /// The device reported the value after it was written.
         Verified = "verified",
+    }
+}
+
+impl WaitFor {
+    /// What a stage means to who waits for this: reached, never to be reached, or `None` while it may still come.
+    #[must_use]
+    pub fn met_by(self, stage: Stage) -> Option<bool> {
+        let reached = match stage {
+            Stage::Committed | Stage::Dispatching => self == Self::Committed,
+            Stage::Sent => self <= Self::Sent,
+            Stage::Acknowledged => self <= Self::Acknowledged,
+            Stage::Verified => true,
+            Stage::Failed
+            | Stage::Expired
+            | Stage::Cancelled
+            | Stage::Superseded
+            | Stage::Unknown => self == Self::Committed,
+        };
+        if reached { Some(true) } else { stage.is_final().then_some(false) }
     }
 }
 
@@ -79,8 +101,10 @@ pub struct Options {
     pub if_revision: Option<Revision>,
     /// How long the sender waits for its answer.
     pub timeout_ms: Option<u64>,
+    /// How long it may take until it is handed to its device.
+    pub ttl_ms: Option<u64>,
     /// The stage to wait for.
-    pub wait: Option<Stage>,
+    pub wait: Option<WaitFor>,
     /// How fresh a read must be.
     pub consistency: Option<Consistency>,
     /// Who the sender says it is. It is shown, and authorises nothing.
@@ -95,6 +119,7 @@ impl Options {
         request_id: None,
         if_revision: None,
         timeout_ms: None,
+        ttl_ms: None,
         wait: None,
         consistency: None,
         actor: None,
@@ -115,8 +140,8 @@ impl Options {
 
     /// The stage to wait for, or its default.
     #[must_use]
-    pub fn wait(&self) -> Stage {
-        self.wait.unwrap_or(Stage::Committed)
+    pub fn wait(&self) -> WaitFor {
+        self.wait.unwrap_or(WaitFor::Committed)
     }
 
     /// Reads the headers of a message.
@@ -157,14 +182,12 @@ impl Options {
                 self.timeout_ms = Some(ms);
             }
             HeaderName::Ttl => {
-                return Err(invalid(
-                    header,
-                    "only one-shot invocations have a time to live, and this agent offers none",
-                )
-                .with_hint("Leave the header out; a desired state stays until it is changed."));
+                let ms = duration::parse_ms(value, TTL_MS_MIN, TTL_MS_MAX)
+                    .map_err(|error| invalid(header, &error.to_string()))?;
+                self.ttl_ms = Some(ms);
             }
             HeaderName::Wait => {
-                self.wait = Some(word(header, value, Stage::from_name, Stage::ALL)?)
+                self.wait = Some(word(header, value, WaitFor::from_name, WaitFor::ALL)?)
             }
             HeaderName::Consistency => {
                 self.consistency =
@@ -203,6 +226,7 @@ impl Options {
         push(HeaderName::RequestId, self.request_id.as_ref().map(ToString::to_string));
         push(HeaderName::IfRevision, self.if_revision.map(|revision| revision.get().to_string()));
         push(HeaderName::Timeout, self.timeout_ms.map(duration::format_ms));
+        push(HeaderName::Ttl, self.ttl_ms.map(duration::format_ms));
         push(HeaderName::Wait, self.wait.map(|stage| stage.to_string()));
         push(HeaderName::Consistency, self.consistency.map(|consistency| consistency.to_string()));
         push(HeaderName::Actor, self.actor.clone());

@@ -50,7 +50,7 @@ pub use area::{Area, AreaError};
 pub use changes::{ChangeBody, ChangesPage, ChangesRequest};
 pub use door::DoorFacts;
 pub use error::{ErrorCode, ErrorFacts, Failure};
-pub use headers::{Consistency, HeaderName, Options, Stage};
+pub use headers::{Consistency, HeaderName, Options, WaitFor};
 pub use json::Json;
 pub use node::{NodeRequest, NodeStatus};
 pub use operation::{AdminOp, CommandOp, EventKind, NodeVerb, Noun, QueryVerb};

@@ -25,6 +25,9 @@ pub const TIMEOUT_MS_MIN: u64 = 1;
 /// Longest wait that can be asked for; also the longest life of one change stream.
 pub const TIMEOUT_MS_MAX: u64 = 60_000;
 
+/// How long an invocation may take until it is handed over, when it does not say.
+pub const INVOKE_TTL_MS_DEFAULT: u64 = 60_000;
+
 /// Items on a page when the request does not say.
 pub const PAGE_ITEMS_DEFAULT: u32 = 100;
 /// Most items on a page.

@@ -48,6 +48,12 @@ spelled! {
         LinkRegister = "link.register",
         /// Forget a link that no device uses.
         LinkDelete = "link.delete",
+        /// Ask the owner of a link to let go of it, for a named node or whichever is best.
+        LinkMove = "link.move",
+        /// Write nothing to the devices of a link.
+        LinkPause = "link.pause",
+        /// Write to the devices of a link again.
+        LinkResume = "link.resume",
         /// Make a device known, or change its description; its desired state stays.
         DeviceRegister = "device.register",
         /// Merge a patch into a device's desired state.
@@ -56,6 +62,16 @@ spelled! {
         DeviceReplace = "device.replace",
         /// Forget a device.
         DeviceDelete = "device.delete",
+        /// Say whether a device is written to: `observe`, `manual` or `auto`.
+        DeviceMode = "device.mode",
+        /// Write nothing to a device, whatever its mode.
+        DeviceHold = "device.hold",
+        /// End a hold.
+        DeviceRelease = "device.release",
+        /// Ask a device to do something once.
+        DeviceInvoke = "device.invoke",
+        /// Take back a command that was not handed to its device yet.
+        CommandCancel = "command.cancel",
         /// Set a parameter.
         ParamSet = "param.set",
         /// Forget a parameter.
@@ -82,6 +98,8 @@ spelled! {
         Watermarks = "watermarks",
         /// An invocation of a device.
         Invocation = "invocation",
+        /// A command that is remembered. Queried only: what it did is told with the thing it was about.
+        Command = "command",
         /// The site itself.
         Site = "site",
     }
@@ -106,6 +124,10 @@ spelled! {
         MemberRemove = "member.remove",
         /// Let a standby become a voter.
         MemberPromote = "member.promote",
+        /// Let a member have no links that another node could.
+        MemberDrain = "member.drain",
+        /// Let a member have links again.
+        MemberResume = "member.resume",
         /// Say how many voters the site wants.
         VotersSet = "voters.set",
         /// Make a join token.
@@ -161,14 +183,63 @@ spelled! {
     }
 }
 
+/// Whether a command has a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// It is empty, or the command is refused.
+    Empty,
+    /// An object of options, or empty.
+    Options,
+    /// It is the value.
+    Value,
+}
+
+impl CommandOp {
+    /// Whether it has a payload.
+    pub(crate) const fn payload(self) -> Payload {
+        match self {
+            Self::LinkDelete
+            | Self::LinkPause
+            | Self::LinkResume
+            | Self::DeviceDelete
+            | Self::DeviceRelease
+            | Self::CommandCancel
+            | Self::ParamDelete => Payload::Empty,
+            Self::LinkMove | Self::DeviceHold => Payload::Options,
+            Self::LinkRegister
+            | Self::DeviceRegister
+            | Self::DeviceUpdate
+            | Self::DeviceReplace
+            | Self::DeviceMode
+            | Self::DeviceInvoke
+            | Self::ParamSet
+            | Self::Batch => Payload::Value,
+        }
+    }
+
+    /// Whether it may stand in a batch.
+    pub(crate) const fn in_batch(self) -> bool {
+        !matches!(self, Self::Batch | Self::DeviceInvoke | Self::CommandCancel)
+    }
+
+    /// Whether it may carry a time limit.
+    #[must_use]
+    pub const fn takes_ttl(self) -> bool {
+        matches!(self, Self::DeviceUpdate | Self::DeviceReplace | Self::DeviceInvoke)
+    }
+}
+
 impl AdminOp {
     /// What kind of thing it is about, if one.
     #[must_use]
     pub const fn noun(self) -> Option<Noun> {
         match self {
-            Self::MemberJoin | Self::MemberRemove | Self::MemberPromote | Self::LeaderTransfer => {
-                Some(Noun::Member)
-            }
+            Self::MemberJoin
+            | Self::MemberRemove
+            | Self::MemberPromote
+            | Self::MemberDrain
+            | Self::MemberResume
+            | Self::LeaderTransfer => Some(Noun::Member),
             Self::TokenCreate | Self::TokenRevoke => Some(Noun::Token),
             Self::VotersSet | Self::SnapshotTake | Self::SnapshotInfo => None,
         }

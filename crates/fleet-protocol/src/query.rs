@@ -9,9 +9,11 @@
 //! A page ends at its item limit or at the number of bytes that fit in one message, whichever is
 //! first; a client looks at `next`, never at the number of items.
 
+mod commands;
+mod page;
 mod select;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use fleet_state::{DeviceId, NodeId, Object, RequestId, Revision};
 use serde::{Deserialize, Serialize};
@@ -44,11 +46,13 @@ pub struct PageRequest {
     pub after: Option<String>,
     /// Only things with all these labels (links and devices).
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Only what is known not to be what it should be (devices).
+    pub drift: bool,
 }
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { limit: PAGE_ITEMS_DEFAULT, after: None, labels: BTreeMap::new() }
+        Self { limit: PAGE_ITEMS_DEFAULT, after: None, labels: BTreeMap::new(), drift: false }
     }
 }
 
@@ -80,9 +84,18 @@ pub struct ReadContext<'a> {
     pub observed: Option<&'a dyn ObservedDevices>,
 }
 
+impl ReadContext<'_> {
+    /// Whether a device is known not to be what it should be.
+    fn drifts(&self, device: &DeviceId) -> bool {
+        let observed = self.observed.and_then(|known| known.observed(device));
+        observed.is_some_and(|observed| observed.get("drift").is_some())
+    }
+}
+
 /// What is known of devices and not agreed on: what they report, and how they stand.
-pub trait ObservedDevices: std::fmt::Debug + Sync {
-    /// What is known of a device, as it is shown; `None` when nothing is.
+pub trait ObservedDevices: Debug + Sync {
+    /// What is known of a device, as it is shown; `None` when nothing is. A member `drift` is there when the device is
+    /// not what it should be.
     fn observed(&self, device: &DeviceId) -> Option<Object>;
 }
 
@@ -125,7 +138,7 @@ impl Query {
     ) -> Result<Self, Failure> {
         let body = command::options_json(payload)?;
         let page = match &target {
-            QueryTarget::Site | QueryTarget::Get(_) => {
+            QueryTarget::Site | QueryTarget::Get(_) | QueryTarget::Command(_) => {
                 Fields::of("the request", &body, &[])?;
                 PageRequest::default()
             }
@@ -135,15 +148,32 @@ impl Query {
     }
 }
 
+/// A page goes on after an id; of commands, below a revision.
+fn check_after(noun: Noun, after: &str) -> Result<(), String> {
+    if noun == Noun::Command {
+        let revision = after.parse::<u64>().map(drop);
+        return revision.map_err(|_| "must be a revision, as a page gave it".to_owned());
+    }
+    crate::target::entity(noun, after).map(drop)
+}
+
 impl PageRequest {
     fn parse(noun: Noun, body: &fleet_state::Value) -> Result<Self, Failure> {
-        let labelled = matches!(noun, Noun::Link | Noun::Device);
-        let known: &[&str] =
-            if labelled { &["limit", "after", "labels"] } else { &["limit", "after"] };
+        let known: &[&str] = match noun {
+            Noun::Device => &["limit", "after", "labels", "drift"],
+            Noun::Link => &["limit", "after", "labels"],
+            Noun::Param
+            | Noun::Member
+            | Noun::Token
+            | Noun::Watermarks
+            | Noun::Invocation
+            | Noun::Command
+            | Noun::Site => &["limit", "after"],
+        };
         let fields = Fields::of("the request", body, known)?;
         let after = fields.text("after")?;
         if let Some(after) = after {
-            crate::target::entity(noun, after).map_err(|why| fields.wrong("after", &why))?;
+            check_after(noun, after).map_err(|why| fields.wrong("after", &why))?;
         }
         let labels = fields.texts("labels")?;
         if labels.len() > FILTER_LABELS_MAX {
@@ -153,7 +183,12 @@ impl PageRequest {
             );
             return Err(Failure { code: ErrorCode::TooLarge, ..wrong });
         }
-        Ok(Self { limit: page_limit(&fields)?, after: after.map(str::to_owned), labels })
+        Ok(Self {
+            limit: page_limit(&fields)?,
+            after: after.map(str::to_owned),
+            labels,
+            drift: fields.flag("drift")?,
+        })
     }
 
     /// The payload that asks for this.
@@ -163,6 +198,9 @@ impl PageRequest {
         body.insert("limit", u64::from(self.limit));
         if let Some(after) = &self.after {
             body.insert("after", after.as_str());
+        }
+        if self.drift {
+            body.insert("drift", true);
         }
         if !self.labels.is_empty() {
             let mut labels = fleet_state::Object::new();

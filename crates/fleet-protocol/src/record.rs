@@ -4,6 +4,7 @@
 //! does not know, so a newer agent may tell more. Times are wall times in milliseconds since 1970,
 //! for people; nothing is ever decided by them.
 
+mod command;
 mod device;
 mod invocation;
 
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use fleet_state::{Labels, Link, Member, Param, Placement, Record, Token};
 use serde::{Deserialize, Serialize};
 
+pub use command::CommandBody;
 pub use device::{
     DeviceBody, DriftBody, HoldBody, PolicyBody, StageFailureBody, WatermarksBody, WishBody,
     WishEndBody,

@@ -10,10 +10,10 @@
 //! A failure also carries the headers of the NATS Services protocol, so that `nats req` and
 //! `nats micro` show it as one.
 
-use fleet_state::{Answer, Outcome, RequestId, Revision};
+use fleet_state::{Answer, Outcome, RequestId, Revision, Stage};
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, Failure, Noun, Stage};
+use crate::{ErrorCode, Failure, Noun};
 
 /// NATS Services: what went wrong.
 pub const SERVICE_ERROR_HEADER: &str = "Nats-Service-Error";
@@ -38,6 +38,8 @@ struct CommittedOut<'a> {
     thing_revision: Option<u64>,
     changed: bool,
     stage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<u64>,
 }
@@ -92,10 +94,12 @@ impl From<&Failure> for ErrorBody {
 }
 
 /// What is told beside the answer of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
-    /// How far the command got.
+    /// How far the command got, or how it ended.
     pub stage: Stage,
+    /// More about that, for people: why it failed, or why it gets no further.
+    pub detail: Option<String>,
     /// The thing's own revision, where it is certain that the answer was decided on that one.
     pub thing_revision: Option<Revision>,
     /// What kind of thing the command is about, for the hint of a rejection.
@@ -106,7 +110,7 @@ impl Beside {
     /// Nothing but how far the command got.
     #[must_use]
     pub const fn stage(stage: Stage) -> Self {
-        Self { stage, thing_revision: None, noun: None }
+        Self { stage, detail: None, thing_revision: None, noun: None }
     }
 }
 
@@ -132,6 +136,7 @@ pub fn answered(request_id: &RequestId, answer: &Answer, beside: Beside) -> Repl
         changed,
         thing_revision: beside.thing_revision.map(Revision::get),
         stage: beside.stage.as_str(),
+        detail: beside.detail.as_deref(),
         node,
     })
 }
@@ -208,8 +213,11 @@ pub struct Committed {
     pub thing_revision: Option<u64>,
     /// Whether anything is different now.
     pub changed: bool,
-    /// How far it got.
+    /// How far it got, or how it ended.
     pub stage: String,
+    /// More about that, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// The node id given by a join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<u64>,

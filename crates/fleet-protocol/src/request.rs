@@ -13,7 +13,7 @@
 use fleet_state::{NodeName, Proposal, RequestId};
 
 use crate::{
-    AdminOp, CommandTarget, Failure, Inbound, NodeVerb, Noun, Options, Stage, Subjects,
+    AdminOp, CommandTarget, Failure, Inbound, NodeVerb, Noun, Options, Subjects, WaitFor,
     admin::{self, AdminRequest},
     changes::ChangesRequest,
     command,
@@ -66,7 +66,7 @@ pub struct CommandRequest {
     /// What is proposed.
     pub proposal: Proposal,
     /// The stage to wait for before the answer.
-    pub wait: Stage,
+    pub wait: WaitFor,
     /// What it is about; `None` for administration.
     pub target: Option<CommandTarget>,
     /// What kind of thing it is about, if one.
@@ -140,7 +140,7 @@ fn action(
     match inbound {
         Inbound::Command(target) => {
             let noun = target.entity().as_ref().map(Noun::from);
-            propose(command::parse(&target, payload)?, Some(target), noun)
+            propose(command::parse(&target, payload, options.ttl_ms)?, Some(target), noun)
         }
         Inbound::Admin(op) => match admin::parse(op, payload)? {
             admin::Parsed::Command(command) => propose(command, None, op.noun()),
@@ -172,7 +172,7 @@ fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
             .with_hint(hint))
     };
     let (is_command, is_write) = match inbound {
-        Inbound::Command(target) => (*target != CommandTarget::Batch, true),
+        Inbound::Command(target) => (target.entity().is_some(), true),
         Inbound::Admin(op) => (false, !matches!(op, AdminOp::SnapshotTake | AdminOp::SnapshotInfo)),
         Inbound::Query(_)
         | Inbound::Changes(_)
@@ -184,6 +184,13 @@ fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
         return idle(
             HeaderName::IfRevision,
             "Only commands on one thing take it; a batch takes if_revision per item.",
+        );
+    }
+    let limited = matches!(inbound, Inbound::Command(target) if target.op().takes_ttl());
+    if options.ttl_ms.is_some() && !limited {
+        return idle(
+            HeaderName::Ttl,
+            "Only device.update, device.replace and device.invoke take it; a desired state without it stays until it is changed.",
         );
     }
     if options.wait.is_some() && !is_write {

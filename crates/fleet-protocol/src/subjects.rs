@@ -108,6 +108,9 @@ impl Subjects {
             QueryTarget::Get(entity) => {
                 format!("{prefix}control.query.{}.get.{}", Noun::from(entity), entity.id_text())
             }
+            QueryTarget::Command(id) => {
+                format!("{prefix}control.query.{}.get.{id}", Noun::Command)
+            }
             QueryTarget::List { noun, area: None } => format!("{prefix}control.query.{noun}.list"),
             QueryTarget::List { noun, area: Some(area) } => {
                 format!("{prefix}control.query.{noun}.list.{area}")
@@ -326,6 +329,11 @@ fn parse_query(rest: &str) -> Result<QueryTarget, SubjectError> {
         (Noun::Watermarks | Noun::Invocation, ..) => {
             Err(unknown(rest, ["device.get", "device.list"]))
         }
+        (Noun::Command, QueryVerb::Get, id) => {
+            let id = id.unwrap_or("").parse();
+            id.map(QueryTarget::Command)
+                .map_err(|error: IdError| SubjectError::Id(error.to_string()))
+        }
         (noun, QueryVerb::Get, id) => {
             target::entity(noun, id.unwrap_or("")).map(QueryTarget::Get).map_err(SubjectError::Id)
         }
@@ -345,8 +353,9 @@ fn parse_changes(rest: &str) -> Result<ChangesTarget, SubjectError> {
     let since = parse_revision(since)
         .ok_or_else(|| SubjectError::Id("a revision is a whole number, 0 or more".to_owned()))?;
     let noun = parts.next().map(parse_noun).transpose()?;
-    if noun == Some(Noun::Site) {
-        return Err(unknown("site", ["link", "device", "param", "member", "token"]));
+    if let Some(noun @ (Noun::Site | Noun::Command)) = noun {
+        let told = Noun::ALL.iter().filter(|noun| !matches!(noun, Noun::Site | Noun::Command));
+        return Err(unknown(noun.as_str(), told.map(|noun| noun.as_str())));
     }
     let area = parts.next().map(parse_area).transpose()?;
     Ok(ChangesTarget { since, noun, area })

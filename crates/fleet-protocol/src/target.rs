@@ -3,7 +3,9 @@
 //! Targets are what subjects are built from and what they are read into. Inside the project a target
 //! is passed around, never its text.
 
-use fleet_state::{DeviceId, Entity, IdError, LinkId, NodeId, ParamKey, Revision, TokenId};
+use fleet_state::{
+    DeviceId, Entity, IdError, LinkId, NodeId, ParamKey, RequestId, Revision, TokenId,
+};
 
 use crate::{Area, CommandOp, Noun};
 
@@ -13,10 +15,18 @@ use crate::{Area, CommandOp, Noun};
 pub enum CommandTarget {
     LinkRegister(LinkId),
     LinkDelete(LinkId),
+    LinkMove(LinkId),
+    LinkPause(LinkId),
+    LinkResume(LinkId),
     DeviceRegister(DeviceId),
     DeviceUpdate(DeviceId),
     DeviceReplace(DeviceId),
     DeviceDelete(DeviceId),
+    DeviceMode(DeviceId),
+    DeviceHold(DeviceId),
+    DeviceRelease(DeviceId),
+    DeviceInvoke(DeviceId),
+    CommandCancel(RequestId),
     ParamSet(ParamKey),
     ParamDelete(ParamKey),
     Batch,
@@ -29,6 +39,8 @@ pub enum QueryTarget {
     Site,
     /// One thing.
     Get(Entity),
+    /// What is remembered of one command.
+    Command(RequestId),
     /// Many things, perhaps of one area only.
     List {
         /// Which kind of thing.
@@ -68,6 +80,14 @@ impl CommandTarget {
             CommandOp::DeviceUpdate => parsed(id, Self::DeviceUpdate),
             CommandOp::DeviceReplace => parsed(id, Self::DeviceReplace),
             CommandOp::DeviceDelete => parsed(id, Self::DeviceDelete),
+            CommandOp::LinkMove => parsed(id, Self::LinkMove),
+            CommandOp::LinkPause => parsed(id, Self::LinkPause),
+            CommandOp::LinkResume => parsed(id, Self::LinkResume),
+            CommandOp::DeviceMode => parsed(id, Self::DeviceMode),
+            CommandOp::DeviceHold => parsed(id, Self::DeviceHold),
+            CommandOp::DeviceRelease => parsed(id, Self::DeviceRelease),
+            CommandOp::DeviceInvoke => parsed(id, Self::DeviceInvoke),
+            CommandOp::CommandCancel => parsed(id, Self::CommandCancel),
             CommandOp::ParamSet => parsed(id, Self::ParamSet),
             CommandOp::ParamDelete => parsed(id, Self::ParamDelete),
             CommandOp::Batch if id.is_empty() => Ok(Self::Batch),
@@ -83,57 +103,67 @@ impl CommandTarget {
         match self {
             Self::LinkRegister(_) => CommandOp::LinkRegister,
             Self::LinkDelete(_) => CommandOp::LinkDelete,
+            Self::LinkMove(_) => CommandOp::LinkMove,
+            Self::LinkPause(_) => CommandOp::LinkPause,
+            Self::LinkResume(_) => CommandOp::LinkResume,
             Self::DeviceRegister(_) => CommandOp::DeviceRegister,
             Self::DeviceUpdate(_) => CommandOp::DeviceUpdate,
             Self::DeviceReplace(_) => CommandOp::DeviceReplace,
             Self::DeviceDelete(_) => CommandOp::DeviceDelete,
+            Self::DeviceMode(_) => CommandOp::DeviceMode,
+            Self::DeviceHold(_) => CommandOp::DeviceHold,
+            Self::DeviceRelease(_) => CommandOp::DeviceRelease,
+            Self::DeviceInvoke(_) => CommandOp::DeviceInvoke,
+            Self::CommandCancel(_) => CommandOp::CommandCancel,
             Self::ParamSet(_) => CommandOp::ParamSet,
             Self::ParamDelete(_) => CommandOp::ParamDelete,
             Self::Batch => CommandOp::Batch,
         }
     }
 
-    /// What it is about, which a batch does not have.
+    /// What it is about, which a batch and a cancellation do not have.
     #[must_use]
     pub fn entity(&self) -> Option<Entity> {
         match self {
-            Self::LinkRegister(id) | Self::LinkDelete(id) => Some(Entity::Link(id.clone())),
+            Self::LinkRegister(id)
+            | Self::LinkDelete(id)
+            | Self::LinkMove(id)
+            | Self::LinkPause(id)
+            | Self::LinkResume(id) => Some(Entity::Link(id.clone())),
             Self::DeviceRegister(id)
             | Self::DeviceUpdate(id)
             | Self::DeviceReplace(id)
-            | Self::DeviceDelete(id) => Some(Entity::Device(id.clone())),
+            | Self::DeviceDelete(id)
+            | Self::DeviceMode(id)
+            | Self::DeviceHold(id)
+            | Self::DeviceRelease(id)
+            | Self::DeviceInvoke(id) => Some(Entity::Device(id.clone())),
             Self::ParamSet(key) | Self::ParamDelete(key) => Some(Entity::Param(key.clone())),
-            Self::Batch => None,
+            Self::CommandCancel(_) | Self::Batch => None,
         }
     }
 
-    /// Whether the thing is there after the command was carried out.
+    /// Whether the thing is there after the command was carried out, and the command gave it its revision.
     #[must_use]
     pub fn leaves_thing(&self) -> bool {
-        match self {
-            Self::LinkRegister(_)
-            | Self::DeviceRegister(_)
-            | Self::DeviceUpdate(_)
-            | Self::DeviceReplace(_)
-            | Self::ParamSet(_) => true,
-            Self::LinkDelete(_) | Self::DeviceDelete(_) | Self::ParamDelete(_) | Self::Batch => {
-                false
-            }
-        }
+        !matches!(
+            self.op(),
+            CommandOp::LinkDelete
+                | CommandOp::DeviceDelete
+                | CommandOp::DeviceInvoke
+                | CommandOp::CommandCancel
+                | CommandOp::ParamDelete
+                | CommandOp::Batch
+        )
     }
 
     /// The id, which a batch does not have.
     #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        match self {
-            Self::LinkRegister(id) | Self::LinkDelete(id) => Some(id.as_ref()),
-            Self::DeviceRegister(id)
-            | Self::DeviceUpdate(id)
-            | Self::DeviceReplace(id)
-            | Self::DeviceDelete(id) => Some(id.as_ref()),
-            Self::ParamSet(key) | Self::ParamDelete(key) => Some(key.as_ref()),
-            Self::Batch => None,
+    pub fn id(&self) -> Option<String> {
+        if let Self::CommandCancel(id) = self {
+            return Some(id.to_string());
         }
+        self.entity().map(|entity| entity.id_text())
     }
 }
 
@@ -154,6 +184,7 @@ pub fn entity(noun: Noun, id: &str) -> Result<Entity, String> {
         Noun::Token => id.parse::<TokenId>().map(Entity::Token).map_err(|error| error.to_string()),
         Noun::Watermarks => id.parse().map(Entity::Watermarks).map_err(|error| error.to_string()),
         Noun::Invocation => invocation(id),
+        Noun::Command => Err("commands are asked for by their request ids".to_owned()),
         Noun::Site => Err("the site has no id; ask for site.get".to_owned()),
     }
 }

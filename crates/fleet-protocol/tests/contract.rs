@@ -75,6 +75,7 @@ fn subjects() {
         coded.insert(match op {
             CommandOp::Batch => format!("control.commands.{op}"),
             CommandOp::ParamSet | CommandOp::ParamDelete => format!("control.commands.{op}.<key>"),
+            CommandOp::CommandCancel => format!("control.commands.{op}.<request id>"),
             _ => format!("control.commands.{op}.<id>"),
         });
     }
@@ -90,10 +91,11 @@ fn subjects() {
             Noun::Watermarks | Noun::Invocation => continue,
             Noun::Member => "node",
             Noun::Token => "token",
+            Noun::Command => "request id",
         };
         coded.insert(format!("control.query.{noun}.get.<{id}>"));
         coded.insert(format!("control.query.{noun}.list"));
-        if matches!(noun, Noun::Link | Noun::Device | Noun::Param) {
+        if matches!(noun, Noun::Link | Noun::Device | Noun::Param | Noun::Command) {
             coded.insert(format!("control.query.{noun}.list.<area>"));
         }
     }

@@ -11,17 +11,17 @@
 
 use fleet_protocol::{
     AdminOp, ChangesPage, ChangesRequest, ChangesTarget, CommandTarget, Consistency, ErrorCode,
-    Failure, Noun, Query, QueryTarget, Stage, Subjects,
+    Failure, Noun, Query, QueryTarget, Subjects,
     changes::{self, ChangeBody, Cursor, PageKind},
     event::{self, ChangeEvent, OutcomeEvent},
     query::{self, Item, Page, PageRequest, ReadContext, ReadMark},
-    record::{DeviceBody, LinkBody, MemberBody, ParamBody, SiteBody},
+    record::{CommandBody, DeviceBody, LinkBody, MemberBody, ParamBody, SiteBody},
     reply::{self, Beside, Committed, Failed},
     request,
 };
 use fleet_state::{
     Answer, Body, Change, Entry, FleetState, FoundingMember, FoundingParams, NodeId, NodeKeys,
-    RequestId, Revision, SiteUid,
+    RequestId, Revision, SiteUid, Stage,
 };
 
 fn id(text: &str) -> RequestId {
@@ -31,6 +31,22 @@ fn id(text: &str) -> RequestId {
 struct Site {
     state: FleetState,
     revision: u64,
+    observer: Option<Eyes>,
+}
+
+/// Sees one lamp that is not as it should be.
+#[derive(Debug)]
+struct Eyes;
+
+impl query::ObservedDevices for Eyes {
+    fn observed(&self, device: &fleet_state::DeviceId) -> Option<fleet_state::Object> {
+        let mut seen = fleet_state::Object::new();
+        seen.insert("availability", "online");
+        if device.as_str() == "hall2.a" {
+            seen.insert("drift", "on");
+        }
+        Some(seen)
+    }
 }
 
 impl Site {
@@ -49,7 +65,7 @@ impl Site {
             token: None,
             wall_time_ms: 1_000,
         });
-        Self { state, revision: 1 }
+        Self { state, revision: 1, observer: None }
     }
 
     /// Sends a command the way a client does and applies it.
@@ -89,7 +105,6 @@ impl Site {
     fn answer(&self, query: &Query, page_bytes_max: usize) -> Result<Vec<u8>, Failure> {
         let request_id = id("q-1");
         let context = ReadContext {
-            observed: None,
             request_id: &request_id,
             mark: ReadMark {
                 consistency: query.consistency,
@@ -99,6 +114,7 @@ impl Site {
             leader: Some(NodeId::FOUNDER),
             term: 3,
             page_bytes_max,
+            observed: self.observer.as_ref().map(|eyes| eyes as &dyn query::ObservedDevices),
         };
         query::answer(query, &self.state, &context).map(|message| message.payload)
     }
@@ -340,7 +356,7 @@ fn rejections_keep_their_names() {
     for code in fleet_state::RejectCode::ALL {
         assert_eq!(ErrorCode::from(*code).as_str(), code.as_str());
     }
-    assert_eq!(AdminOp::ALL.len(), 9);
+    assert_eq!(AdminOp::ALL.len(), 11);
 }
 
 #[test]
@@ -352,4 +368,81 @@ fn changes_are_told_from_a_revision_that_the_site_came_to() {
     let failure = changes::check_since(&at(6), Revision::new(5)).unwrap_err();
     assert_eq!(failure.code, ErrorCode::RevisionAhead);
     assert!(failure.message.contains("at revision 5") && failure.message.contains("since 6"));
+}
+
+#[test]
+fn a_device_is_shown_with_what_is_known_beside_it() {
+    let mut site = Site::with_devices();
+    let get = |site: &Site, id: &str| {
+        let target = QueryTarget::Get(fleet_state::Entity::Device(id.parse().unwrap()));
+        site.get::<DeviceBody>(target).item
+    };
+    let lamp = get(&site, "hall2.a");
+    assert_eq!((lamp.mode.as_str(), lamp.stage.as_deref()), ("observe", Some("committed")));
+    assert_eq!(lamp.wishes["on"].stage.as_deref(), Some("committed"));
+    assert_eq!((lamp.owner, lamp.epoch.is_some()), (None, true));
+    assert!(lamp.observed.is_none() && get(&site, "hall3.a").stage.is_none());
+    site.observer = Some(Eyes);
+    let seen = get(&site, "hall2.a").observed.unwrap();
+    assert_eq!(seen.0.to_json(), r#"{"availability":"online","drift":"on"}"#);
+    let page = PageRequest { drift: true, ..PageRequest::default() };
+    let query = Query {
+        target: QueryTarget::List { noun: Noun::Device, area: None },
+        consistency: Consistency::Linearizable,
+        page,
+    };
+    let reply = site.answer(&query, 10_000).unwrap();
+    let found = reply::read::<Page<DeviceBody>>(&reply).unwrap().unwrap();
+    assert_eq!(found.items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["hall2.a"]);
+}
+
+#[test]
+fn commands_are_listed_newest_first() {
+    let mut site = Site::with_devices();
+    site.send("commands.device.mode.hall2.a", "\"auto\"");
+    site.send("commands.device.invoke.hall2.a", r#"{"action":"blink","args":{"n":3}}"#);
+    site.send("commands.device.invoke.hall2", r#"{"action":"blink"}"#);
+    let list = |area: Option<&str>, after: Option<String>, limit: u32| {
+        let area = area.map(|area| area.parse().unwrap());
+        let query = Query {
+            target: QueryTarget::List { noun: Noun::Command, area },
+            consistency: Consistency::Linearizable,
+            page: PageRequest { limit, after, ..PageRequest::default() },
+        };
+        reply::read::<Page<CommandBody>>(&site.answer(&query, 100_000).unwrap()).unwrap().unwrap()
+    };
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = list(None, after, 2);
+        seen.extend(page.items.iter().map(|item| item.revision));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let all: Vec<u64> = (2..=site.revision).rev().collect();
+    assert_eq!(seen, all);
+    let ops: Vec<_> =
+        list(Some("hall2.a"), None, 3).items.into_iter().map(|item| item.op).collect();
+    assert_eq!(ops, ["device.invoke", "device.mode", "device.update"]);
+    let newest = &list(None, None, 2).items;
+    assert_eq!(
+        (newest[0].outcome.as_str(), newest[0].code.as_deref()),
+        ("rejected", Some("blocked"))
+    );
+    let invoked = &newest[1];
+    assert_eq!(invoked.action.as_deref(), Some("blink"));
+    assert_eq!(
+        (invoked.stage.as_deref(), invoked.id.as_deref()),
+        (Some("committed"), Some("hall2.a"))
+    );
+    let one = site.get::<CommandBody>(QueryTarget::Command(id(&invoked.request_id))).item;
+    assert_eq!(one, *invoked);
+    let query = Query {
+        target: QueryTarget::Command(id("never")),
+        consistency: Consistency::Linearizable,
+        page: PageRequest::default(),
+    };
+    assert_eq!(site.answer(&query, 10_000).unwrap_err().code, ErrorCode::NotFound);
 }

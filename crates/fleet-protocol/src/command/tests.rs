@@ -10,7 +10,7 @@ fn target(text: &str) -> CommandTarget {
 }
 
 fn read(subject: &str, payload: &str) -> Result<Command, Failure> {
-    parse(&target(subject), payload.as_bytes())
+    parse(&target(subject), payload.as_bytes(), None)
 }
 
 fn refusal(subject: &str, payload: &str) -> Failure {
@@ -164,4 +164,120 @@ fn a_batch_may_hold_values_of_full_depth() {
     let proposal =
         Proposal { request_id: "a".parse().unwrap(), if_revision: None, actor: None, command };
     assert_eq!(check(&proposal).unwrap_err().code, ErrorCode::TooLarge);
+}
+
+#[test]
+fn what_is_done_with_devices_and_links() {
+    assert!(matches!(
+        read("device.mode.a", "\"auto\""),
+        Ok(Command::DeviceMode { mode: Mode::Auto, .. })
+    ));
+    let wrong = refusal("device.mode.a", "\"atuo\"").message;
+    assert!(wrong.contains("\"observe\", \"manual\", \"auto\"; did you mean"), "{wrong}");
+    refusal("device.mode.a", "");
+    let Ok(Command::DeviceHold { reason, .. }) = read("device.hold.a", r#"{"reason":"cleaning"}"#)
+    else {
+        panic!()
+    };
+    assert_eq!(&*reason, "cleaning");
+    assert!(matches!(read("device.hold.a", ""), Ok(Command::DeviceHold { .. })));
+    assert!(matches!(read("device.release.a", ""), Ok(Command::DeviceRelease { .. })));
+    assert!(matches!(read("link.pause.a", ""), Ok(Command::LinkPause { paused: true, .. })));
+    assert!(matches!(read("link.resume.a", ""), Ok(Command::LinkPause { paused: false, .. })));
+    assert!(matches!(read("link.move.a", ""), Ok(Command::LinkMove { to: None, .. })));
+    let to = read("link.move.a", r#"{"to":"gw-2"}"#);
+    assert!(matches!(to, Ok(Command::LinkMove { to: Some(_), .. })));
+    let cancel = read("command.cancel.0197-a.b:c", "");
+    assert!(
+        matches!(cancel, Ok(Command::CommandCancel { request }) if request.to_string() == "0197-a.b:c")
+    );
+    for subject in ["device.release.a", "link.pause.a", "link.resume.a", "command.cancel.a"] {
+        let failure = refusal(subject, "{}");
+        assert!(failure.message.ends_with("takes no payload"), "{}", failure.message);
+    }
+}
+
+#[test]
+fn an_invocation_is_limited_when_nobody_limits_it() {
+    let body = r#"{"action":"open","args":{"to":3}}"#;
+    let Ok(Command::DeviceInvoke { action, args, ttl_ms, .. }) = read("device.invoke.a", body)
+    else {
+        panic!()
+    };
+    assert_eq!((&*action, args.to_json()), ("open", "{\"to\":3}".to_owned()));
+    assert_eq!(ttl_ms, Some(INVOKE_TTL_MS_DEFAULT));
+    let given = parse(&target("device.invoke.a"), body.as_bytes(), Some(500));
+    assert!(matches!(given, Ok(Command::DeviceInvoke { ttl_ms: Some(500), .. })));
+    for body in [
+        "",
+        "{}",
+        r#"{"action":""}"#,
+        r#"{"action":"open","arg":{}}"#,
+        r#"{"action":"open","args":[]}"#,
+    ] {
+        assert_eq!(refusal("device.invoke.a", body).code, ErrorCode::Malformed, "{body}");
+    }
+}
+
+#[test]
+fn policies() {
+    let body =
+        |policy: &str| format!(r#"{{"link":"l","settings":{{"unit":1}},"policy":{policy}}}"#);
+    let policy = r#"{"on_drift":"adopt","settle":"2s","properties":{"level":{"on_drift":"enforce","tolerance":1}},
+        "on_return":{"apply":"90s"},"on_control_loss":{"level":0},"stop_action":"stop","idempotent_actions":["open"]}"#;
+    let Ok(Command::DeviceRegister { spec, .. }) = read("device.register.a", &body(policy)) else {
+        panic!()
+    };
+    assert_eq!(spec.settings.to_json(), "{\"unit\":1}");
+    // What a property's rule does not say is as for all of them.
+    let level = spec.policy.of("level");
+    assert_eq!((level.on_drift.as_str(), level.settle_ms), ("enforce", 2_000));
+    assert_eq!(level.tolerance.map(|number| number.get()), Some(1.0));
+    assert_eq!(spec.policy.of("on").on_drift.as_str(), "adopt");
+    assert_eq!(spec.policy.on_return, fleet_state::OnReturn::Apply { age_ms_max: 90_000 });
+    assert_eq!(spec.policy.stop_action.as_deref(), Some("stop"));
+    // As it is shown, so it can be given.
+    let shown = serde_json::to_string(&crate::record::PolicyBody::from(&*spec.policy)).unwrap();
+    let Ok(Command::DeviceRegister { spec: again, .. }) = read("device.register.a", &body(&shown))
+    else {
+        panic!("{shown}")
+    };
+    assert_eq!(again.policy, spec.policy);
+    let wrong = [
+        (r#"{"on_drift":"reprot"}"#, "did you mean \"report\"?"),
+        (r#"{"settle":5}"#, "must be a text"),
+        (r#"{"tolerance":-1}"#, "not negative"),
+        (r#"{"on_return":"apply"}"#, "{\"apply\":\"<time>\"}"),
+        (r#"{"on_control_loss":7}"#, "\"keep\" or an object"),
+        (r#"{"properties":{"a":{"settel":"1s"}}}"#, "unknown field \"settel\""),
+        (r#"{"idempotent_actions":"open"}"#, "a list of texts"),
+        (r#"{"poll":1}"#, "unknown field"),
+    ];
+    for (policy, why) in wrong {
+        let failure = refusal("device.register.a", &body(policy));
+        assert!(failure.message.contains(why), "{policy}: {}", failure.message);
+    }
+}
+
+#[test]
+fn what_happens_once_is_in_no_batch() {
+    for op in ["device.invoke", "command.cancel", "batch"] {
+        let body = format!(r#"[{{"op":"{op}","id":"a","body":{{"action":"open"}}}}]"#);
+        let failure = refusal("batch", &body);
+        assert!(failure.message.contains("cannot be part of a batch"), "{}", failure.message);
+    }
+    let items = r#"[{"op":"device.mode","id":"a","body":"manual"},{"op":"device.hold","id":"a"},
+        {"op":"link.pause","id":"l"},{"op":"link.move","id":"l","body":{"to":"gw-1"}}]"#;
+    let Ok(Command::Batch(items)) = read("batch", items) else { panic!() };
+    assert_eq!(items.len(), 4);
+}
+
+/// Whatever agents say to each other: no subject of users leads to it.
+#[test]
+fn nobody_can_ask_for_what_agents_propose_themselves() {
+    let own = fleet_state::CommandKind::ALL.iter().filter(|kind| kind.is_agents_own());
+    for kind in own {
+        assert!(CommandOp::from_name(kind.as_str()).is_none(), "{kind:?}");
+        assert!(crate::AdminOp::from_name(kind.as_str()).is_none(), "{kind:?}");
+    }
 }

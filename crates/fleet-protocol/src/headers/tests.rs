@@ -21,7 +21,7 @@ fn every_header_in_any_case() {
     assert_eq!(options.request_id, Some("order-7".parse().unwrap()));
     assert_eq!(options.if_revision, Some(Revision::new(0)));
     assert_eq!(options.timeout_ms(), 500);
-    assert_eq!(options.wait(), Stage::Verified);
+    assert_eq!(options.wait(), WaitFor::Verified);
     assert_eq!(options.consistency(), Consistency::Stale);
     assert_eq!(options.actor.as_deref(), Some("Ada Müller"));
     assert!(options.traceparent.is_some());
@@ -32,7 +32,7 @@ fn defaults() {
     let options = parse(&[]).unwrap();
     assert_eq!(options, Options::NONE);
     assert_eq!(options.timeout_ms(), TIMEOUT_MS_DEFAULT);
-    assert_eq!(options.wait(), Stage::Committed);
+    assert_eq!(options.wait(), WaitFor::Committed);
     assert_eq!(options.consistency(), Consistency::Linearizable);
 }
 
@@ -41,8 +41,9 @@ fn written_headers_are_read_back() {
     let options = Options {
         request_id: Some("a-1".parse().unwrap()),
         if_revision: Some(Revision::new(42)),
+        ttl_ms: Some(5_000),
         timeout_ms: Some(1_500),
-        wait: Some(Stage::Sent),
+        wait: Some(WaitFor::Sent),
         consistency: Some(Consistency::Stale),
         actor: Some("me".to_owned()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
@@ -75,7 +76,8 @@ fn refused_headers_name_themselves() {
         (&[("Flotilla-Timeout", "0ms")], "allowed is 1ms to 1m"),
         (&[("Flotilla-Timeout", "61s")], "allowed is 1ms to 1m"),
         (&[("Flotilla-Timeout", "-4s")], "write a whole number and a unit"),
-        (&[("Flotilla-Ttl", "4s")], "time to live"),
+        (&[("Flotilla-Ttl", "4")], "not a length of time"),
+        (&[("Flotilla-Ttl", "8d")], "allowed is 50ms to 7d"),
         (&[("Flotilla-Wait", "done")], "is not one of committed, sent, acknowledged, verified"),
         (&[("Flotilla-Consistency", "eventual")], "is not one of linearizable, stale"),
         (&[("Flotilla-Request-Id", "")], "Flotilla-Request-Id"),
@@ -104,4 +106,22 @@ fn a_broken_trace_context_is_dropped() {
     for broken in ["", "00-xyz", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "ü"] {
         assert_eq!(parse(&[("traceparent", broken)]).unwrap().traceparent, None, "{broken}");
     }
+}
+
+#[test]
+fn a_stage_means_something_to_who_waits() {
+    use fleet_state::Stage;
+    for wait in WaitFor::ALL {
+        assert_eq!(wait.met_by(Stage::Verified), Some(true));
+        let end = if *wait == WaitFor::Committed { Some(true) } else { Some(false) };
+        for stage in
+            [Stage::Failed, Stage::Expired, Stage::Cancelled, Stage::Superseded, Stage::Unknown]
+        {
+            assert_eq!(wait.met_by(stage), end, "{wait} {stage:?}");
+        }
+    }
+    assert_eq!(WaitFor::Acknowledged.met_by(Stage::Sent), None);
+    assert_eq!(WaitFor::Sent.met_by(Stage::Acknowledged), Some(true));
+    assert_eq!(WaitFor::Sent.met_by(Stage::Dispatching), None);
+    assert_eq!(WaitFor::Committed.met_by(Stage::Committed), Some(true));
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleet_state::{
-    Device, DriftPolicy, OnControlLoss, OnReturn, Policy, StageFailure, Value, Watermarks, Wish,
+    Device, DriftPolicy, FleetState, OnControlLoss, OnReturn, Policy, StageFailure, Value,
+    Watermarks, Wish,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,21 @@ pub struct DeviceBody {
     pub revision: u64,
     /// When it last changed.
     pub changed_wall_ms: u64,
+    /// How far its newest wish got; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// How far its wishes got; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermarks: Option<WatermarksBody>,
+    /// The node that owns its link; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u64>,
+    /// The owner's epoch; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// What the owner last told of it; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Json>,
 }
 
 /// How the owner of a device's link treats the device.
@@ -95,6 +111,9 @@ pub struct WishBody {
     /// Log time until which it may be handed over, when that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_log_ms: Option<u64>,
+    /// How far it got; in queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
 }
 
 /// How far the wishes of a device got.
@@ -162,7 +181,33 @@ impl From<&Device> for DeviceBody {
             desired_revision: device.desired_revision.get(),
             revision: device.revision.get(),
             changed_wall_ms: device.changed_wall_ms,
+            stage: None,
+            watermarks: None,
+            owner: None,
+            epoch: None,
+            observed: None,
         }
+    }
+}
+
+impl DeviceBody {
+    /// A device with what the state holds beside it.
+    #[must_use]
+    pub fn within(device: &Device, state: &FleetState) -> Self {
+        let stage = |revision| {
+            let stage = state.wish_stage(&device.id, revision)?;
+            Some(stage.as_str().to_owned())
+        };
+        let mut body = Self::from(device);
+        for (wish, (_, held)) in body.wishes.values_mut().zip(device.wishes.iter()) {
+            wish.stage = stage(held.revision);
+        }
+        body.stage = stage(device.wishes.newest()).filter(|_| !device.wishes.is_empty());
+        body.watermarks = state.watermarks(&device.id).map(|marks| marks.as_ref().into());
+        let link = device.spec.link.as_ref().and_then(|link| state.link(link));
+        body.owner = link.and_then(|link| link.owner).map(|node| node.get());
+        body.epoch = link.map(|link| link.epoch);
+        body
     }
 }
 
@@ -171,6 +216,7 @@ impl From<&Wish> for WishBody {
         Self {
             revision: wish.revision.get(),
             deadline_log_ms: wish.ttl.as_ref().map(|ttl| ttl.deadline_log_ms),
+            stage: None,
         }
     }
 }

@@ -31,7 +31,7 @@ fn a_command_carries_its_options() {
     assert_eq!(command.proposal.request_id, "r-1".parse().unwrap());
     assert_eq!(command.proposal.if_revision.map(|revision| revision.get()), Some(3));
     assert_eq!(command.proposal.actor.as_deref(), Some("ada"));
-    assert_eq!(command.wait, Stage::Committed);
+    assert_eq!(command.wait, WaitFor::Committed);
     assert!(command.target.is_some());
 }
 

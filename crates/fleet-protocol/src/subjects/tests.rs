@@ -13,6 +13,9 @@ fn commands_have_their_place() {
         ("flotilla.home.control.commands.param.set.a.b.c.d.e.f.g.h", "param.set.a.b.c.d.e.f.g.h"),
         ("flotilla.home.control.commands.link.delete.plc", "link.delete.plc"),
         ("flotilla.home.control.commands.batch", "batch"),
+        ("flotilla.home.control.commands.device.invoke.hall2.door", "device.invoke.hall2.door"),
+        ("flotilla.home.control.commands.link.move.plc", "link.move.plc"),
+        ("flotilla.home.control.commands.command.cancel.a.b:C", "command.cancel.a.b:C"),
     ];
     for (subject, shown) in cases {
         let Ok(Inbound::Command(target)) = subjects().parse(subject) else { panic!("{subject}") };
@@ -30,6 +33,8 @@ fn everything_built_is_read_back() {
         QueryTarget::Get(device.clone()),
         QueryTarget::Get(Entity::Member(NodeId::FOUNDER)),
         QueryTarget::Get(Entity::Token(fleet_state::TokenId::from_bytes([0xfe; 8]))),
+        QueryTarget::Command("a.b:C".parse().unwrap()),
+        QueryTarget::List { noun: Noun::Command, area: None },
         QueryTarget::List { noun: Noun::Param, area: None },
         QueryTarget::List { noun: Noun::Device, area: Some("hall2".parse().unwrap()) },
     ];
@@ -58,6 +63,10 @@ fn everything_built_is_read_back() {
     }
     assert_eq!(subjects.parse(&subjects.raft(NodeId::FOUNDER)), Ok(Inbound::Raft(NodeId::FOUNDER)));
     assert_eq!(subjects.event(&device), "flotilla.home.control.events.device.hall2.lamp-1");
+    // A request id need not be a subject.
+    let (device, id) = ("hall2.lamp-1".parse().unwrap(), "..".parse().unwrap());
+    let event = subjects.event(&Entity::Invocation { device, id });
+    assert_eq!(event, "flotilla.home.control.events.invocation.hall2.lamp-1");
     assert_eq!(subjects.tick(), "flotilla.home.control.events.tick");
     assert_eq!(Subjects::site_of_service(&subjects.service_name()), Some("home".parse().unwrap()));
     assert_eq!(Subjects::site_of_service("flotilla-A B"), None);
@@ -124,7 +133,15 @@ fn hostile_subjects_are_refused() {
         "control.commands.device.update.a b",
         "control.commands.device.update.a\0",
         "control.commands.device.update.😀",
-        "control.commands.device.invoke.a",
+        "control.commands.device.invoke",
+        "control.commands.command.cancel",
+        "control.commands.command.cancel.a/b",
+        "control.commands.link.assign.a",
+        "control.commands.claim.a",
+        "control.query.watermarks.list",
+        "control.query.invocation.get.a",
+        "control.query.command.get",
+        "control.changes.since.1.command",
         "control.commands.batch.a",
         "control.commands.token.create",
         "control.query.device.get",

@@ -95,8 +95,9 @@ impl FleetState {
                 Err(Rejection::new(RejectCode::Denied, message))
             }
             Placement::On(_) | Placement::Any { .. } if member.draining => {
-                let message =
-                    format!("{name} is drained and takes no links; end that first (node resume)");
+                let message = format!(
+                    "{name} is drained and takes no links; end that first (flotilla member resume)"
+                );
                 Err(Rejection::new(RejectCode::Denied, message))
             }
             Placement::On(_) | Placement::Any { .. } => Ok(member.id),
