@@ -10,18 +10,17 @@
 
 mod counterparts;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use counterparts::owner::{Owner, device, object};
 use counterparts::{Broker, Device, LIMIT, values};
-use fleet_state::{Limits, Object, Revision, Value};
+use fleet_state::Revision;
 use flotilla_agent::device::connector::{
-    Availability, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Handed, Invoke,
-    LinkSetup, Observation, Quality, Read, ReadErrorKind, Reports, Session, Write, WriteErrorKind,
+    Availability, CloseReason, ConnectError, DeviceSetup, Handed, Observation, Quality,
+    ReadErrorKind, Write, WriteErrorKind,
 };
 use flotilla_agent::device::connectors::mqtt::MqttConnector;
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 const VERSIONS: [&str; 2] = ["3.1.1", "5"];
@@ -30,137 +29,19 @@ const LAMP_SETTINGS: &str = r#"{"preset": "zigbee2mqtt", "features": {
     "state": {"type": "binary", "access": 7, "value_on": "ON", "value_off": "OFF"}}}"#;
 const PLUG_SETTINGS: &str = r#"{"preset": "tasmota"}"#;
 
-fn object(json: &str) -> Object {
-    match Value::parse(json.as_bytes(), Limits::default()).unwrap() {
-        Value::Map(object) => object,
-        other => panic!("{other:?} is no object"),
-    }
-}
-
-fn device(id: &str, address: &str, settings: &str) -> DeviceSetup {
-    let (id, address) = (id.parse().unwrap(), Arc::from(address));
-    DeviceSetup { id, address, model: None, settings: object(settings) }
-}
-
-/// A link's session and what it reports.
-struct Owner {
-    session: Box<dyn Session>,
-    reports: mpsc::Receiver<Observation>,
-    sequence: u64,
-}
-
 async fn connect(
     address: &str,
     settings: &str,
     devices: Vec<DeviceSetup>,
     secrets: &std::path::Path,
 ) -> Result<Owner, ConnectError> {
-    let (reports, received) = Reports::new(64);
-    let link = LinkSetup {
-        id: "home.broker".parse().unwrap(),
-        address: Arc::from(address),
-        settings: object(settings),
-    };
-    let connector = MqttConnector;
-    connector.check_link(&link).unwrap();
-    for device in &devices {
-        connector.check_device(&link, device).unwrap();
-    }
-    let connect = Connect {
-        link,
-        devices,
-        epoch: 1,
-        site: "home".parse().unwrap(),
-        secrets_dir: secrets.to_owned(),
-        reports,
-    };
-    let session = connector.connect(connect).await?;
-    Ok(Owner { session, reports: received, sequence: 0 })
+    Owner::connect(&MqttConnector, (address, settings), devices, secrets).await
 }
 
-impl Owner {
-    async fn start(port: u16, version: &str, devices: Vec<DeviceSetup>) -> Self {
-        let settings = format!(r#"{{"version": "{version}"}}"#);
-        let address = format!("127.0.0.1:{port}");
-        connect(&address, &settings, devices, std::path::Path::new("/nowhere")).await.unwrap()
-    }
-
-    async fn write(
-        &mut self,
-        id: &str,
-        values: &str,
-    ) -> Result<Handed, flotilla_agent::device::connector::WriteError> {
-        self.write_until(id, values, None).await
-    }
-
-    async fn write_until(
-        &mut self,
-        id: &str,
-        values: &str,
-        expires: Option<Instant>,
-    ) -> Result<Handed, flotilla_agent::device::connector::WriteError> {
-        self.sequence += 1;
-        let write = Write {
-            device: id.parse().unwrap(),
-            values: object(values),
-            revision: Revision::new(7),
-            epoch: 1,
-            sequence: self.sequence,
-            deadline: Instant::now() + LIMIT,
-            expires,
-        };
-        timeout(LIMIT, self.session.write(&write)).await.expect("a write ends")
-    }
-
-    async fn invoke(
-        &mut self,
-        id: &str,
-        action: &str,
-    ) -> Result<Handed, flotilla_agent::device::connector::WriteError> {
-        self.sequence += 1;
-        let invoke = Invoke {
-            device: id.parse().unwrap(),
-            action: Arc::from(action),
-            args: Value::Null,
-            request_id: "one".parse().unwrap(),
-            epoch: 1,
-            sequence: self.sequence,
-            deadline: Instant::now() + LIMIT,
-            expires: None,
-        };
-        timeout(LIMIT, self.session.invoke(&invoke)).await.expect("a one-shot ends")
-    }
-
-    async fn read(&self, id: &str, within: Duration) -> Result<Object, ReadErrorKind> {
-        let read = Read {
-            device: id.parse().unwrap(),
-            properties: None,
-            deadline: Instant::now() + within,
-        };
-        let answer = timeout(LIMIT, self.session.read(&read)).await.expect("a question ends");
-        answer.map(|reading| reading.values).map_err(|error| error.kind)
-    }
-
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Observation) -> bool) -> Observation {
-        let mut seen = Vec::new();
-        let found = timeout(LIMIT, async {
-            loop {
-                let report = self.reports.recv().await.expect("the session reports");
-                if wanted(&report) {
-                    return report;
-                }
-                seen.push(report);
-            }
-        });
-        found.await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}; heard {seen:?}"))
-    }
-
-    async fn until_online(&mut self, id: &str) {
-        self.until("it is online", |seen| {
-            seen.device.as_ref() == id && seen.availability == Some(Availability::Online)
-        })
-        .await;
-    }
+async fn start(port: u16, version: &str, devices: Vec<DeviceSetup>) -> Owner {
+    let settings = format!(r#"{{"version": "{version}"}}"#);
+    let address = format!("127.0.0.1:{port}");
+    connect(&address, &settings, devices, std::path::Path::new("/nowhere")).await.unwrap()
 }
 
 fn says(json: &'static str) -> impl Fn(&Observation) -> bool {
@@ -174,7 +55,7 @@ async fn a_plug_is_switched_reports_and_answers() {
         let name = format!("plug{}", version.len());
         let mut plug = Device::mqtt(broker.port, "plug", &name).await;
         let devices = vec![device("plug", &name, PLUG_SETTINGS)];
-        let mut owner = Owner::start(broker.port, version, devices).await;
+        let mut owner = start(broker.port, version, devices).await;
         let first = owner.until("availability", |seen| seen.availability.is_some()).await;
         assert_eq!(first.availability, Some(Availability::Online));
         assert!(first.retained, "the broker kept it");
@@ -216,7 +97,7 @@ async fn what_a_bridge_repeats_proves_nothing() {
         let mut lamp = Device::mqtt(broker.port, "lamp", "hall/lamp").await;
         lamp.tell(json!({"rename": "lamp"})).await;
         let devices = vec![device("lamp", LAMP, LAMP_SETTINGS)];
-        let mut owner = Owner::start(broker.port, version, devices).await;
+        let mut owner = start(broker.port, version, devices).await;
         owner.until_online("lamp").await;
 
         // A lamp that doesn't do what it is told, behind a bridge that says it did.
@@ -234,7 +115,7 @@ async fn what_a_bridge_repeats_proves_nothing() {
 
         // Renamed: the same device, other topics.
         lamp.tell(json!({"rename": "over the door"})).await;
-        owner.until_renamed(&mut lamp).await;
+        until_renamed(&mut owner, &mut lamp).await;
         lamp.tell(json!({"remove": true})).await;
         owner.until("it is gone", |seen| seen.availability == Some(Availability::Offline)).await;
         owner.session.close().await;
@@ -242,24 +123,21 @@ async fn what_a_bridge_repeats_proves_nothing() {
     }
 }
 
-impl Owner {
-    /// Writes until the new name is known, then checks that it went there.
-    async fn until_renamed(&mut self, lamp: &mut Device) {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            assert!(Instant::now() < deadline, "the new name is not followed");
-            assert_eq!(self.write("lamp", r#"{"state": false}"#).await, Ok(Handed::Sent));
-            if self.read("lamp", Duration::from_secs(2)).await.is_ok() {
-                break;
-            }
+/// Writes until the new name is known, then checks that it goes there.
+async fn until_renamed(owner: &mut Owner, lamp: &mut Device) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        assert!(Instant::now() < deadline, "the new name is not followed");
+        assert_eq!(owner.write("lamp", r#"{"state": false}"#).await, Ok(Handed::Sent));
+        if owner.read("lamp", Duration::from_secs(2)).await.is_ok() {
+            break;
         }
-        assert_eq!(self.write("lamp", r#"{"state": true}"#).await, Ok(Handed::Sent));
-        lamp.until("the new topic", |entry| {
-            entry["topic"] == "zigbee2mqtt/over the door/set"
-                && entry["payload"] == r#"{"state":"ON"}"#
-        })
-        .await;
     }
+    assert_eq!(owner.write("lamp", r#"{"state": true}"#).await, Ok(Handed::Sent));
+    lamp.until("the new topic", |entry| {
+        entry["topic"] == "zigbee2mqtt/over the door/set" && entry["payload"] == r#"{"state":"ON"}"#
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -270,7 +148,7 @@ async fn commands_of_others_are_seen_and_our_own_are_not_taken_for_them() {
         let mut plug = Device::mqtt(broker.port, "plug", &name).await;
         let mut other = Device::mqtt(broker.port, "mute", "other").await;
         let devices = vec![device("plug", &name, PLUG_SETTINGS)];
-        let mut owner = Owner::start(broker.port, version, devices).await;
+        let mut owner = start(broker.port, version, devices).await;
         owner.until_online("plug").await;
         assert_eq!(owner.write("plug", r#"{"on": true}"#).await, Ok(Handed::Sent));
         plug.until("ours", |entry| entry["payload"] == "ON").await;
@@ -295,7 +173,7 @@ async fn nobody_listening_is_an_error_where_the_broker_says_so() {
     let broker = Broker::start().await;
     let settings = r#"{"properties": {"level": {"type": "integer",
         "read": {"topic": "tank/level"}, "write": {"topic": "tank/level/set"}}}}"#;
-    let mut owner = Owner::start(broker.port, "5", vec![device("tank", "x", settings)]).await;
+    let mut owner = start(broker.port, "5", vec![device("tank", "x", settings)]).await;
     let error = owner.write("tank", r#"{"level": 3}"#).await.unwrap_err();
     assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Offline, false));
     let mut tank = Device::mqtt(broker.port, "mute", "tank").await;
@@ -323,8 +201,7 @@ async fn what_is_kept_what_is_long_and_what_is_no_text() {
         let settings = format!(
             r#"{{"properties": {{"level": {{"type": "integer", "read": {{"topic": "{topic}"}}}}}}}}"#
         );
-        let mut owner =
-            Owner::start(broker.port, version, vec![device("tank", "x", &settings)]).await;
+        let mut owner = start(broker.port, version, vec![device("tank", "x", &settings)]).await;
         let kept = owner.until("the kept value", says(r#"{"level": 5}"#)).await;
         assert_eq!((kept.quality, kept.retained), (Quality::Uncertain, true));
         for bad in [json!({"size": 1_000_001}), json!({"hex": "ff00fe"}), json!({"payload": "{"})] {
@@ -347,7 +224,7 @@ async fn a_flood_is_slowed_down_and_commands_still_leave() {
     let mut plug = Device::mqtt(broker.port, "plug", "plug").await;
     let mut loud = Device::mqtt(broker.port, "mute", "loud").await;
     let devices = vec![device("plug", "plug", PLUG_SETTINGS)];
-    let mut owner = Owner::start(broker.port, "5", devices).await;
+    let mut owner = start(broker.port, "5", devices).await;
     owner.until_online("plug").await;
     for _ in 0..3_000 {
         loud.publish("tele/plug/STATE", r#"{"POWER":"OFF"}"#).await;
@@ -379,7 +256,7 @@ async fn a_broker_that_dies_and_comes_back() {
     let mut broker = Broker::start().await;
     for version in VERSIONS {
         let devices = vec![device("plug", "plug", PLUG_SETTINGS)];
-        let mut owner = Owner::start(broker.port, version, devices.clone()).await;
+        let mut owner = start(broker.port, version, devices.clone()).await;
         broker.kill().await;
         let reason = timeout(LIMIT, owner.session.closed()).await.unwrap();
         assert!(matches!(reason, CloseReason::Lost(_)), "{reason:?}");
@@ -390,7 +267,7 @@ async fn a_broker_that_dies_and_comes_back() {
         let nowhere = std::path::Path::new("/nowhere");
         assert!(connect(&address, "{}", Vec::new(), nowhere).await.is_err());
         broker.restart().await;
-        let again = Owner::start(broker.port, version, devices).await;
+        let again = start(broker.port, version, devices).await;
         again.session.close().await;
     }
 }
@@ -399,8 +276,8 @@ async fn a_broker_that_dies_and_comes_back() {
 async fn a_new_owner_ends_the_session_of_the_one_before() {
     let broker = Broker::start().await;
     for version in VERSIONS {
-        let before = Owner::start(broker.port, version, Vec::new()).await;
-        let after = Owner::start(broker.port, version, Vec::new()).await;
+        let before = start(broker.port, version, Vec::new()).await;
+        let after = start(broker.port, version, Vec::new()).await;
         let reason = timeout(LIMIT, before.session.closed()).await.unwrap();
         // Not every broker says why: mosquitto 2.0 just closes.
         assert!(matches!(reason, CloseReason::TakenOver(_) | CloseReason::Lost(_)), "{reason:?}");

@@ -3,6 +3,7 @@
 //! A connector is found by the word that a link was registered with. A word that nobody knows is
 //! refused at registration, with the words that would do.
 
+pub mod modbus;
 pub mod mqtt;
 pub mod simulated;
 
@@ -22,7 +23,10 @@ impl Connectors {
     /// All that come with the agent.
     #[must_use]
     pub fn all() -> Self {
-        Self::default().with(Arc::new(mqtt::MqttConnector)).with(Arc::new(Simulated))
+        Self::default()
+            .with(Arc::new(modbus::ModbusConnector::default()))
+            .with(Arc::new(mqtt::MqttConnector))
+            .with(Arc::new(Simulated))
     }
 
     /// These and one more; one of the same word is replaced.

@@ -1,0 +1,298 @@
+//! The connection to an endpoint: one question at a time, each with its deadline.
+//!
+//! An answer that comes too late would be taken for that of the next question, so a question
+//! without an answer costs the connection; the next one opens it again. The client library is
+//! asked for its answers raw, and what they hold is checked here: a device that answers with
+//! fewer words than were asked for is an error of the device, and not of this process.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::slave::SlaveContext;
+use tokio_modbus::{ExceptionCode, Request, Response, Slave};
+
+use crate::device::connector::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
+
+use super::link::Endpoint;
+use super::register::Table;
+
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum BusError {
+    /// The device says no, with a reason.
+    #[error("the device refuses: {}", named(*.0))]
+    Exception(ExceptionCode),
+    /// Nobody answered in time.
+    #[error("the device has not answered in time")]
+    Timeout,
+    /// The connection broke after the question had left.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// Something answered, and not what was asked.
+    #[error("the answer makes no sense: {0}")]
+    Nonsense(String),
+    /// There is no connection; nothing has left.
+    #[error("{0}")]
+    NotConnected(String),
+}
+
+/// A connection that is opened when it is needed.
+pub(crate) struct Bus {
+    endpoint: Endpoint,
+    context: Option<Context>,
+    free_at: Instant,
+}
+
+impl Bus {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`BusError::NotConnected`].
+    pub(crate) async fn connect(endpoint: Endpoint) -> Result<Self, BusError> {
+        let context = Some(open(&endpoint).await?);
+        Ok(Self { endpoint, context, free_at: Instant::now() })
+    }
+
+    /// Reads words. Never fewer than asked for.
+    pub(crate) async fn words(
+        &mut self,
+        unit: u8,
+        table: Table,
+        address: u16,
+        count: u16,
+    ) -> Result<Vec<u16>, BusError> {
+        let request = if table == Table::Input {
+            Request::ReadInputRegisters(address, count)
+        } else {
+            Request::ReadHoldingRegisters(address, count)
+        };
+        let answer = self.ask(unit, request).await?;
+        let (Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words)) = answer
+        else {
+            return Err(self.nonsense("another question's answer"));
+        };
+        if words.len() == usize::from(count) {
+            return Ok(words);
+        }
+        Err(self.nonsense(&format!("{} words instead of {count}", words.len())))
+    }
+
+    /// Reads bits.
+    pub(crate) async fn bits(
+        &mut self,
+        unit: u8,
+        table: Table,
+        address: u16,
+        count: u16,
+    ) -> Result<Vec<bool>, BusError> {
+        let request = if table == Table::Coil {
+            Request::ReadCoils(address, count)
+        } else {
+            Request::ReadDiscreteInputs(address, count)
+        };
+        let answer = self.ask(unit, request).await?;
+        let (Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)) = answer else {
+            return Err(self.nonsense("another question's answer"));
+        };
+        // Bits come in whole bytes.
+        if bits.len() >= usize::from(count) {
+            return Ok(bits.into_iter().take(usize::from(count)).collect());
+        }
+        Err(self.nonsense(&format!("{} bits instead of {count}", bits.len())))
+    }
+
+    /// Writes words: one with function 6, several, or one that wants it, with function 16.
+    pub(crate) async fn write_words(
+        &mut self,
+        unit: u8,
+        address: u16,
+        words: &[u16],
+        always_multiple: bool,
+    ) -> Result<(), BusError> {
+        let request = match words {
+            [word] if !always_multiple => Request::WriteSingleRegister(address, *word),
+            _ => Request::WriteMultipleRegisters(address, Cow::Owned(words.to_vec())),
+        };
+        self.ask(unit, request).await.map(|_| ())
+    }
+
+    /// Writes a bit of its own.
+    pub(crate) async fn write_bit(
+        &mut self,
+        unit: u8,
+        address: u16,
+        bit: bool,
+    ) -> Result<(), BusError> {
+        self.ask(unit, Request::WriteSingleCoil(address, bit)).await.map(|_| ())
+    }
+
+    /// Writes one bit of a word with function 22.
+    pub(crate) async fn write_masked(
+        &mut self,
+        unit: u8,
+        address: u16,
+        bit: u8,
+        on: bool,
+    ) -> Result<(), BusError> {
+        let mask = 1_u16 << bit.min(15);
+        let or = if on { mask } else { 0 };
+        self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await.map(|_| ())
+    }
+
+    /// Closes the connection.
+    pub(crate) async fn close(&mut self) {
+        if let Some(mut context) = self.context.take() {
+            let _late = timeout(self.endpoint.timeout, context.disconnect()).await;
+        }
+    }
+
+    async fn ask(&mut self, unit: u8, request: Request<'static>) -> Result<Response, BusError> {
+        sleep_until(self.free_at).await;
+        let mut context = match self.context.take() {
+            Some(context) => context,
+            None => open(&self.endpoint).await?,
+        };
+        context.set_slave(Slave(unit));
+        let answer = timeout(self.endpoint.timeout, context.call(request)).await;
+        self.free_at = Instant::now() + self.endpoint.gap;
+        // Only a connection without an open question is used again.
+        match answer {
+            Err(_) => Err(BusError::Timeout),
+            Ok(Err(tokio_modbus::Error::Transport(error))) => {
+                Err(BusError::Lost(error.to_string()))
+            }
+            Ok(Err(tokio_modbus::Error::Protocol(error))) => {
+                Err(BusError::Nonsense(error.to_string()))
+            }
+            Ok(Ok(result)) => {
+                self.context = Some(context);
+                result.map_err(BusError::Exception)
+            }
+        }
+    }
+
+    fn nonsense(&mut self, why: &str) -> BusError {
+        self.context = None;
+        BusError::Nonsense(why.to_owned())
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> Result<Context, BusError> {
+    let Endpoint { host, port, .. } = endpoint;
+    let failed = |reason: &str| BusError::NotConnected(format!("{host}:{port}: {reason}"));
+    let connecting = async {
+        let found = lookup_host((host.as_str(), *port)).await;
+        let addresses: Vec<SocketAddr> =
+            found.map_err(|error| failed(&error.to_string()))?.take(ADDRESSES_MAX).collect();
+        let mut reason = "the name has no address".to_owned();
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(failed(&reason))
+    };
+    let stream = timeout(CONNECT_WITHIN, connecting)
+        .await
+        .map_err(|_| failed("no connection in time"))??;
+    stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
+    Ok(if endpoint.serial_frames { rtu::attach(stream) } else { tcp::attach(stream) })
+}
+
+fn named(code: ExceptionCode) -> &'static str {
+    match code {
+        ExceptionCode::IllegalFunction => "it doesn't know this function (exception 1)",
+        ExceptionCode::IllegalDataAddress => "it has no such address (exception 2)",
+        ExceptionCode::IllegalDataValue => "it doesn't take this value (exception 3)",
+        ExceptionCode::ServerDeviceFailure => "it failed while doing it (exception 4)",
+        ExceptionCode::Acknowledge => "it has it and needs time (exception 5)",
+        ExceptionCode::ServerDeviceBusy => "it is busy (exception 6)",
+        ExceptionCode::MemoryParityError => "its memory is damaged (exception 8)",
+        ExceptionCode::GatewayPathUnavailable => "the gateway has no way to it (exception 10)",
+        ExceptionCode::GatewayTargetDevice => "the gateway got no answer from it (exception 11)",
+        ExceptionCode::Custom(_) => "with a code of its maker's own",
+    }
+}
+
+impl BusError {
+    /// Whether it tells that the device is not there.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            BusError::Timeout
+                | BusError::Exception(
+                    ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice
+                )
+        )
+    }
+
+    /// What it means for a question.
+    pub(crate) fn of_read(&self) -> ReadError {
+        let kind = match self {
+            BusError::Timeout => ReadErrorKind::Timeout,
+            BusError::Lost(_) | BusError::Nonsense(_) | BusError::NotConnected(_) => {
+                ReadErrorKind::LinkLost
+            }
+            BusError::Exception(_) if self.is_absence() => ReadErrorKind::Offline,
+            BusError::Exception(_) => ReadErrorKind::Refused,
+        };
+        ReadError { kind, message: self.to_string() }
+    }
+
+    /// What it means for something that was written. A device that has been asked and gave no
+    /// word may have acted.
+    pub(crate) fn of_write(&self) -> WriteError {
+        use ExceptionCode as Code;
+        let (kind, may_have_acted) = match self {
+            BusError::Timeout => (WriteErrorKind::Timeout, true),
+            BusError::Lost(_) | BusError::Nonsense(_) => (WriteErrorKind::LinkLost, true),
+            BusError::NotConnected(_) => (WriteErrorKind::LinkLost, false),
+            BusError::Exception(Code::ServerDeviceBusy) => (WriteErrorKind::Busy, false),
+            BusError::Exception(Code::GatewayPathUnavailable) => (WriteErrorKind::Offline, false),
+            // The gateway has passed it on.
+            BusError::Exception(Code::GatewayTargetDevice) => (WriteErrorKind::Offline, true),
+            BusError::Exception(
+                Code::IllegalFunction | Code::IllegalDataAddress | Code::IllegalDataValue,
+            ) => (WriteErrorKind::Refused, false),
+            BusError::Exception(_) => (WriteErrorKind::Refused, true),
+        };
+        WriteError { may_have_acted, kind, message: self.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_exception_means() {
+        use ExceptionCode as Code;
+        let cases = [
+            (Code::IllegalDataAddress, WriteErrorKind::Refused, false, ReadErrorKind::Refused),
+            (Code::IllegalDataValue, WriteErrorKind::Refused, false, ReadErrorKind::Refused),
+            (Code::ServerDeviceFailure, WriteErrorKind::Refused, true, ReadErrorKind::Refused),
+            (Code::ServerDeviceBusy, WriteErrorKind::Busy, false, ReadErrorKind::Refused),
+            (Code::GatewayPathUnavailable, WriteErrorKind::Offline, false, ReadErrorKind::Offline),
+            (Code::GatewayTargetDevice, WriteErrorKind::Offline, true, ReadErrorKind::Offline),
+        ];
+        for (code, kind, acted, read) in cases {
+            let error = BusError::Exception(code);
+            let write = error.of_write();
+            assert_eq!((write.kind, write.may_have_acted), (kind, acted), "{code:?}");
+            assert_eq!(error.of_read().kind, read, "{code:?}");
+        }
+        assert!(BusError::Timeout.of_write().may_have_acted);
+        assert!(!BusError::NotConnected(String::new()).of_write().may_have_acted);
+    }
+}

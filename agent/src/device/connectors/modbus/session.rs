@@ -1,0 +1,141 @@
+//! One connection of a link's owner to a Modbus endpoint, as the agent sees it.
+//!
+//! A [`ModbusSession`] is a handle: one task ([`actor`]) owns the connection and everything on it
+//! happens one after the other, as it has to on a bus. What somebody asks for comes before the
+//! reading of poll groups.
+//!
+//! A device that answers a write has said itself that it has it: *acknowledged*. A write without
+//! an answer may have acted.
+
+mod actor;
+mod transfer;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::device::connector::{
+    CloseReason, Connect, ConnectError, DeviceSetup, Handed, Invoke, Read, ReadError,
+    ReadErrorKind, Reading, Session, Write, WriteError, WriteErrorKind,
+};
+
+use super::budget::Budgets;
+use super::bus::Bus;
+use super::link::Endpoint;
+use actor::Actor;
+
+/// What is asked of a session and not yet looked at.
+const ASKED_MAX: usize = 256;
+/// Longer than closing a connection may take.
+const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What is asked of the task that owns the connection.
+enum Ask {
+    Write { write: Write, answer: oneshot::Sender<Result<Handed, WriteError>> },
+    Invoke { invoke: Invoke, answer: oneshot::Sender<Result<Handed, WriteError>> },
+    Read { read: Read, answer: oneshot::Sender<Result<Reading, ReadError>> },
+    Close { done: oneshot::Sender<()> },
+}
+
+/// A handle of a connection.
+pub(crate) struct ModbusSession {
+    asks: mpsc::Sender<Ask>,
+    devices: watch::Sender<Vec<DeviceSetup>>,
+    closed: watch::Receiver<Option<CloseReason>>,
+    task: JoinHandle<()>,
+}
+
+impl ModbusSession {
+    /// Connects.
+    pub(crate) async fn connect(
+        connect: Connect,
+        budgets: Arc<Budgets>,
+    ) -> Result<Self, ConnectError> {
+        let endpoint = Endpoint::parse(&connect.link)
+            .map_err(|refusal| ConnectError::new(refusal.to_string()))?;
+        let bus =
+            Bus::connect(endpoint).await.map_err(|error| ConnectError::new(error.to_string()))?;
+        let (asks, asked) = mpsc::channel(ASKED_MAX);
+        let (devices, changed) = watch::channel(connect.devices);
+        let (closing, closed) = watch::channel(None);
+        let inputs = actor::Inputs { asked, changed };
+        let outputs = actor::Outputs { reports: connect.reports, closing };
+        let actor = Actor::new(connect.link.id, bus, budgets, inputs, outputs);
+        Ok(Self { asks, devices, closed, task: tokio::spawn(actor.run()) })
+    }
+
+    async fn hand_over(
+        &self,
+        ask: Ask,
+        answer: oneshot::Receiver<Result<Handed, WriteError>>,
+    ) -> Result<Handed, WriteError> {
+        if self.asks.send(ask).await.is_err() {
+            return Err(lost(false));
+        }
+        // Without an answer nobody knows how far the task came.
+        answer.await.unwrap_or_else(|_| Err(lost(true)))
+    }
+}
+
+impl Session for ModbusSession {
+    fn read<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Reading, ReadError>> {
+        Box::pin(async move {
+            let gone = || ReadError {
+                kind: ReadErrorKind::LinkLost,
+                message: "the connection to the endpoint is gone".to_owned(),
+            };
+            let (answer, answered) = oneshot::channel();
+            let ask = Ask::Read { read: read.clone(), answer };
+            self.asks.send(ask).await.map_err(|_| gone())?;
+            answered.await.unwrap_or_else(|_| Err(gone()))
+        })
+    }
+
+    fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
+        let (answer, answered) = oneshot::channel();
+        Box::pin(self.hand_over(Ask::Write { write: write.clone(), answer }, answered))
+    }
+
+    fn invoke<'a>(&'a self, invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
+        let (answer, answered) = oneshot::channel();
+        Box::pin(self.hand_over(Ask::Invoke { invoke: invoke.clone(), answer }, answered))
+    }
+
+    fn devices_changed(&self, devices: Vec<DeviceSetup>) {
+        self.devices.send_replace(devices);
+    }
+
+    fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason> {
+        let mut closed = self.closed.clone();
+        Box::pin(async move {
+            let reason = closed.wait_for(Option::is_some).await;
+            reason
+                .ok()
+                .and_then(|reason| reason.clone())
+                .unwrap_or_else(|| CloseReason::Lost("the link's task has ended".to_owned()))
+        })
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (done, closed) = oneshot::channel();
+            if self.asks.send(Ask::Close { done }).await.is_ok() {
+                let _late = timeout(CLOSE_WITHIN, closed).await;
+            }
+        })
+    }
+}
+
+impl Drop for ModbusSession {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lost(may_have_acted: bool) -> WriteError {
+    let message = "the connection to the endpoint is gone".to_owned();
+    WriteError { may_have_acted, kind: WriteErrorKind::LinkLost, message }
+}

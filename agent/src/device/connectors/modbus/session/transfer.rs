@@ -1,0 +1,257 @@
+//! Values to and from the registers of one device.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_state::{Object, Value};
+use tokio::time::{Instant, interval, sleep};
+use tokio_modbus::ExceptionCode;
+
+use crate::device::connector::{WriteError, WriteErrorKind};
+
+use super::super::blocks::{Block, blocks};
+use super::super::bus::{Bus, BusError};
+use super::super::map::{Action, Group, Handshake, Map};
+use super::super::register::{BitWrite, Place, Register};
+
+/// How often an acknowledge word is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why a one-shot or a write went no further.
+pub(super) enum Failure {
+    /// It was never sent.
+    Refused(WriteErrorKind, String),
+    /// The bus said something; `acted`: something had been written before.
+    Bus { error: BusError, acted: bool },
+    /// The device has taken it and not confirmed it.
+    Unconfirmed(String),
+}
+
+impl Failure {
+    /// As the agent is told.
+    pub(super) fn told(&self) -> WriteError {
+        match self {
+            Failure::Refused(kind, message) => {
+                WriteError { may_have_acted: false, kind: *kind, message: message.clone() }
+            }
+            Failure::Bus { error, acted } => {
+                let mut told = error.of_write();
+                told.may_have_acted |= acted;
+                told
+            }
+            Failure::Unconfirmed(message) => WriteError {
+                may_have_acted: true,
+                kind: WriteErrorKind::Timeout,
+                message: message.clone(),
+            },
+        }
+    }
+
+    pub(super) fn invalid(message: String) -> Self {
+        Failure::Refused(WriteErrorKind::Invalid, message)
+    }
+
+    /// The same, after something has been written already.
+    pub(super) fn after(self, wrote: bool) -> Self {
+        match self {
+            Failure::Bus { error, acted } => Failure::Bus { error, acted: acted || wrote },
+            Failure::Refused(_, message) if wrote => Failure::Unconfirmed(message),
+            same @ (Failure::Refused(..) | Failure::Unconfirmed(_)) => same,
+        }
+    }
+}
+
+/// Reads one block; values that make no sense are left out and told.
+pub(super) async fn read_block(
+    bus: &mut Bus,
+    map: &Map,
+    block: &Block,
+) -> Result<(Object, Option<String>), BusError> {
+    let mut values = Object::new();
+    let mut problem = None;
+    let (words, bits) = if block.table.is_bits() {
+        (Vec::new(), bus.bits(map.unit, block.table, block.address, block.count).await?)
+    } else {
+        (bus.words(map.unit, block.table, block.address, block.count).await?, Vec::new())
+    };
+    for name in &block.members {
+        let Some(register) = map.registers.get(name) else { continue };
+        match value_in(register, block, &words, &bits) {
+            Ok(value) => {
+                values.insert(Arc::clone(name), value);
+            }
+            Err(reason) => problem = Some(format!("{name}: {reason}")),
+        }
+    }
+    Ok((values, problem))
+}
+
+fn value_in(
+    register: &Register,
+    block: &Block,
+    words: &[u16],
+    bits: &[bool],
+) -> Result<Value, String> {
+    let Place { address, count, bit, .. } = register.read_from;
+    let first = usize::from(address.saturating_sub(block.address));
+    let missing = || "the answer doesn't reach so far".to_owned();
+    if block.table.is_bits() {
+        return bits.get(first).map(|bit| Value::from(*bit)).ok_or_else(missing);
+    }
+    let own = words.get(first..first + usize::from(count)).ok_or_else(missing)?;
+    match bit {
+        Some(bit) => {
+            let word = own.first().ok_or_else(missing)?;
+            Ok(Value::from(word & (1 << bit) != 0))
+        }
+        None => register.coding.decode(own),
+    }
+}
+
+/// Reads registers by name.
+pub(super) async fn read_named(
+    bus: &mut Bus,
+    map: &Map,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Object, Option<String>), BusError> {
+    let members =
+        map.registers.iter().filter(|(name, register)| register.is_read() && wanted(name));
+    let mut values = Object::new();
+    let mut problem = None;
+    for block in blocks(members, Group::default()) {
+        let (some, wrong) = read_block(bus, map, &block).await?;
+        for (name, value) in some.iter() {
+            values.insert(Arc::clone(name), value.clone());
+        }
+        problem = problem.or(wrong);
+    }
+    Ok((values, problem))
+}
+
+/// Writes one value.
+pub(super) async fn write_one(
+    bus: &mut Bus,
+    unit: u8,
+    register: &Register,
+    value: &Value,
+) -> Result<(), Failure> {
+    register.check(value).map_err(Failure::invalid)?;
+    let done = write_checked(bus, unit, register, value).await?;
+    match done {
+        // The device's own word that it has it, and needs time.
+        Err(BusError::Exception(ExceptionCode::Acknowledge)) => Ok(()),
+        Err(error) => Err(Failure::Bus { error, acted: false }),
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn write_checked(
+    bus: &mut Bus,
+    unit: u8,
+    register: &Register,
+    value: &Value,
+) -> Result<Result<(), BusError>, Failure> {
+    let Place { table, address, bit, .. } = register.place;
+    let on = matches!(value, Value::Bool(true));
+    if table.is_bits() {
+        return Ok(bus.write_bit(unit, address, on).await);
+    }
+    match (bit, register.bit_write) {
+        (Some(bit), Some(BitWrite::Mask)) => Ok(bus.write_masked(unit, address, bit, on).await),
+        (Some(bit), _) => {
+            // Nothing has been written while the word is only read.
+            let words = match bus.words(unit, table, address, 1).await {
+                Ok(words) => words,
+                Err(error) => {
+                    let told = error.of_write();
+                    return Err(Failure::Refused(told.kind, told.message));
+                }
+            };
+            let mask = 1_u16 << bit.min(15);
+            let word = words.first().copied().unwrap_or_default();
+            let word = if on { word | mask } else { word & !mask };
+            Ok(bus.write_words(unit, address, &[word], register.always_multiple).await)
+        }
+        (None, _) => {
+            let words = register.coding.encode(value).map_err(Failure::invalid)?;
+            Ok(bus.write_words(unit, address, &words, register.always_multiple).await)
+        }
+    }
+}
+
+/// Does a one-shot.
+pub(super) async fn act(
+    bus: &mut Bus,
+    map: &Map,
+    action: &Action,
+    args: &Value,
+) -> Result<(), Failure> {
+    match action {
+        Action::Write(values) => {
+            let mut all = Vec::with_capacity(values.len());
+            for (name, argument) in values {
+                let value = argument.value(args).map_err(Failure::invalid)?;
+                let register = register(map, name)?;
+                register.check(&value).map_err(|why| Failure::invalid(format!("{name}: {why}")))?;
+                all.push((register, value));
+            }
+            for (place, (register, value)) in all.iter().enumerate() {
+                let written = write_one(bus, map.unit, register, value).await;
+                written.map_err(|failure| failure.after(place > 0))?;
+            }
+            Ok(())
+        }
+        Action::Pulse { register: name, value, reset, width } => {
+            let register = register(map, name)?;
+            write_one(bus, map.unit, register, value).await?;
+            sleep(*width).await;
+            let ended = write_one(bus, map.unit, register, reset).await;
+            ended.map_err(|failure| failure.after(true))
+        }
+        Action::Handshake(handshake) => shake(bus, map, handshake, args).await,
+    }
+}
+
+async fn shake(
+    bus: &mut Bus,
+    map: &Map,
+    handshake: &Handshake,
+    args: &Value,
+) -> Result<(), Failure> {
+    let command = register(map, &handshake.command)?;
+    let value = handshake.value.value(args).map_err(Failure::invalid)?;
+    let expected = handshake.equals.as_ref().unwrap_or(&value);
+    write_one(bus, map.unit, command, &value).await?;
+    let until = Instant::now() + handshake.within;
+    let mut looks = interval(LOOK_EVERY);
+    let confirmed = loop {
+        looks.tick().await;
+        let read = read_named(bus, map, |name| name == handshake.acknowledge.as_ref()).await;
+        match read {
+            Ok((values, _)) if values.get(&handshake.acknowledge) == Some(expected) => break true,
+            Ok(_) => {}
+            Err(error) => return Err(Failure::Bus { error, acted: true }),
+        }
+        if Instant::now() >= until {
+            break false;
+        }
+    };
+    if let Some(reset) = &handshake.reset {
+        let ended = write_one(bus, map.unit, command, reset).await;
+        ended.map_err(|failure| failure.after(true))?;
+    }
+    if confirmed {
+        return Ok(());
+    }
+    Err(Failure::Unconfirmed(format!(
+        "{} has not become {} within {} ms",
+        handshake.acknowledge,
+        expected.to_json(),
+        handshake.within.as_millis()
+    )))
+}
+
+pub(super) fn register<'m>(map: &'m Map, name: &str) -> Result<&'m Register, Failure> {
+    let found = map.registers.get(name);
+    found.ok_or_else(|| Failure::invalid(format!("there is no register {name}")))
+}

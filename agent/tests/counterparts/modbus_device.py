@@ -1,0 +1,84 @@
+"""A Modbus endpoint, independent of Flotilla's code: the simulator of pymodbus.
+
+    modbus_device.py PORT FRAMER
+
+FRAMER is `socket` or `rtu` (a serial bus behind a server). Unit 1 is a drive: coils and discrete
+inputs 0-31, holding and input registers 0-199. Unit 2 is never there. What is written goes to
+stdout, one JSON object per line, beginning with {"ready": true}. Commands come over stdin, one
+JSON object per line, each confirmed by {"done": true}:
+
+    {"set": {"table": "holding", "address": 0, "values": [1, 2]}}
+    {"exception": 6}       answer everything so, until {"exception": 0}
+    {"silent": true}       answer nothing
+    {"handshake": true}    whatever is written to holding 50 appears in holding 51
+"""
+
+import asyncio
+import json
+import sys
+
+from pymodbus import FramerType
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+TABLES = {1: "coil", 5: "coil", 15: "coil", 2: "discrete", 3: "holding", 6: "holding",
+          16: "holding", 22: "holding", 4: "input"}
+
+
+def journal(**entry):
+    print(json.dumps(entry, sort_keys=True), flush=True)
+
+
+class Faults:
+    exception = 0
+    silent = False
+    handshake = False
+    # This program itself sets a value.
+    own = False
+
+
+async def main():
+    port, framer = int(sys.argv[1]), sys.argv[2]
+    server = None
+
+    async def put(function, address, values):
+        Faults.own = True
+        await server.async_setValues(1, function, address, values)
+        Faults.own = False
+
+    async def action(function, _start, address, _count, _current, new):
+        if Faults.own:
+            return None
+        if Faults.silent:
+            await asyncio.sleep(3600)
+        if Faults.exception:
+            return ExcCodes(Faults.exception)
+        if new is not None:
+            values = [int(value) for value in new]
+            journal(write=TABLES.get(function, function), function=function, address=address, values=values)
+            if Faults.handshake and address == 50 and values:
+                asyncio.get_running_loop().call_later(
+                    0.1, lambda: asyncio.ensure_future(put(16, 51, values[:1])))
+        return None
+
+    bits = [SimData(0, count=32, values=False, datatype=DataType.BITS)]
+    words = [SimData(0, count=200, values=0, datatype=DataType.REGISTERS)]
+    drive = SimDevice(1, simdata=(bits, list(bits), words, list(words)), action=action)
+    server = ModbusTcpServer(drive, framer=FramerType(framer), address=("127.0.0.1", port))
+    await server.serve_forever(background=True)
+    journal(ready=True)
+    functions = {"coil": 15, "discrete": 2, "holding": 16, "input": 4}
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        command = json.loads(line)
+        if "set" in command:
+            wish = command["set"]
+            await put(functions[wish["table"]], wish["address"], wish["values"])
+        Faults.exception = command.get("exception", Faults.exception)
+        Faults.silent = command.get("silent", Faults.silent)
+        Faults.handshake = command.get("handshake", Faults.handshake)
+        journal(done=True)
+
+
+asyncio.run(main())
