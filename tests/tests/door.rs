@@ -207,6 +207,92 @@ async fn changes_stream_as_events_and_go_on_where_they_were_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_at_every_door_in_the_same_order() {
+    let site = Site::start(3).await;
+    let request = "GET /v1/events/param/hall2 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut listeners = Vec::new();
+    for agent in &site.agents {
+        let socket = agent.data_dir().join("door.sock");
+        let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The first tick says that it listens.
+        let mut heard = Vec::new();
+        until(&mut stream, &mut heard, "event: tick").await;
+        listeners.push((stream, heard));
+    }
+    for number in 0..10 {
+        let batch = json!([
+            {"op": "param.set", "id": "hall2.a", "body": number},
+            {"op": "param.set", "id": "hall3.a", "body": number},
+            {"op": "param.set", "id": "hall2.b", "body": number},
+        ]);
+        site.client.request("control.commands.batch", batch.to_string()).await.accepted();
+    }
+    site.client.set_param("hall2.end", &json!("end"), "end").await.accepted();
+    let mut told = Vec::new();
+    for (stream, heard) in &mut listeners {
+        until(stream, heard, "hall2.end").await;
+        until(stream, heard, "event: tick").await;
+        let text = String::from_utf8_lossy(heard).into_owned();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events: Vec<Value> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
+        let changes: Vec<Value> =
+            events.into_iter().filter(|event| event.get("change").is_some()).collect();
+        assert_eq!(changes.len(), 21, "{changes:?}");
+        told.push(changes);
+    }
+    assert!(told.iter().all(|changes| *changes == told[0]));
+    assert_eq!(door(&site, 0).send("GET", "/v1/events/lamp", &[], b"").await.unwrap().status, 400);
+    assert_eq!(door(&site, 0).send("POST", "/v1/events", &[], b"").await.unwrap().status, 405);
+}
+
+/// Reads until `word` has come behind what was read before.
+async fn until(stream: &mut tokio::net::UnixStream, heard: &mut Vec<u8>, word: &str) {
+    let from = heard.len();
+    let reading = async {
+        while !String::from_utf8_lossy(&heard[from..]).contains(word) {
+            assert_ne!(stream.read_buf(heard).await.unwrap(), 0, "the stream has ended");
+        }
+    };
+    tokio::time::timeout(LIMIT, reading).await.unwrap_or_else(|_| panic!("no {word}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_door_shows_all_nodes_without_a_nats_server() {
+    let mut site = Site::start(3).await;
+    site.nats.kill();
+    let door = door(&site, 0);
+    wait::until_true("every node answers through one door", LIMIT, || async {
+        let answer = door.send("GET", "/v1/all/status", &[], b"").await.unwrap();
+        let mut names: Vec<String> = answer
+            .events()
+            .iter()
+            .filter_map(|reply| reply["item"]["name"].as_str().map(str::to_owned))
+            .collect();
+        names.sort();
+        names == ["n1", "n2", "n3"]
+    })
+    .await;
+    let there = door.request("control.node.n3.status", "").await.accepted();
+    assert_eq!(there.at("/item/name"), &json!("n3"));
+    door.request("control.node.n9.status", "").await.refused("not_found");
+    door.request("control.node.n3.status", r#"{"x":1}"#).await.refused("malformed");
+    // A piece of a snapshot of another node comes over, too.
+    let index = there.at("/item/snapshot_index").as_u64().unwrap();
+    let wanted = format!(r#"{{"index":{index},"offset":0}}"#);
+    let piece = door.send("POST", "/v1/node/n3/snapshot", &[], wanted.as_bytes()).await.unwrap();
+    assert_eq!(piece.status, 200, "{}", piece.text());
+    let size = piece.header("flotilla-snapshot-size").unwrap();
+    assert_eq!(size.parse(), Ok(piece.body.len()), "a small snapshot is one piece");
+    site.agents[2].kill();
+    wait::until_true("a node that is gone is said to be", LIMIT, || async {
+        let answer = door.request("control.node.n3.status", "").await;
+        matches!(answer, Answer::Reply(reply) if reply.code() == Some("unreachable"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watchers_that_go_away_or_do_not_read_free_their_places() {
     let site = Site::start(1).await;
     let socket = site.agents[0].data_dir().join("door.sock");

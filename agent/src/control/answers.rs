@@ -13,7 +13,7 @@ use super::nats_door::NatsDoor;
 /// What an answer at the local door may hold: what would fit into any NATS message of ours.
 const LOCAL_ANSWER_BYTES_MAX: usize = PAGE_BYTES_MAX + PAGE_ENVELOPE_BYTES;
 /// An answer waits so long for a slow client at the local door; then the client is given up.
-const LOCAL_WAIT: Duration = Duration::from_secs(10);
+const LOCAL_WAIT: Duration = Duration::from_secs(3);
 
 /// One answer on its way to the local door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +41,21 @@ impl Answers {
         self.say(Said::Last(message)).await;
     }
 
-    /// Gives a page of a stream.
-    pub(super) async fn page(&self, message: ReplyMessage) {
-        self.say(Said::Page(message)).await;
+    /// Gives a page of a stream. False when it is certain that nobody takes it: the client is gone,
+    /// or does not read.
+    pub(super) async fn page(&self, message: ReplyMessage) -> bool {
+        self.say(Said::Page(message)).await
     }
 
-    async fn say(&self, said: Said) {
+    async fn say(&self, said: Said) -> bool {
         match self {
             Self::Nobody => {}
             Self::Nats { door, to } => match said {
                 Said::Last(message) | Said::Page(message) => door.reply(to, message).await,
             },
-            // An error means that the client is gone, or doesn't read: nobody is left to be told.
-            Self::Local(client) => drop(client.send_timeout(said, LOCAL_WAIT).await),
+            Self::Local(client) => return client.send_timeout(said, LOCAL_WAIT).await.is_ok(),
         }
+        true
     }
 
     /// Whether somebody waits.

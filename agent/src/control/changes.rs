@@ -41,7 +41,7 @@ pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
         stream(&desk, &request, cursor, &job).await;
         desk.metrics.watchers.dec();
     } else {
-        let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
+        let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now(), is_taken: true };
         if let Err(failure) = feed.tell(&desk, &request, &job, PageKind::Page).await {
             desk.fail(&job, &failure).await;
         }
@@ -52,7 +52,7 @@ pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
 async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job) {
     let mut views = desk.handle.watch_view();
     let mut intake = desk.intake.subscribe();
-    let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now() };
+    let mut feed = Feed { cursor, sequence: 1, told_at: Instant::now(), is_taken: true };
     loop {
         // Who hears of no more changes must not keep watchers from those who do.
         let ending = is_left(*intake.borrow_and_update(), job);
@@ -64,7 +64,7 @@ async fn stream(desk: &Desk, request: &ChangesRequest, cursor: Cursor, job: &Job
             // The watcher fell behind what is kept: it has to read everything again.
             Err(failure) => return desk.fail(job, &failure).await,
         };
-        if over {
+        if over || !feed.is_taken {
             return;
         }
         if !more {
@@ -100,6 +100,8 @@ struct Feed {
     sequence: u64,
     /// When the last page was sent.
     told_at: Instant,
+    /// Whether the last page was taken, as far as one can know.
+    is_taken: bool,
 }
 
 impl Feed {
@@ -118,7 +120,7 @@ impl Feed {
         if !page.is_empty() || silence || kind == PageKind::End || self.sequence == 1 {
             let message = changes::page_message(&job.request_id, kind, self.sequence, &page);
             match kind {
-                PageKind::Page if request.stream => job.answers.page(message).await,
+                PageKind::Page if request.stream => self.is_taken = job.answers.page(message).await,
                 PageKind::Page | PageKind::End => job.answers.last(message).await,
             }
             self.sequence = self.sequence.saturating_add(1);

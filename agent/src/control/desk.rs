@@ -9,7 +9,7 @@ use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::request::{self, Action, Incoming, Refused, Request};
 use fleet_protocol::{ErrorCode, Failure, Subjects};
 use fleet_state::{RequestId, Revision};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
@@ -19,6 +19,7 @@ use crate::transport::WaySwitch;
 
 use super::answers::Answers;
 use super::elsewhere::Elsewhere;
+use super::feed::LISTENERS_MAX;
 use super::judge::{LEADERLESS_MS_MAX, leaderless_ms};
 use super::lanes::{Lane, Lanes, Permit};
 use super::mesh::MeshSource;
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub metrics: Metrics,
     pub subjects: Subjects,
     pub lanes: Lanes,
+    /// Places of those who listen to events at the local door.
+    pub listeners: Arc<Semaphore>,
     pub intake: watch::Sender<IntakeState>,
     /// Whether the lane of commands is open; told in status.
     pub takes_commands: AtomicBool,
@@ -82,6 +85,7 @@ impl Desk {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
             lanes: Lanes::new(&metrics.in_flight),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             intake: watch::Sender::new(IntakeState::NoLeader),
             takes_commands: AtomicBool::new(false),
             met_leader: AtomicBool::new(false),
@@ -121,11 +125,24 @@ impl Desk {
         arrival: Arrival,
         answers: Answers,
     ) {
+        if let Some((action, job)) = self.admit(lane, arrival, answers).await {
+            self.assign(action, job).await;
+        }
+    }
+
+    /// The request as it is to be served, if it is; who sent it was told otherwise.
+    pub(super) async fn admit(
+        &self,
+        lane: &Arc<Lane>,
+        arrival: Arrival,
+        answers: Answers,
+    ) -> Option<(Action, Job)> {
         let permit = lane.admit();
         let request = match arrival.parsed {
             Ok(request) => request,
             Err(Refused { request_id, failure }) => {
-                return self.refuse(lane, &answers, request_id.as_ref(), &failure).await;
+                self.refuse(lane, &answers, request_id.as_ref(), &failure).await;
+                return None;
             }
         };
         let Some(permit) = permit else {
@@ -133,10 +150,12 @@ impl Desk {
                 ErrorCode::Busy,
                 "this agent is working on as many requests of this kind as it may",
             );
-            return self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
+            self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
+            return None;
         };
         if let Some(failure) = self.closed_for(lane, &answers) {
-            return self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
+            self.refuse(lane, &answers, Some(&request.request_id), &failure).await;
+            return None;
         }
         let job = Job {
             request_id: request.request_id,
@@ -145,7 +164,7 @@ impl Desk {
             lane: Arc::clone(lane),
             permit,
         };
-        self.assign(request.action, job).await;
+        Some((request.action, job))
     }
 
     /// Why a message that comes while its lane is being left is not served: it would only wait here

@@ -9,12 +9,14 @@
 use std::sync::Arc;
 
 use fleet_protocol::reply::{self, ReplyMessage};
-use fleet_protocol::{ErrorCode, Failure};
+use fleet_protocol::{Action, ErrorCode, Failure, Inbound, NodeRequest};
 use tokio::sync::mpsc;
 
 use super::NodeFacts;
 use super::answers::{Answers, Said};
-use super::desk::Desk;
+use super::desk::{Arrival, Desk, Job};
+use super::feed::{EventFeed, Wanted};
+use super::others;
 
 /// Answers that may wait for the client; a stream's next page is made when there is room.
 const WAITING_MAX: usize = 1;
@@ -57,10 +59,44 @@ impl LocalDoor {
     pub async fn ask(&self, request: LocalRequest<'_>) -> Replies {
         let (answers, said) = mpsc::channel(WAITING_MAX);
         let LocalRequest { subject, headers, payload } = request;
-        let arrival = self.desk.understand(subject, payload, headers.iter().copied());
-        let lane = Arc::clone(self.desk.lane_of(subject));
-        self.desk.take(&lane, arrival, Answers::Local(answers)).await;
+        let desk = &self.desk;
+        let headers = headers.iter().copied();
+        let answers = Answers::Local(answers);
+        match desk.subjects.parse(subject) {
+            Ok(Inbound::Node(name, verb)) if name != desk.facts.name => {
+                // It is checked as if it were for this node, which understands the same.
+                let own = desk.subjects.node(&desk.facts.name, verb);
+                let arrival = desk.understand(&own, payload, headers);
+                if let Some((request, job)) = self.admit_node(arrival, answers).await {
+                    tokio::spawn(others::serve_one(Arc::clone(desk), name, request, job));
+                }
+            }
+            Ok(Inbound::All(_)) => {
+                let arrival = desk.understand(subject, payload, headers);
+                if let Some((request, job)) = self.admit_node(arrival, answers).await {
+                    tokio::spawn(others::serve_all(Arc::clone(desk), request, job));
+                }
+            }
+            Ok(_) | Err(_) => {
+                let arrival = desk.understand(subject, payload, headers);
+                desk.take(desk.lane_of(subject), arrival, answers).await;
+            }
+        }
         Replies { said }
+    }
+
+    /// What happens from now on; `None` when as many listen as may.
+    #[must_use]
+    pub fn listen(&self, wanted: Wanted) -> Option<EventFeed> {
+        EventFeed::open(&self.desk, wanted)
+    }
+
+    async fn admit_node(&self, arrival: Arrival, answers: Answers) -> Option<(NodeRequest, Job)> {
+        match self.desk.admit(&self.desk.lanes.node, arrival, answers).await? {
+            (Action::Node(request), job) => Some((request, job)),
+            // A question to a node is read as nothing else.
+            _ => None,
+        }
     }
 
     /// Counts a request that was refused before it came to the desk, and gives the answer.

@@ -29,6 +29,7 @@ mod commands;
 mod desk;
 mod elsewhere;
 mod events;
+mod feed;
 mod intake;
 mod judge;
 mod lanes;
@@ -38,6 +39,7 @@ mod mesh;
 mod nats_door;
 mod neighbours;
 mod node;
+mod others;
 mod queries;
 mod request_ids;
 mod service;
@@ -59,6 +61,7 @@ use crate::nats::Connection;
 use crate::transport::WaySwitch;
 
 pub use answers::Said;
+pub use feed::{EventFeed, EventTold, Wanted};
 pub use local::{LocalDoor, LocalRequest, Replies};
 pub(crate) use membership::Membership;
 pub use mesh::MeshSource;
@@ -162,6 +165,7 @@ pub fn start(context: ControlContext) -> ControlHandle {
     let mut intake = JoinSet::new();
     intake.spawn(judge::judge(Arc::clone(&desk), stopped.clone()));
     let mut others = JoinSet::new();
+    others.spawn(others::answer_mesh(Arc::clone(&desk)));
     if let Some(nats) = &desk.nats {
         open_nats_door(&desk, nats, &mut intake, stopped);
         tell_nats(&desk, nats, &mut others);

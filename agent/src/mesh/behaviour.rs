@@ -65,6 +65,7 @@ type OneTopic = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscr
 pub(super) struct Names {
     pub(super) frames: StreamProtocol,
     pub(super) echo: StreamProtocol,
+    pub(super) asks: StreamProtocol,
     kad: StreamProtocol,
     identify: String,
     gossip: String,
@@ -85,6 +86,7 @@ impl Names {
         Ok(Self {
             frames: protocol("raft")?,
             echo: protocol("echo")?,
+            asks: protocol("ask")?,
             kad: protocol("kad")?,
             identify: format!("/flotilla/{site}/1"),
             gossip: format!("/flotilla/{site}/gossip"),

@@ -22,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::addresses::{Address, AddressError, AddressRules, parse};
 use super::announce::Rendezvous;
+use super::asks::Asks;
 use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names};
 use super::book::{Book, Source};
 use super::dial::transport;
@@ -192,6 +193,7 @@ pub fn new(
         rendezvous: rendezvous_handle,
         crashed: crashed_seen,
         echo: Echo { control: control.clone(), protocol: names.echo.clone() },
+        asks: Asks { control: control.clone(), protocol: names.asks.clone() },
     };
     let event_loop = EventLoop {
         swarm,

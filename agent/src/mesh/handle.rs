@@ -10,6 +10,7 @@ use libp2p::PeerId;
 use tokio::sync::watch;
 
 use super::announce::RendezvousHandle;
+use super::asks::{Asks, Question, Told};
 use super::echo::Echo;
 use super::lanes::LaneTable;
 use super::presence::NodePresence;
@@ -62,6 +63,7 @@ pub struct MeshHandle {
     pub(super) rendezvous: RendezvousHandle,
     pub(super) crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     pub(super) echo: Echo,
+    pub(super) asks: Asks,
 }
 
 impl MeshHandle {
@@ -76,11 +78,38 @@ impl MeshHandle {
     /// # Errors
     /// When it is not connected, or does not answer in time.
     pub async fn ping(&self, node: NodeId) -> Result<Duration, PingError> {
-        // Opening a stream to a peer that is not connected would dial it.
-        let connected = self.lanes.borrow().contains_key(&node);
-        let peer = self.status.borrow().peers.get(&node).copied().filter(|_| connected);
-        let peer = peer.ok_or(PingError::NotConnected)?;
+        let peer = self.connected(node).ok_or(PingError::NotConnected)?;
         self.echo.round_trip(peer).await.map_err(PingError::NoEcho)
+    }
+
+    /// Asks a node something, for as long as the caller waits.
+    ///
+    /// # Errors
+    /// When it is not connected, or gives no answer.
+    pub async fn ask(&self, node: NodeId, question: &Question) -> Result<Told, PingError> {
+        let peer = self.connected(node).ok_or(PingError::NotConnected)?;
+        self.asks.ask(peer, question).await.map_err(PingError::NoEcho)
+    }
+
+    /// Has what members ask answered, until the swarm has ended.
+    ///
+    /// # Errors
+    /// When somebody answers already.
+    pub fn answer<A, F>(
+        &self,
+        answer: A,
+    ) -> Result<impl Future<Output = ()> + Send + use<A, F>, libp2p_stream::AlreadyRegistered>
+    where
+        A: Fn(Question) -> F + Send + Sync + 'static,
+        F: Future<Output = Option<Told>> + Send + 'static,
+    {
+        self.asks.answer(self.status.clone(), answer)
+    }
+
+    /// The peer behind a node that is connected. Opening a stream to one that is not would dial it.
+    fn connected(&self, node: NodeId) -> Option<PeerId> {
+        let connected = self.lanes.borrow().contains_key(&node);
+        self.status.borrow().peers.get(&node).copied().filter(|_| connected)
     }
 
     /// Whether this node is connected to NATS, as far as the mesh was told.

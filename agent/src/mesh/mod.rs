@@ -21,6 +21,7 @@
 
 mod addresses;
 mod announce;
+mod asks;
 mod behaviour;
 mod book;
 mod chores;
@@ -44,6 +45,7 @@ mod swarm_events;
 mod tests;
 
 pub use addresses::{AddressError, check_address};
+pub use asks::{Question, Told};
 pub use event_loop::{EventLoop, MeshError, MeshParts, new};
 pub use frames::{FRAME_BYTES_PREFERRED, FrameQueue, QueueBounds};
 pub use handle::{MeshEvent, MeshHandle, MeshStatus, PingError};

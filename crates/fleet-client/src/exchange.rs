@@ -184,9 +184,9 @@ fn classify(payload: Bytes) -> Attempt {
         return Attempt::Answered(payload);
     }
     match failed.error.code() {
-        Some(ErrorCode::Busy | ErrorCode::NoLeader | ErrorCode::Stopping) => {
-            Attempt::NotTaken(failed.error.message)
-        }
+        Some(
+            ErrorCode::Busy | ErrorCode::NoLeader | ErrorCode::Unreachable | ErrorCode::Stopping,
+        ) => Attempt::NotTaken(failed.error.message),
         _ => Attempt::PerhapsTaken(failed.error.message),
     }
 }

@@ -16,8 +16,8 @@
 use fleet_state::Revision;
 use serde::{Deserialize, Serialize};
 
-use crate::Subjects;
 use crate::subjects::SubjectError;
+use crate::{Area, AreaError, Noun, Subjects};
 
 /// The version of the contract, and what every path begins with.
 pub const DOOR_ROOT: &str = "/v1";
@@ -48,6 +48,42 @@ pub struct DoorFacts {
     /// The NATS servers that the agent uses, without secrets; for join tokens.
     #[serde(default)]
     pub nats_urls: Vec<String>,
+}
+
+/// Which events a path asks for: all, those of a noun, or those of a noun in an area.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventsTarget {
+    /// Only of this noun.
+    pub noun: Option<Noun>,
+    /// Only in this area.
+    pub area: Option<Area>,
+}
+
+impl EventsTarget {
+    /// Reads a path; `None` when it does not ask for events.
+    pub fn parse(path: &str) -> Option<Result<Self, SubjectError>> {
+        let rest = path.strip_prefix(DOOR_ROOT)?.strip_prefix("/events")?;
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => Some(Ok(Self::default())),
+            None => None,
+            Some(rest) => Some(Self::of(rest)),
+        }
+    }
+
+    fn of(rest: &str) -> Result<Self, SubjectError> {
+        let (noun, area) = match rest.split_once('/') {
+            Some((noun, area)) => (noun, Some(area)),
+            None => (rest, None),
+        };
+        let found = Noun::from_name(noun).filter(|noun| *noun != Noun::Site);
+        let noun = found.ok_or_else(|| SubjectError::Unknown {
+            part: noun.to_owned(),
+            suggestion: Noun::suggestion(noun),
+        })?;
+        let area = area.map(str::parse).transpose();
+        let area = area.map_err(|error: AreaError| SubjectError::Id(error.to_string()))?;
+        Ok(Self { noun: Some(noun), area })
+    }
 }
 
 /// What a path is read and written with: how requests of this kind are sent.
@@ -162,6 +198,20 @@ mod tests {
         assert!(other.contains("did you mean /v1/commands/device/update/hall2.lamp-1?"), "{other}");
         for path in ["/v1/commands.device/update/x", "/v1/query.site.get"] {
             assert!(refused(path).contains("did you mean"), "{path}");
+        }
+    }
+
+    #[test]
+    fn events_are_asked_for_by_noun_and_area() {
+        let read = |path: &str| EventsTarget::parse(path);
+        assert_eq!(read("/v1/events"), Some(Ok(EventsTarget::default())));
+        let some = read("/v1/events/device/hall2.east").unwrap().unwrap();
+        assert_eq!((some.noun, some.area), (Some(Noun::Device), "hall2.east".parse().ok()));
+        for path in ["/v1/events/", "/v1/events/site", "/v1/events/lamp", "/v1/events/device/A"] {
+            assert!(read(path).unwrap().is_err(), "{path}");
+        }
+        for path in ["/v1/query/site/get", "/v1/eventsx", "/events"] {
+            assert_eq!(read(path), None);
         }
     }
 

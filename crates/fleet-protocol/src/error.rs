@@ -77,6 +77,7 @@ error_codes! {
     Unsupported = "unsupported", false, 501, 1, "This agent does not offer that.", "Check the agent's version: flotilla status.";
     Busy = "busy", true, 429, 5, "The agent has as much to do as it can hold.", "Send it again a little later, with the same request id.";
     NoLeader = "no_leader", true, 503, 5, "The site has no leader at the moment, so nothing can be agreed.", "Send it again with the same request id; if it stays, see which agents are up: flotilla status.";
+    Unreachable = "unreachable", true, 503, 5, "The node that is asked can't be reached.", "See which nodes are up and which ways lead to them: flotilla status.";
     Stopping = "stopping", true, 503, 5, "The agent is stopping.", "Send it again with the same request id; another agent will take it.";
     Unknown = "unknown", true, 504, 9, "The deadline passed before the outcome was known; it may or may not have been carried out.", "Send it again with the same request id; it takes effect at most once.";
     Internal = "internal", true, 500, 1, "The agent failed at something that is not the request's fault.", "See the agent's log.";

@@ -9,9 +9,10 @@ use fleet_protocol::door::{EVENT_STREAM, event_id};
 use fleet_protocol::node::SNAPSHOT_INDEX_HEADER;
 use fleet_protocol::reply::SERVICE_ERROR_CODE_HEADER;
 use fleet_protocol::{Failure, ReplyMessage};
+use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{LocalDoor, Replies, Said};
+use crate::control::{EventFeed, LocalDoor, Replies, Said};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -82,7 +83,22 @@ fn stream(first: ReplyMessage, replies: Replies) -> Response {
                 Said::Last(last) => Some((event(&last), (None, None))),
             }
         });
-    let events = futures_util::StreamExt::map(rest, Ok::<Bytes, Infallible>);
+    streamed(rest)
+}
+
+/// The events of a feed.
+pub(super) fn feed(feed: EventFeed) -> Response {
+    streamed(futures_util::stream::unfold(feed, |mut feed| async {
+        let told = feed.next().await?;
+        let mut text = format!("event: {}\ndata: ", told.kind).into_bytes();
+        text.extend_from_slice(&told.payload);
+        text.extend_from_slice(b"\n\n");
+        Some((Bytes::from(text), feed))
+    }))
+}
+
+fn streamed(events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let events = futures_util::StreamExt::map(events, Ok::<Bytes, Infallible>);
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
@@ -107,7 +123,8 @@ fn event(message: &ReplyMessage) -> Bytes {
             let head = format!("id: {}\nevent: {kind}\n", event_id(revision, after));
             text.extend_from_slice(head.as_bytes());
         }
-        Err(_) => text.extend_from_slice(b"event: failed\n"),
+        // An answer of another kind: one node's, or a failure, which says so itself.
+        Err(_) => text.extend_from_slice(b"event: answer\n"),
     }
     text.extend_from_slice(b"data: ");
     text.extend_from_slice(&message.payload);
@@ -143,6 +160,6 @@ mod tests {
         assert!(text.starts_with("id: 7\nevent: page\ndata: {\"ok\":true,"), "{text}");
         assert!(text.ends_with("}\n\n"), "{text}");
         let failed = reply::failed(None, &Failure::new(ErrorCode::Compacted, "gone"));
-        assert!(event(&failed).starts_with(b"event: failed\ndata: {\"ok\":false,"));
+        assert!(event(&failed).starts_with(b"event: answer\ndata: {\"ok\":false,"));
     }
 }

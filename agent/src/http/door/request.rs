@@ -6,13 +6,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
-use fleet_protocol::door::{DoorFacts, DoorMethods, EVENT_STREAM, parse_event_id};
+use fleet_protocol::door::{DoorFacts, DoorMethods, EVENT_STREAM, EventsTarget, parse_event_id};
 use fleet_protocol::limits::{PAGE_ITEMS_MAX, PROTOCOL_VERSION, REQUEST_BYTES_MAX, TIMEOUT_MS_MAX};
 use fleet_protocol::{
-    ChangesRequest, ChangesTarget, ErrorCode, Failure, HeaderName, Inbound, changes, duration,
+    ChangesRequest, ChangesTarget, ErrorCode, Failure, HeaderName, Inbound, SubjectError, changes,
+    duration,
 };
 
-use crate::control::LocalRequest;
+use crate::control::{LocalRequest, Wanted};
 
 use super::{Desk, answer, browsers};
 
@@ -43,6 +44,9 @@ pub(super) async fn facts(State(desk): State<Desk>, request: Request<Body>) -> R
 
 /// Serves one request of the contract.
 pub(super) async fn serve(State(desk): State<Desk>, request: Request<Body>) -> Response {
+    if let Some(target) = EventsTarget::parse(request.uri().path()) {
+        return events(&desk, target, &request);
+    }
     match understand(&desk, request).await {
         Ok(asked) => {
             let mut headers = pairs(&asked.headers);
@@ -57,6 +61,31 @@ pub(super) async fn serve(State(desk): State<Desk>, request: Request<Body>) -> R
         }
         Err(Refused::Method(allow)) => wrong_method(&desk, allow),
         Err(Refused::Plain(failure)) => answer::refused(&desk.door, &failure),
+    }
+}
+
+/// Tells what happens, until the client goes away.
+fn events(
+    desk: &Desk,
+    target: Result<EventsTarget, SubjectError>,
+    request: &Request<Body>,
+) -> Response {
+    let checked = browsers::check(desk.caller, request.headers()).and_then(|()| {
+        target.map_err(|error| Failure::malformed(error.to_string()).with_hint(PATH_HINT))
+    });
+    let target = match checked {
+        Ok(target) => target,
+        Err(failure) => return answer::refused(&desk.door, &failure),
+    };
+    if *request.method() != Method::GET {
+        return wrong_method(desk, "GET");
+    }
+    match desk.door.listen(Wanted { noun: target.noun, area: target.area }) {
+        Some(feed) => answer::feed(feed),
+        None => {
+            let what = "as many listen at this agent as may";
+            answer::refused(&desk.door, &Failure::new(ErrorCode::Busy, what))
+        }
     }
 }
 

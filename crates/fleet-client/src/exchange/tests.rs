@@ -33,7 +33,10 @@ fn what_an_answer_says_of_its_attempt() {
         );
         let attempt = classify(message(&failed(*code, None)));
         match code {
-            ErrorCode::Busy | ErrorCode::NoLeader | ErrorCode::Stopping => {
+            ErrorCode::Busy
+            | ErrorCode::NoLeader
+            | ErrorCode::Unreachable
+            | ErrorCode::Stopping => {
                 assert!(not_taken(&attempt), "{code}")
             }
             ErrorCode::Unknown | ErrorCode::Internal => assert!(perhaps(&attempt), "{code}"),
