@@ -114,7 +114,7 @@ impl Subjects {
     pub fn subject_of_path(&self, path: &str) -> Result<String, SubjectError> {
         let words = path.strip_prefix(DOOR_ROOT).and_then(|rest| rest.strip_prefix('/'));
         let unknown = |suggestion| SubjectError::Unknown { part: path.to_owned(), suggestion };
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
         let Some(words) = words.filter(|words| words.chars().all(plain)) else {
             return Err(unknown(format!("; paths begin with {DOOR_ROOT}/")));
         };

@@ -12,7 +12,8 @@
 use std::collections::BTreeSet;
 
 use fleet_protocol::{
-    AdminOp, CommandOp, ErrorCode, HeaderName, NodeVerb, Noun,
+    AdminOp, CommandOp, ErrorCode, HeaderName, NodeVerb, Noun, Subjects,
+    door::{DOOR_ROOT, DOOR_SOCKET, DoorMethods, EVENT_STREAM},
     duration::format_ms,
     limits::{
         PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN,
@@ -120,6 +121,61 @@ fn subjects() {
         coded.insert(rest.to_owned());
     }
     assert_eq!(first_cells("Subjects"), coded);
+}
+
+/// A subject of the contract's tables with ids in place of what stands for them.
+fn filled(subject: &str) -> String {
+    let ids = [
+        ("<noun>.<verb>", "device.update"),
+        ("<noun>", "device"),
+        ("<verb>", "status"),
+        ("<revision>", "42"),
+        ("<area>", "hall2.east"),
+        ("<node>", "3"),
+        ("<token>", "0123456789abcdef"),
+        ("<name>", "gw-1"),
+        ("<id>", "hall2.lamp-1"),
+        ("<key>", "hall2.east.setpoint.night"),
+        ("<request id>", "Order:7.b-1"),
+    ];
+    ids.iter().fold(subject.to_owned(), |text, (held, id)| text.replace(held, id))
+}
+
+#[test]
+fn every_subject_that_is_asked_has_one_path_at_the_door() {
+    let subjects = Subjects::new(&"home".parse().unwrap());
+    let asked = first_cells("Subjects");
+    let asked = asked.iter().filter(|subject| {
+        subject.starts_with("control.") && !subject.starts_with("control.events")
+    });
+    let mut count = 0;
+    for subject in asked {
+        let subject = format!("flotilla.home.{}", filled(subject));
+        let path = subjects.path(&subject).expect(&subject);
+        assert_eq!(subjects.subject_of_path(&path).as_ref(), Ok(&subject));
+        assert!(subjects.parse(&subject).is_ok(), "{subject}");
+        count += 1;
+    }
+    assert!(count > 30, "{count} subjects");
+}
+
+#[test]
+fn both_ways_stand_side_by_side() {
+    let subjects = Subjects::new(&"home".parse().unwrap());
+    let rows = rows("The local door");
+    assert!(rows.len() >= 10);
+    for row in rows {
+        let subject = filled(row[0].trim_matches('`'));
+        let (method, path) = row[1].trim_matches('`').split_once(' ').expect("a method");
+        let subject = format!("flotilla.home.{subject}");
+        let path = filled(&path.replace("<noun>/<verb>", "device/update"));
+        assert_eq!(subjects.path(&subject), Some(path));
+        let takes_get = subjects.methods(&subject) == DoorMethods::GetOrPost;
+        assert_eq!(method == "GET", takes_get, "{subject}");
+    }
+    for word in [DOOR_SOCKET, EVENT_STREAM, DOOR_ROOT] {
+        assert!(CONTRACT.contains(word), "{word}");
+    }
 }
 
 #[test]
