@@ -13,13 +13,15 @@ mod counterparts;
 use std::time::Duration;
 
 use counterparts::owner::{Owner, device, object};
+use counterparts::tls::TlsFront;
 use counterparts::{Broker, Device, LIMIT, values};
 use fleet_state::Revision;
 use flotilla_agent::device::connector::{
-    Availability, CloseReason, ConnectError, DeviceSetup, Handed, Observation, Quality,
-    ReadErrorKind, Write, WriteErrorKind,
+    Availability, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Handed, LinkSetup,
+    Observation, Quality, ReadErrorKind, Reports, Write, WriteErrorKind,
 };
 use flotilla_agent::device::connectors::mqtt::MqttConnector;
+use flotilla_agent::device::connectors::mqtt::discovery::Source;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -299,5 +301,95 @@ async fn a_login_that_is_refused_says_which_file_to_look_at() {
         let message = refused.err().expect("the login is refused").message;
         assert!(message.contains("settings.credentials"), "{message}");
         assert!(!message.contains("wrong"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn devices_are_found_without_disturbing_the_owner() {
+    let broker = Broker::start().await;
+    let mut lamp = Device::mqtt(broker.port, "lamp", "lamp").await;
+    let config = r#"{"~":"garden","cmd_t":"~/set","stat_t":"~/state","uniq_id":"g1","dev":{"ids":["garden01"],"name":"Garden"}}"#;
+    let topic = "homeassistant/switch/garden/config";
+    let announce =
+        json!({"publish": {"topic": topic, "payload": config, "retain": true, "qos": 1}});
+    lamp.tell(announce).await;
+    let owner = start(broker.port, "5", vec![device("lamp", LAMP, LAMP_SETTINGS)]).await;
+    let find = async |word: &str| {
+        let (reports, _nobody) = Reports::new(1);
+        let connect = Connect {
+            link: LinkSetup {
+                id: "home.link".parse().unwrap(),
+                address: format!("127.0.0.1:{}", broker.port).into(),
+                settings: object("{}"),
+            },
+            devices: Vec::new(),
+            epoch: 1,
+            site: "home".parse().unwrap(),
+            secrets_dir: "/nowhere".into(),
+            reports,
+        };
+        let source = Source::named(word, None).unwrap();
+        timeout(LIMIT, MqttConnector.discover(connect, &source)).await.unwrap().unwrap()
+    };
+    let found = find("zigbee2mqtt").await;
+    assert_eq!(found.candidates.len(), 1);
+    let candidate = &found.candidates[0];
+    assert_eq!((candidate.address.as_str(), candidate.name.as_str()), (LAMP, "lamp"));
+    assert_eq!(candidate.settings, object(LAMP_SETTINGS));
+    assert_eq!(candidate.warnings, Vec::<String>::new());
+    // What the device published just now may be on its way still.
+    let deadline = Instant::now() + LIMIT;
+    let found = loop {
+        let found = find("homeassistant").await;
+        if !found.candidates.is_empty() {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+    };
+    assert_eq!(found.candidates[0].address, "garden01");
+    let id = "garden".parse().unwrap();
+    let setup = DeviceSetup {
+        id,
+        address: "garden01".into(),
+        model: None,
+        settings: found.candidates[0].settings.clone(),
+    };
+    let link = LinkSetup {
+        id: "home.link".parse().unwrap(),
+        address: "broker".into(),
+        settings: object("{}"),
+    };
+    assert!(MqttConnector.check_device(&link, &setup).is_ok());
+    // The owner's session is the same as before.
+    owner.session.close().await;
+}
+
+#[tokio::test]
+async fn over_tls_with_an_authority_of_its_own_and_no_other() {
+    let broker = Broker::start().await;
+    let front = TlsFront::start(broker.port).await;
+    let stranger = TlsFront::start(broker.port).await;
+    let secrets = tempfile::tempdir().unwrap();
+    for (name, text) in [("ca.pem", &front.certificate), ("other.pem", &stranger.certificate)] {
+        let file = secrets.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, mode).unwrap();
+    }
+    let mut plug = Device::mqtt(broker.port, "plug", "plug").await;
+    let address = format!("mqtts://localhost:{}", front.port);
+    for version in VERSIONS {
+        let with = |ca: &str| format!(r#"{{"version": "{version}", "ca": "{ca}"}}"#);
+        let devices = vec![device("plug", "plug", PLUG_SETTINGS)];
+        let mut owner = connect(&address, &with("ca.pem"), devices, secrets.path()).await.unwrap();
+        assert_eq!(owner.write("plug", r#"{"on": true}"#).await, Ok(Handed::Sent));
+        plug.until("the command", |entry| entry["payload"] == "ON").await;
+        owner.session.close().await;
+        let refused = connect(&address, &with("other.pem"), Vec::new(), secrets.path()).await;
+        assert!(refused.is_err(), "a certificate of somebody else");
+        let plain = format!("mqtt://localhost:{}", front.port);
+        let settings = format!(r#"{{"version": "{version}"}}"#);
+        let refused = connect(&plain, &settings, Vec::new(), secrets.path()).await;
+        assert!(refused.is_err(), "plain where TLS is spoken");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by several test programs")]
 
 pub mod owner;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -23,6 +23,9 @@ import threading
 import paho.mqtt.client as mqtt
 
 ADDRESS = "0x00158d00018255df"
+EXPOSES = [{"type": "light", "features": [
+    {"type": "binary", "name": "state", "property": "state", "access": 7,
+     "value_on": "ON", "value_off": "OFF", "value_toggle": "TOGGLE"}]}]
 LOCK = threading.Lock()
 # Nobody reads a journal while it writes a million bytes.
 SHOWN_MAX = 200
@@ -73,6 +76,8 @@ class Device:
         if self.kind == "lamp":
             self.say("zigbee2mqtt/bridge/state", '{"state":"online"}', retain=True)
             self.say(f"zigbee2mqtt/{self.name}/availability", '{"state":"online"}', retain=True)
+            info = {"version": "2.1.3", "config": {"availability": {"enabled": True}}}
+            self.say("zigbee2mqtt/bridge/info", json.dumps(info), retain=True)
             self.bridge_devices(True)
 
     def bridge_devices(self, present):
@@ -82,7 +87,7 @@ class Device:
             devices.append({"ieee_address": ADDRESS, "type": "Router", "friendly_name": self.name,
                             "supported": True, "disabled": False, "interview_completed": True,
                             "power_source": "Mains (single phase)",
-                            "definition": {"model": "LED1545G12", "vendor": "IKEA", "exposes": []}})
+                            "definition": {"model": "LED1545G12", "vendor": "IKEA", "exposes": EXPOSES}})
         self.say("zigbee2mqtt/bridge/devices", json.dumps(devices), retain=True)
 
     def state(self):

@@ -19,6 +19,7 @@
 //!   else is counted, reported as bad, and changes nothing.
 
 mod credentials;
+pub mod discovery;
 mod form;
 mod link;
 mod model;

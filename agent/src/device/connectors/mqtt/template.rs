@@ -60,6 +60,8 @@ impl Names {
 pub(crate) enum RenderError {
     /// It asks for something that isn't there.
     Missing(String),
+    /// It uses a filter, test or function that nobody knows, whatever it is given.
+    Unknown(String),
     /// Anything else.
     Failed(String),
 }
@@ -68,7 +70,9 @@ impl RenderError {
     /// The reason, for people.
     pub(crate) fn message(&self) -> &str {
         match self {
-            RenderError::Missing(text) | RenderError::Failed(text) => text,
+            RenderError::Missing(text) | RenderError::Unknown(text) | RenderError::Failed(text) => {
+                text
+            }
         }
     }
 }
@@ -112,8 +116,12 @@ impl Engine {
     /// Why it doesn't render with these names.
     pub(crate) fn render(&self, template: &Template, names: &Names) -> Result<String, RenderError> {
         let failed = |error: minijinja::Error| {
+            let unknown =
+                [ErrorKind::UnknownFilter, ErrorKind::UnknownFunction, ErrorKind::UnknownTest];
             if error.kind() == ErrorKind::UndefinedError {
                 RenderError::Missing(reason(&error))
+            } else if unknown.contains(&error.kind()) {
+                RenderError::Unknown(reason(&error))
             } else {
                 RenderError::Failed(reason(&error))
             }
@@ -215,8 +223,11 @@ mod tests {
     fn what_does_not_render() {
         assert!(matches!(render("{{ value_json.nope }}", "{}"), Err(RenderError::Missing(_))));
         assert!(matches!(render("{{ nobody }}", "{}"), Err(RenderError::Missing(_))));
-        for bad in ["{{ value", "{% if %}", "{{ value | no_such_filter }}", "{% include 'x' %}"] {
+        for bad in ["{{ value", "{% if %}", "{% include 'x' %}"] {
             assert!(matches!(render(bad, "1"), Err(RenderError::Failed(_))), "{bad}");
+        }
+        for bad in ["{{ value | no_such_filter }}", "{{ states('x') }}", "{{ value is nosuch }}"] {
+            assert!(matches!(render(bad, "1"), Err(RenderError::Unknown(_))), "{bad}");
         }
     }
 

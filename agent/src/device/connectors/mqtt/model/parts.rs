@@ -95,7 +95,15 @@ impl Pick {
         match (fields.text("key")?, fields.text("value")?) {
             (None, None) => Ok(Pick::Whole),
             (Some(key), None) => Ok(Pick::Key(key_path(fields, key)?)),
-            (None, Some(text)) => Ok(Pick::Rendered(compiled(engine, fields, "value", text)?)),
+            (None, Some(text)) => {
+                let template = compiled(engine, fields, "value", text)?;
+                // Whatever a message holds or lacks: an unknown filter never renders.
+                let names = Payload::new("1").names();
+                if let Err(RenderError::Unknown(problem)) = engine.render(&template, &names) {
+                    return Err(fields.refuse("value", problem));
+                }
+                Ok(Pick::Rendered(template))
+            }
             (Some(_), Some(_)) => Err(fields.refuse("value", "key says it already")),
         }
     }
@@ -127,7 +135,7 @@ impl Pick {
                 match engine.render(template, &names) {
                     Ok(text) => Ok(Some(scalar(text.trim()))),
                     Err(RenderError::Missing(_)) => Ok(None),
-                    Err(RenderError::Failed(reason)) => Err(reason),
+                    Err(RenderError::Unknown(reason) | RenderError::Failed(reason)) => Err(reason),
                 }
             }
         }

@@ -67,6 +67,10 @@ fn what_is_wrong_is_refused_with_its_field() {
             "settings.properties.on.read.value",
         ),
         (
+            r#"{"properties": {"on": {"read": {"topic": "a", "value": "{{ value | nosuch }}"}}}}"#,
+            "settings.properties.on.read.value",
+        ),
+        (
             r#"{"properties": {"on": {"read": {"topic": "a", "key": "x..y"}}}}"#,
             "settings.properties.on.read.key",
         ),

@@ -29,7 +29,7 @@ use crate::device::connector::{DeviceSetup, Refusal};
 
 use super::super::super::settings::{Fields, shown};
 use super::{object, text};
-pub(crate) use bridge::{BridgeDevice, read_devices};
+pub(crate) use bridge::{BridgeDevice, LIST_BYTES_MAX, read_devices};
 
 /// The base topic unless another is said.
 pub(crate) const BASE: &str = "zigbee2mqtt";
