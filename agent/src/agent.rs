@@ -29,6 +29,7 @@ use crate::control::{
     self, ControlContext, ControlHandle, MeshSource, NodeFacts, SnapshotFile, SnapshotList,
 };
 use crate::device::connectors::Connectors;
+use crate::device::connectors::nats::NatsConnector;
 use crate::device::{self, DeviceContext, DeviceHandle, ObservedTable};
 use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
@@ -183,17 +184,18 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         tokio::spawn(meet_over_nats(frames_connection, subjects.mesh(), mesh));
     }
 
+    let client = connect(&prepared, file, "control").await?;
+    let connectors = Connectors::all(NatsConnector::new(Some(client.client.clone())));
     let observed = ObservedTable::default();
     let devices = device::start(DeviceContext {
         handle: handle.clone(),
         node: file.node,
         site: file.site.clone(),
         secrets_dir: dir.path().join(LINK_SECRETS),
-        connectors: Connectors::all(),
+        connectors: connectors.clone(),
         observed: observed.clone(),
         metrics: metrics.devices.clone(),
     });
-    let client = connect(&prepared, file, "control").await?;
     let control = control::start(ControlContext {
         nats: Some(client),
         handle: handle.clone(),
@@ -202,6 +204,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         mesh: seen,
         switches,
         observed,
+        connectors,
         metrics: metrics.clone(),
     });
     let door = door::open(door_config(config, dir, &prepared), control.local_door()).await?;

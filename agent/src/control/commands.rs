@@ -12,6 +12,7 @@ use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision, Stage}
 use crate::consensus::Submitted;
 use crate::metrics::CommandCounters;
 
+use super::checks;
 use super::desk::{Desk, Job};
 
 /// What a command is about, kept for its answer.
@@ -27,6 +28,11 @@ struct About {
 pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job) {
     let CommandRequest { proposal, target, noun, .. } = request;
     let about = About { target, noun };
+    if let Err(failure) =
+        checks::check(&desk.connectors, &desk.handle.view().state, &proposal.command)
+    {
+        return desk.fail(&job, &failure).await;
+    }
     let joins = matches!(proposal.command, Command::Join(_));
     let mut submitted = {
         let desk = Arc::clone(&desk);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
 use crate::device::ObservedTable;
+use crate::device::connectors::Connectors;
 use crate::metrics::Metrics;
 use crate::transport::WaySwitch;
 
@@ -38,6 +39,7 @@ pub(super) struct Desk {
     pub facts: NodeFacts,
     /// What is known of devices.
     pub observed: ObservedTable,
+    pub connectors: Connectors,
     pub snapshots: SnapshotList,
     pub mesh: MeshSource,
     pub metrics: Metrics,
@@ -79,8 +81,17 @@ pub(super) struct Job {
 
 impl Desk {
     pub(super) fn new(context: ControlContext) -> (Self, mpsc::Receiver<WaySwitch>) {
-        let ControlContext { nats, handle, node, snapshots, mesh, switches, observed, metrics } =
-            context;
+        let ControlContext {
+            nats,
+            handle,
+            node,
+            snapshots,
+            mesh,
+            switches,
+            observed,
+            connectors,
+            metrics,
+        } = context;
         let desk = Self {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
@@ -96,6 +107,7 @@ impl Desk {
             handle,
             facts: node,
             observed,
+            connectors,
             snapshots,
             mesh,
             metrics,

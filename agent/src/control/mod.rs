@@ -25,6 +25,7 @@
 mod admin;
 mod answers;
 mod changes;
+mod checks;
 mod commands;
 mod desk;
 mod elsewhere;
@@ -56,6 +57,7 @@ use tokio::time::Instant;
 
 use crate::consensus::Handle;
 use crate::device::ObservedTable;
+use crate::device::connectors::Connectors;
 use crate::metrics::Metrics;
 use crate::nats::Connection;
 use crate::transport::WaySwitch;
@@ -108,6 +110,8 @@ pub struct ControlContext {
     pub switches: mpsc::Receiver<WaySwitch>,
     /// What is known of devices.
     pub observed: ObservedTable,
+    /// What checks links and devices before they are registered.
+    pub connectors: Connectors,
     /// The numbers.
     pub metrics: Metrics,
 }

@@ -43,6 +43,7 @@ use connectors::Connectors;
 use lease::Lease;
 pub use metrics::DeviceMetrics;
 pub use observed::ObservedTable;
+pub(crate) use orders::{device_setup, link_setup};
 
 /// How long the southbound side may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(4);

@@ -6,24 +6,24 @@
 //! behind, or lack what was lost on the way, and the next report mends it. Nothing in here can
 //! change replicated state.
 //!
-//! What is known of one device is an object, in the form in which it is shown. Bounds: as many
+//! What is known of a device or a link is an object, in the form in which it is shown. Bounds: as many
 //! devices as the state holds, and [`BODY_BYTES_MAX`] for each.
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use fleet_protocol::query::ObservedDevices;
-use fleet_state::{DeviceId, Limits, NodeId, Object, Value};
+use fleet_state::{DeviceId, Entity, Limits, LinkId, NodeId, Object, Value};
 use tokio::sync::broadcast;
 
 /// Bytes of what is known of one device.
 pub const BODY_BYTES_MAX: usize = 48 * 1024;
 /// Words of this node that a follower may lag behind.
 const FOLLOWED_MAX: usize = 4_096;
-/// Devices in one message to the other nodes.
-pub(super) const DEVICES_PER_MESSAGE_MAX: usize = 1_024;
+/// Devices and links in one message to the other nodes.
+pub(super) const ITEMS_PER_MESSAGE_MAX: usize = 1_024;
 
-/// What is known of a device.
+/// What is known of a device or a link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// Who says so.
@@ -42,11 +42,11 @@ pub struct ObservedTable(Arc<Table>);
 
 #[derive(Debug)]
 struct Table {
-    known: DashMap<DeviceId, Observed>,
+    known: DashMap<Entity, Observed>,
     /// What this node said and has not told.
-    changed: DashMap<DeviceId, ()>,
+    changed: DashMap<Entity, ()>,
     /// What this node said, for those who follow it here.
-    said: broadcast::Sender<(DeviceId, Observed)>,
+    said: broadcast::Sender<(Entity, Observed)>,
 }
 
 impl Default for ObservedTable {
@@ -57,17 +57,29 @@ impl Default for ObservedTable {
 }
 
 impl ObservedTable {
+    /// What is known of a device or a link.
+    #[must_use]
+    pub fn get(&self, of: &Entity) -> Option<Observed> {
+        self.0.known.get(of).map(|known| known.value().clone())
+    }
+
     /// What is known of a device.
     #[must_use]
-    pub fn get(&self, device: &DeviceId) -> Option<Observed> {
-        self.0.known.get(device).map(|known| known.value().clone())
+    pub fn device(&self, device: &DeviceId) -> Option<Observed> {
+        self.get(&Entity::Device(device.clone()))
+    }
+
+    /// What is known of a link.
+    #[must_use]
+    pub fn link(&self, link: &LinkId) -> Option<Observed> {
+        self.get(&Entity::Link(link.clone()))
     }
 
     /// Takes what is newer than what is known; says whether it was.
-    pub fn put(&self, device: DeviceId, observed: Observed) -> bool {
+    pub fn put(&self, of: Entity, observed: Observed) -> bool {
         let newer =
             |known: &Observed| (observed.epoch, observed.sequence) > (known.epoch, known.sequence);
-        match self.0.known.entry(device) {
+        match self.0.known.entry(of) {
             dashmap::Entry::Occupied(known) if !newer(known.get()) => false,
             dashmap::Entry::Occupied(mut known) => {
                 known.insert(observed);
@@ -81,17 +93,17 @@ impl ObservedTable {
     }
 
     /// Takes what this node says itself, and marks it to be told.
-    pub(super) fn put_own(&self, device: DeviceId, observed: Observed) {
-        if self.put(device.clone(), observed.clone()) {
+    pub(super) fn put_own(&self, of: Entity, observed: Observed) {
+        if self.put(of.clone(), observed.clone()) {
             // An error says that nobody follows.
-            let _nobody = self.0.said.send((device.clone(), observed));
-            self.0.changed.insert(device, ());
+            let _nobody = self.0.said.send((of.clone(), observed));
+            self.0.changed.insert(of, ());
         }
     }
 
     /// Follows what this node says itself. Who lags misses some.
     #[must_use]
-    pub fn follow(&self) -> broadcast::Receiver<(DeviceId, Observed)> {
+    pub fn follow(&self) -> broadcast::Receiver<(Entity, Observed)> {
         self.0.said.subscribe()
     }
 
@@ -107,27 +119,27 @@ impl ObservedTable {
         }
     }
 
-    /// Takes up to `devices_max` of what is to be told.
-    pub(super) fn take_changed(&self, devices_max: usize) -> Vec<(DeviceId, Observed)> {
-        let devices: Vec<DeviceId> =
-            self.0.changed.iter().take(devices_max).map(|device| device.key().clone()).collect();
-        let taken = devices.into_iter().filter_map(|device| {
-            self.0.changed.remove(&device)?;
-            let known = self.get(&device)?;
-            Some((device, known))
+    /// Takes up to `items_max` of what is to be told.
+    pub(super) fn take_changed(&self, items_max: usize) -> Vec<(Entity, Observed)> {
+        let changed: Vec<Entity> =
+            self.0.changed.iter().take(items_max).map(|changed| changed.key().clone()).collect();
+        let taken = changed.into_iter().filter_map(|of| {
+            self.0.changed.remove(&of)?;
+            let known = self.get(&of)?;
+            Some((of, known))
         });
         taken.collect()
     }
 
-    /// Forgets devices that are gone.
-    pub fn retain(&self, keep: impl Fn(&DeviceId) -> bool) {
-        self.0.known.retain(|device, _| keep(device));
+    /// Forgets what is gone.
+    pub fn retain(&self, keep: impl Fn(&Entity) -> bool) {
+        self.0.known.retain(|of, _| keep(of));
     }
 }
 
 impl ObservedDevices for ObservedTable {
     fn observed(&self, device: &DeviceId) -> Option<Object> {
-        let Observed { node, epoch, body, .. } = self.get(device)?;
+        let Observed { node, epoch, body, .. } = self.device(device)?;
         let mut shown = body.as_ref().clone();
         shown.insert("node", node.get());
         shown.insert("epoch", epoch);
@@ -135,11 +147,11 @@ impl ObservedDevices for ObservedTable {
     }
 }
 
-/// The message that tells other nodes what is known of a device.
+/// The message that tells other nodes what is known of something.
 #[must_use]
-pub(super) fn encode(device: &DeviceId, observed: &Observed) -> Value {
+pub(super) fn encode(of: &Entity, observed: &Observed) -> Value {
     let mut message = Object::new();
-    message.insert("device", device.as_str());
+    message.insert(of.kind(), of.id_text());
     message.insert("epoch", observed.epoch);
     message.insert("sequence", observed.sequence);
     message.insert("body", Value::Map(observed.body.as_ref().clone()));
@@ -147,16 +159,16 @@ pub(super) fn encode(device: &DeviceId, observed: &Observed) -> Value {
 }
 
 /// What a message of `node` tells; `None` when it isn't one of ours.
-pub(super) fn decode(node: NodeId, bytes: &[u8]) -> Option<Vec<(DeviceId, Observed)>> {
+pub(super) fn decode(node: NodeId, bytes: &[u8]) -> Option<Vec<(Entity, Observed)>> {
     let limits = Limits { size_bytes_max: bytes.len(), ..Limits::default() };
     let Ok(Value::List(items)) = Value::parse(bytes, limits) else { return None };
-    if items.len() > DEVICES_PER_MESSAGE_MAX {
+    if items.len() > ITEMS_PER_MESSAGE_MAX {
         return None;
     }
     items.iter().map(|item| decode_one(node, item)).collect()
 }
 
-fn decode_one(node: NodeId, item: &Value) -> Option<(DeviceId, Observed)> {
+fn decode_one(node: NodeId, item: &Value) -> Option<(Entity, Observed)> {
     let item = item.as_map()?;
     let number = |key| match item.get(key)? {
         Value::I64(number) => u64::try_from(*number).ok(),
@@ -168,8 +180,12 @@ fn decode_one(node: NodeId, item: &Value) -> Option<(DeviceId, Observed)> {
         | Value::List(_)
         | Value::Map(_) => None,
     };
-    let device = item.get("device")?.as_text()?.parse().ok()?;
+    let of = match (item.get("device"), item.get("link")) {
+        (Some(device), None) => Entity::Device(device.as_text()?.parse().ok()?),
+        (None, Some(link)) => Entity::Link(link.as_text()?.parse().ok()?),
+        (Some(_), Some(_)) | (None, None) => return None,
+    };
     let body = Arc::new(item.get("body")?.as_map()?.clone());
     let (epoch, sequence) = (number("epoch")?, number("sequence")?);
-    Some((device, Observed { node, epoch, sequence, body }))
+    Some((of, Observed { node, epoch, sequence, body }))
 }

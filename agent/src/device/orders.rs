@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_state::{
-    Device, DriftPolicy, FleetState, Link, Mode, OnDrift, OnReturn, Revision, Value,
+    Device, DeviceId, DeviceSpec, DriftPolicy, FleetState, LinkId, LinkSpec, Mode, OnDrift,
+    OnReturn, Revision, Value,
 };
 
 use super::connector::{DeviceSetup, LinkSetup, Profile};
@@ -18,25 +19,22 @@ const MODEL_SETTING: &str = "model";
 pub(super) type Claims = BTreeMap<Revision, u64>;
 
 /// What a link's connector is told.
-pub(crate) fn link_setup(link: &Link) -> LinkSetup {
+pub(crate) fn link_setup(id: &LinkId, spec: &LinkSpec) -> LinkSetup {
     LinkSetup {
-        id: link.id.clone(),
-        address: Arc::clone(&link.spec.address),
-        settings: link.spec.settings.clone(),
+        id: id.clone(),
+        address: Arc::clone(&spec.address),
+        settings: spec.settings.clone(),
     }
 }
 
 /// What a device's connector is told.
-pub(crate) fn device_setup(device: &Device) -> DeviceSetup {
-    let model = match device.spec.settings.get(MODEL_SETTING) {
-        Some(Value::Text(model)) => Some(Arc::clone(model)),
-        _ => None,
-    };
+pub(crate) fn device_setup(id: &DeviceId, spec: &DeviceSpec) -> DeviceSetup {
+    let model = spec.settings.get(MODEL_SETTING).and_then(Value::as_text);
     DeviceSetup {
-        id: device.id.clone(),
-        address: Arc::clone(&device.spec.address),
-        model,
-        settings: device.spec.settings.clone(),
+        id: id.clone(),
+        address: Arc::clone(&spec.address),
+        model: model.map(Arc::from),
+        settings: spec.settings.clone(),
     }
 }
 

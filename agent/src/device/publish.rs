@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use fleet_consensus::frame::limits::OBSERVED_BYTES_MAX;
-use fleet_state::{DeviceId, Value};
+use fleet_state::{Entity, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
 use super::metrics::DeviceMetrics;
-use super::observed::{DEVICES_PER_MESSAGE_MAX, ObservedTable, decode, encode};
+use super::observed::{ITEMS_PER_MESSAGE_MAX, ObservedTable, decode, encode};
 use crate::consensus::Handle;
 
 /// How often changes are told.
@@ -32,7 +32,7 @@ pub(super) async fn tell(handle: Handle, observed: ObservedTable) {
         round = round.wrapping_add(1);
         let view = handle.view();
         if round.is_multiple_of(ROUNDS_TO_ALL) {
-            observed.retain(|device| view.state.device(device).is_some());
+            observed.retain(|of| view.state.record(of).is_some());
             observed.mark_all_of(view.standing.node);
         }
         if !observed.has_changed() {
@@ -50,11 +50,11 @@ fn messages(observed: &ObservedTable) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut items: Vec<Value> = Vec::new();
     let mut size_bytes = 2;
-    for (device, known) in observed.take_changed(MESSAGES_PER_ROUND_MAX * DEVICES_PER_MESSAGE_MAX) {
-        let item = encode(&device, &known);
+    for (of, known) in observed.take_changed(MESSAGES_PER_ROUND_MAX * ITEMS_PER_MESSAGE_MAX) {
+        let item = encode(&of, &known);
         let item_bytes = item.to_json().len() + 1;
         let full =
-            size_bytes + item_bytes > OBSERVED_BYTES_MAX || items.len() >= DEVICES_PER_MESSAGE_MAX;
+            size_bytes + item_bytes > OBSERVED_BYTES_MAX || items.len() >= ITEMS_PER_MESSAGE_MAX;
         if full && !items.is_empty() {
             messages.push(Value::List(std::mem::take(&mut items)).to_json().into());
             size_bytes = 2;
@@ -86,11 +86,11 @@ pub(super) async fn hear(handle: Handle, observed: ObservedTable, metrics: Devic
             continue;
         };
         let view = handle.view();
-        let exists = |device: &DeviceId| view.state.device(device).is_some();
-        for (device, known) in items {
+        let exists = |of: &Entity| view.state.record(of).is_some();
+        for (of, known) in items {
             // One that this node has not heard of yet comes again with the round of all.
-            if exists(&device) {
-                observed.put(device, known);
+            if exists(&of) {
+                observed.put(of, known);
             }
         }
     }

@@ -15,6 +15,8 @@
 use fleet_state::{Entity, IdError, NodeId, NodeName, Revision, SiteName};
 use thiserror::Error;
 
+pub use devices::{DeviceWord, device_headers};
+
 use crate::{
     AdminOp, Area, AreaError, ChangesTarget, CommandOp, CommandTarget, EventKind, NodeVerb, Noun,
     QueryTarget, QueryVerb, limits::SUBJECT_BYTES_MAX, suggest, target,
@@ -385,6 +387,8 @@ fn node_verb(text: &str) -> Result<NodeVerb, SubjectError> {
     NodeVerb::from_name(text)
         .ok_or_else(|| unknown(text, NodeVerb::ALL.iter().map(|verb| verb.as_str())))
 }
+
+mod devices;
 
 #[cfg(test)]
 mod tests;

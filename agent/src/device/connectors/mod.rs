@@ -5,27 +5,37 @@
 
 pub mod modbus;
 pub mod mqtt;
+pub mod nats;
 pub mod simulated;
 
 pub(crate) mod settings;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::connector::{Connector, Refusal};
+use nats::NatsConnector;
 use simulated::Simulated;
 
 /// The connectors of this agent, by their word.
 #[derive(Clone, Default)]
 pub struct Connectors(BTreeMap<&'static str, Arc<dyn Connector>>);
 
+impl fmt::Debug for Connectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 impl Connectors {
-    /// All that come with the agent.
+    /// All that come with the agent, and the one over its NATS connection.
     #[must_use]
-    pub fn all() -> Self {
+    pub fn all(nats: NatsConnector) -> Self {
         Self::default()
             .with(Arc::new(modbus::ModbusConnector::default()))
             .with(Arc::new(mqtt::MqttConnector))
+            .with(Arc::new(nats))
             .with(Arc::new(Simulated))
     }
 

@@ -105,13 +105,16 @@ pub(super) async fn run(mut task: LinkTask) -> Ended {
     while let Some(link) = task.link() {
         let now_ms = task.now_ms();
         if link.paused || task.until_ms(&link, now_ms).is_none() {
+            tell::state(&mut task, if link.paused { "paused" } else { "no_lease" });
             wait(&mut task, LOOK_EVERY).await;
             continue;
         }
+        tell::state(&mut task, "connecting");
         let began_ms = task.now_ms();
         let problem = match connect(&task, &link).await {
             Ok((session, reports)) => {
                 task.parts.metrics.links_connected.inc();
+                tell::state(&mut task, "connected");
                 let ended = Work::new(&mut task, link, session).run(reports).await;
                 task.parts.metrics.links_connected.dec();
                 match ended {
@@ -131,7 +134,7 @@ pub(super) async fn run(mut task: LinkTask) -> Ended {
         let pause_ms = PAUSE_MS_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MS_MAX);
         failures = failures.saturating_add(1);
         tracing::warn!(link = %task.id, epoch = task.epoch, problem, pause_ms, "a link is not connected");
-        tell::problem(&mut task, &problem);
+        tell::problem(&mut task, &problem, pause_ms);
         wait(&mut task, Duration::from_millis(pause_ms)).await;
     }
     Ended::Done
@@ -147,7 +150,7 @@ type Connected = (Box<dyn Session>, tokio::sync::mpsc::Receiver<super::connector
 
 async fn connect(task: &LinkTask, link: &Link) -> Result<Connected, ConnectError> {
     let parts = &task.parts;
-    let setup = link_setup(link);
+    let setup = link_setup(&link.id, &link.spec);
     let checked = parts.connectors.get(&link.spec.connector).and_then(|connector| {
         connector.check_link(&setup)?;
         Ok(Arc::clone(connector))
@@ -157,7 +160,11 @@ async fn connect(task: &LinkTask, link: &Link) -> Result<Connected, ConnectError
     let (reports, heard) = Reports::new(REPORTS_MAX);
     let view = parts.handle.view();
     let connect = Connect {
-        devices: view.state.devices_of(&link.id).map(|device| device_setup(device)).collect(),
+        devices: view
+            .state
+            .devices_of(&link.id)
+            .map(|device| device_setup(&device.id, &device.spec))
+            .collect(),
         link: setup,
         epoch: task.epoch,
         site: parts.site.clone(),

@@ -72,7 +72,7 @@ impl Slot {
         memory: &Memory,
         now_ms: u64,
     ) -> Self {
-        let setup = device_setup(device);
+        let setup = device_setup(&device.id, &device.spec);
         let checked = connector.check_device(link, &setup);
         let (profile, refusal) = match checked {
             Ok(profile) => (profile, None),

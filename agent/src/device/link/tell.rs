@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_state::{
-    AgentCommand, DeviceId, Object, Outcome, Revision, StageFailure, StageItem, Value, limits,
+    AgentCommand, DeviceId, Entity, Object, Outcome, StageFailure, StageItem, Value, limits,
 };
 use tokio::time::Instant;
 
@@ -41,24 +41,44 @@ pub(super) fn short(text: &str) -> Arc<str> {
     Arc::from(short)
 }
 
-/// Shows on the devices of a link that is not connected why that is so.
-pub(super) fn problem(task: &mut LinkTask, problem: &str) {
+/// Shows why a link is not connected, on it and on its devices.
+pub(super) fn problem(task: &mut LinkTask, problem: &str, pause_ms: u64) {
+    let mut body = Object::new();
+    body.insert("state", "failed");
+    body.insert("detail", short(problem).as_ref());
+    body.insert("next_try_wall_ms", wall_ms().saturating_add(pause_ms));
+    show(task, Entity::Link(task.id.clone()), Arc::new(body));
     let view = task.parts.handle.view();
     let devices: Vec<DeviceId> =
         view.state.devices_of(&task.id).map(|device| device.id.clone()).collect();
     for device in devices {
-        let known = task.parts.observed.get(&device);
+        let known = task.parts.observed.device(&device);
         let mut body = known.map_or_else(Object::new, |known| known.body.as_ref().clone());
         body.insert("availability", Availability::Unknown.as_str());
-        body.insert("problem", short(problem).as_ref());
-        show(task, &device, Arc::new(body));
+        body.insert("note", format!("its link is not connected: {}", short(problem)));
+        show(task, Entity::Device(device), Arc::new(body));
     }
 }
 
-fn show(task: &mut LinkTask, device: &DeviceId, body: Arc<Object>) {
+/// Shows the state of a link.
+pub(super) fn state(task: &mut LinkTask, state: &str) {
+    let mut body = Object::new();
+    body.insert("state", state);
+    let of = Entity::Link(task.id.clone());
+    if task
+        .parts
+        .observed
+        .get(&of)
+        .is_none_or(|known| *known.body != body || known.epoch != task.epoch)
+    {
+        show(task, of, Arc::new(body));
+    }
+}
+
+fn show(task: &mut LinkTask, of: Entity, body: Arc<Object>) {
     let sequence = task.next_sequence();
     let observed = Observed { node: task.parts.node, epoch: task.epoch, sequence, body };
-    task.parts.observed.put_own(device.clone(), observed);
+    task.parts.observed.put_own(of, observed);
 }
 
 impl Work<'_> {
@@ -132,17 +152,21 @@ impl Work<'_> {
         let mut body = body(slot, plan, offset_ms);
         if Value::Map(body.clone()).to_json().len() > BODY_BYTES_MAX {
             body.remove("reported");
-            body.insert("problem", "what the device reports is too long to be shown");
+            body.insert("note", "what the device reports is too long to be shown");
         }
         if slot.shown.as_deref() == Some(&body) {
             return;
         }
-        let drifting = |body: &Object| i64::from(body.get("drift").is_some());
+        let drifting = |body: &Object| {
+            i64::from(
+                body.get("drift").and_then(Value::as_map).is_some_and(|drift| !drift.is_empty()),
+            )
+        };
         let before = slot.shown.as_deref().map_or(0, drifting);
         self.task.parts.metrics.drifting.inc_by(drifting(&body) - before);
         let body = Arc::new(body);
         slot.shown = Some(Arc::clone(&body));
-        show(self.task, id, body);
+        show(self.task, Entity::Device(id.clone()), body);
     }
 }
 
@@ -162,71 +186,57 @@ fn is_told(trouble: &Trouble) -> bool {
 fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
     let mut body = Object::new();
     let profile = &slot.orders.profile;
-    if let Some(refusal) = &slot.refusal {
-        body.insert("problem", refusal.to_string());
-        return body;
-    }
-    let (mut reported, mut quality, mut heard_ms) = (Object::new(), Object::new(), 0);
-    for (property, value, said) in slot.course.reported() {
-        reported.insert(Arc::clone(property), value.clone());
-        if said.quality != Quality::Good || said.retained {
-            quality.insert(Arc::clone(property), said.quality.max(Quality::Uncertain).as_str());
-        }
-        heard_ms = heard_ms.max(said.at_ms);
-    }
-    body.insert("availability", slot.course.availability().as_str());
     body.insert("fence", profile.fence.as_str());
-    if !reported.is_empty() {
-        body.insert("reported", reported);
-        let wall_ms = heard_ms.saturating_add(offset_ms);
-        body.insert("heard_ms", wall_ms - wall_ms % HEARD_STEP_MS);
+    body.insert("availability", slot.course.availability().as_str());
+    let mut reported = Object::new();
+    for (property, value, said) in slot.course.reported() {
+        let quality =
+            if said.retained { said.quality.max(Quality::Uncertain) } else { said.quality };
+        let heard_ms = said.at_ms.saturating_add(offset_ms);
+        let mut told = Object::new();
+        told.insert("value", value.clone());
+        told.insert("quality", quality.as_str());
+        told.insert("heard_wall_ms", heard_ms - heard_ms % HEARD_STEP_MS);
+        if let Some(source_ms) = slot.source_ms {
+            told.insert("source_wall_ms", source_ms);
+        }
+        reported.insert(Arc::clone(property), told);
     }
-    if !quality.is_empty() {
-        body.insert("quality", quality);
+    body.insert("reported", reported);
+    let drift = plan.map(|plan| drift_body(plan, offset_ms)).unwrap_or_default();
+    body.insert("drift", drift);
+    let would_write = plan.map(|plan| &plan.would_write).filter(|would| !would.is_empty());
+    if let Some(would_write) = would_write {
+        body.insert("would_write", would_write.clone());
     }
-    if !profile.warnings.is_empty() {
-        let warnings: Vec<Value> =
-            profile.warnings.iter().map(|warning| Value::from(warning.as_str())).collect();
-        body.insert("warnings", warnings);
-    }
-    if let Some(source_ms) = slot.source_ms {
-        body.insert("source_ms", source_ms);
-    }
-    if let Some(plan) = plan {
-        plan_body(&mut body, slot, plan, offset_ms);
+    body.insert("why", plan.map_or("refused", |plan| plan.why.as_str()));
+    let notes = notes(slot, plan);
+    if !notes.is_empty() {
+        body.insert("note", notes);
     }
     body
 }
 
-fn plan_body(body: &mut Object, slot: &Slot, plan: &Plan, offset_ms: u64) {
-    body.insert("why", plan.why.as_str());
-    if !plan.would_write.is_empty() {
-        body.insert("would_write", plan.would_write.clone());
-    }
-    if let Some(error) = &slot.last_error {
-        body.insert("last_error", short(error).as_ref());
-    }
-    if let Some(trouble) = &plan.trouble {
-        let mut told = Object::new();
-        told.insert("code", trouble.code.as_str());
-        told.insert("message", trouble.message.as_str());
-        told.insert("revision", revision(trouble.revision));
-        body.insert("trouble", told);
-    }
+fn drift_body(plan: &Plan, offset_ms: u64) -> Object {
     let drift = plan.drift.iter().map(|drift| {
         let mut told = Object::new();
-        told.insert("property", drift.property.as_ref());
         told.insert("desired", drift.wished.clone());
         told.insert("reported", drift.said.clone());
-        told.insert("since_ms", drift.since_ms.saturating_add(offset_ms));
-        Value::Map(told)
+        told.insert("since_wall_ms", drift.since_ms.saturating_add(offset_ms));
+        (Arc::clone(&drift.property), Value::Map(told))
     });
-    let drift: Vec<Value> = drift.collect();
-    if !drift.is_empty() {
-        body.insert("drift", drift);
-    }
+    drift.collect()
 }
 
-fn revision(revision: Revision) -> u64 {
-    revision.get()
+/// What stands in the way, and what an operator should know.
+fn notes(slot: &Slot, plan: Option<&Plan>) -> String {
+    let refusal = slot.refusal.as_ref().map(ToString::to_string);
+    let trouble = plan.and_then(|plan| plan.trouble.as_ref()).map(|trouble| {
+        format!("{} (r{}): {}", trouble.code.as_str(), trouble.revision, trouble.message)
+    });
+    let error = slot.last_error.as_ref().map(|error| format!("last error: {error}"));
+    let warnings = slot.orders.profile.warnings.iter().cloned();
+    let notes: Vec<String> =
+        refusal.into_iter().chain(trouble).chain(error).chain(warnings).collect();
+    short(&notes.join("; ")).as_ref().to_owned()
 }

@@ -148,11 +148,14 @@ impl<'a> Work<'a> {
             return;
         };
         let memory = self.task.memory.entry(id.clone()).or_default();
-        let known = self.slots.get_mut(id).filter(|slot| slot.setup == device_setup(device));
+        let known = self
+            .slots
+            .get_mut(id)
+            .filter(|slot| slot.setup == device_setup(&device.id, &device.spec));
         match (known, &self.connector) {
             (Some(slot), _) => slot.follow(state, device, memory),
             (None, Some(connector)) => {
-                let setup = link_setup(&self.link);
+                let setup = link_setup(&self.link.id, &self.link.spec);
                 let now_ms = self.task.parts.handle.clock().now_ms();
                 let slot = Slot::new(connector.as_ref(), &setup, state, device, memory, now_ms);
                 self.slots.insert(id.clone(), slot);
@@ -193,14 +196,20 @@ impl<'a> Work<'a> {
             self.take_record(&view.state, device);
         }
         if registered {
-            let devices = view.state.devices_of(&self.link.id).map(|d| device_setup(d)).collect();
+            let devices = view
+                .state
+                .devices_of(&self.link.id)
+                .map(|d| device_setup(&d.id, &d.spec))
+                .collect();
             self.calls.session.devices_changed(devices);
         }
     }
 
     fn is_set_up_anew(&self, record: &Option<Record>) -> bool {
         let Some(Record::Device(device)) = record else { return true };
-        self.slots.get(&device.id).is_some_and(|slot| slot.setup != device_setup(device))
+        self.slots
+            .get(&device.id)
+            .is_some_and(|slot| slot.setup != device_setup(&device.id, &device.spec))
     }
 
     fn take_heard(&mut self, first: Observation, more: &mut mpsc::Receiver<Observation>) {

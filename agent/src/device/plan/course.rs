@@ -164,8 +164,12 @@ impl Course {
         let began_ms = self.busy_since_ms.take().unwrap_or(now_ms);
         self.asked = 0;
         self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
-        if let Err(WriteError { kind: WriteErrorKind::Offline, may_have_acted: false, .. }) = ended
-        {
+        let away = matches!(
+            ended,
+            Err(WriteError { kind: WriteErrorKind::Offline, may_have_acted: false, .. })
+        );
+        // One that can't be asked would never be found again; it is tried now and then.
+        if away && self.first_read != FirstRead::Impossible {
             self.set_availability(Availability::Offline, now_ms);
         }
         for (property, _) in values.iter() {
@@ -174,6 +178,7 @@ impl Course {
                 Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
                 Err(error) => {
                     track.failed(error.may_have_acted, now_ms);
+                    track.waited |= away && !track.is_verified();
                     if !error.kind.is_retryable() {
                         track.give_up(TroubleCode::Refused, error.message.clone());
                     }

@@ -191,7 +191,7 @@ impl Hall {
     /// Waits until what is observed of a device is as `wanted`.
     pub(super) async fn until_observed(&self, id: &str, wanted: impl Fn(&Object) -> bool) {
         let id: DeviceId = id.parse().expect("an id");
-        let is_so = || self.observed.get(&id).is_some_and(|known| wanted(&known.body));
+        let is_so = || self.observed.device(&id).is_some_and(|known| wanted(&known.body));
         let mut followed = self.observed.follow();
         let wait = async {
             while !is_so() {
@@ -199,7 +199,7 @@ impl Hall {
             }
         };
         let in_time = tokio::time::timeout(PATIENCE, wait).await.is_ok();
-        assert!(in_time, "{:?}", self.observed.get(&id));
+        assert!(in_time, "{:?}", self.observed.device(&id));
     }
 
     pub(super) async fn until_verified(&self, id: &str, revision: Revision) {

@@ -1,0 +1,377 @@
+//! Devices that speak NATS.
+//!
+//! A device listens on `….device.<id>.set` (and `.invoke`, `.get` where it has them) and
+//! publishes what it is on `.reported` and whether it can be reached on `.availability`
+//! (`online`, `offline`, `asleep`). Values are a JSON object by property. Headers carry epoch,
+//! sequence, revision and, where there is one, the time left; a device that refuses what is older
+//! than the highest (epoch, sequence) it has seen is its own fence, and says so with the setting
+//! `fences`.
+//!
+//! The link has no address: it is the NATS connection of the agent that owns it. Settings of a
+//! device, all optional: `acknowledges` (it answers what it is told; default true),
+//! `readable` (it answers `.get`; default false), `fences` (default false). An answer is empty,
+//! or an object with `ok` and, if that is false, `error`.
+//!
+//! That nobody listens on a device's subject is known at once, and nothing was handed over then.
+//! Where a device doesn't acknowledge, that its NATS server has the message is all that is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
+use fleet_protocol::Subjects;
+use fleet_protocol::subjects::{DeviceWord, device_headers};
+use fleet_state::{DeviceId, Limits, Object, Value};
+use futures_util::future::BoxFuture;
+use futures_util::stream::select_all;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::super::connector::{
+    Access, Availability, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Fence,
+    Handed, Invoke, LinkSetup, Observation, Profile, Quality, Read, ReadError, ReadErrorKind,
+    Reading, Refusal, Reports, Session, Write, WriteError, WriteErrorKind,
+};
+use super::settings::Fields;
+
+/// How often the connection to the server is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Words of availability are shorter than this.
+const AVAILABILITY_BYTES_MAX: usize = 64;
+
+/// The connector of devices that speak NATS.
+pub struct NatsConnector(Option<Client>);
+
+impl NatsConnector {
+    /// Over this connection; an agent without NATS has none, and says so when it is to connect.
+    #[must_use]
+    pub fn new(client: Option<Client>) -> Self {
+        Self(client)
+    }
+}
+
+/// What a device can do.
+#[derive(Clone, Copy, Debug)]
+struct Manners {
+    acknowledges: bool,
+    readable: bool,
+    fences: bool,
+}
+
+impl Manners {
+    fn read(settings: &Object) -> Result<Self, Refusal> {
+        let fields = Fields::new("settings", settings);
+        let manners = Self {
+            acknowledges: fields.flag("acknowledges")?.unwrap_or(true),
+            readable: fields.flag("readable")?.unwrap_or(false),
+            fences: fields.flag("fences")?.unwrap_or(false),
+        };
+        fields.finish()?;
+        Ok(manners)
+    }
+}
+
+impl Connector for NatsConnector {
+    fn kind(&self) -> &'static str {
+        "nats"
+    }
+
+    fn check_link(&self, link: &LinkSetup) -> Result<(), Refusal> {
+        if !link.address.is_empty() {
+            let problem = "a link over NATS has no address of its own";
+            let hint = "leave it empty: it is the NATS connection of the agents";
+            return Err(Refusal::new("address", problem).with_hint(hint));
+        }
+        Fields::new("settings", &link.settings).finish()
+    }
+
+    fn check_device(&self, _link: &LinkSetup, device: &DeviceSetup) -> Result<Profile, Refusal> {
+        let manners = Manners::read(&device.settings)?;
+        if !device.address.is_empty() {
+            let problem = "a device over NATS has no address of its own";
+            let hint = "leave it empty: its subjects carry its id";
+            return Err(Refusal::new("address", problem).with_hint(hint));
+        }
+        Ok(Profile {
+            properties: BTreeMap::new(),
+            others: Some(Access::Desired),
+            actions: None,
+            fence: if manners.fences { Fence::Device } else { Fence::Lease },
+            warnings: Vec::new(),
+        })
+    }
+
+    fn connect<'a>(
+        &'a self,
+        connect: Connect,
+    ) -> BoxFuture<'a, Result<Box<dyn Session>, ConnectError>> {
+        async move {
+            let client = self.0.clone().ok_or_else(|| {
+                ConnectError::new(
+                    "this agent has no NATS connection; place the link on one that has",
+                )
+            })?;
+            let session = NatsSession::open(client, connect).await?;
+            Ok(Box::new(session) as Box<dyn Session>)
+        }
+        .boxed()
+    }
+}
+
+struct NatsSession {
+    client: Client,
+    subjects: Subjects,
+    epoch: u64,
+    devices: watch::Sender<Arc<BTreeMap<DeviceId, Manners>>>,
+    hearing: JoinHandle<()>,
+}
+
+fn manners(devices: Vec<DeviceSetup>) -> Arc<BTreeMap<DeviceId, Manners>> {
+    let known = devices
+        .into_iter()
+        .filter_map(|device| Some((device.id, Manners::read(&device.settings).ok()?)));
+    Arc::new(known.collect())
+}
+
+impl NatsSession {
+    async fn open(client: Client, connect: Connect) -> Result<Self, ConnectError> {
+        let subjects = Subjects::new(&connect.site);
+        let mut messages = Vec::new();
+        for subject in subjects.devices_said() {
+            messages.push(client.subscribe(subject).await.map_err(|error| {
+                ConnectError::new(format!("devices can't be listened to: {error}"))
+            })?);
+        }
+        // What is published before the server knows of the subscription would be missed.
+        client.flush().await.map_err(|error| ConnectError::new(error.to_string()))?;
+        let (devices, devices_seen) = watch::channel(manners(connect.devices));
+        let ear = Ear { subjects: subjects.clone(), devices: devices_seen };
+        let hearing = tokio::spawn(hear(messages, ear, connect.reports));
+        Ok(Self { client, subjects, epoch: connect.epoch, devices, hearing })
+    }
+
+    fn manners(&self, device: &DeviceId) -> Option<Manners> {
+        self.devices.borrow().get(device).copied()
+    }
+
+    fn headers(&self, sequence: u64, expires: Option<Instant>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(device_headers::EPOCH, self.epoch.to_string());
+        headers.insert(device_headers::SEQUENCE, sequence.to_string());
+        if let Some(expires) = expires {
+            let left = expires.saturating_duration_since(Instant::now()).as_millis();
+            headers.insert(device_headers::EXPIRES_IN_MS, left.to_string());
+        }
+        headers
+    }
+
+    /// Hands something over, and hears what the device says to it, if it does.
+    async fn hand_over(
+        &self,
+        device: &DeviceId,
+        word: DeviceWord,
+        message: (HeaderMap, Object),
+        deadline: Instant,
+    ) -> Result<Handed, WriteError> {
+        let (headers, body) = message;
+        let subject = self.subjects.device(device, word);
+        let payload = Value::Map(body).to_json().into_bytes();
+        if !self.manners(device).is_some_and(|manners| manners.acknowledges) {
+            let sent = self.client.publish_with_headers(subject, headers, payload.into()).await;
+            sent.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
+            let flushed = self.client.flush().await;
+            flushed.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
+            return Ok(Handed::Sent);
+        }
+        let within = deadline.saturating_duration_since(Instant::now());
+        let request = Request::new().headers(headers).payload(payload.into()).timeout(Some(within));
+        match self.client.send_request(subject, request).await {
+            Ok(answer) => acknowledged(&answer),
+            Err(error) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => failed(
+                    WriteErrorKind::Offline,
+                    false,
+                    "nobody listens on the device's subject".to_owned(),
+                ),
+                RequestErrorKind::TimedOut => failed(
+                    WriteErrorKind::Timeout,
+                    true,
+                    "the device did not answer in time".to_owned(),
+                ),
+                RequestErrorKind::InvalidSubject
+                | RequestErrorKind::MaxPayloadExceeded
+                | RequestErrorKind::Other => {
+                    failed(WriteErrorKind::LinkLost, true, error.to_string())
+                }
+            }),
+        }
+    }
+}
+
+fn failed(kind: WriteErrorKind, may_have_acted: bool, message: String) -> WriteError {
+    WriteError { may_have_acted, kind, message }
+}
+
+/// What a device's answer to a hand-over means.
+fn acknowledged(answer: &Message) -> Result<Handed, WriteError> {
+    if answer.payload.is_empty() {
+        return Ok(Handed::Acknowledged);
+    }
+    let said = object(&answer.payload).ok_or_else(|| {
+        failed(WriteErrorKind::Timeout, true, "the device's answer can't be read".to_owned())
+    })?;
+    if said.get("ok") != Some(&Value::Bool(false)) {
+        return Ok(Handed::Acknowledged);
+    }
+    let why = said.get("error").and_then(Value::as_text).unwrap_or("it gives no reason");
+    Err(failed(WriteErrorKind::Refused, false, format!("the device refuses: {why}")))
+}
+
+fn object(payload: &[u8]) -> Option<Object> {
+    Value::parse(payload, Limits::default()).ok()?.as_map().cloned()
+}
+
+impl Session for NatsSession {
+    fn read<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Reading, ReadError>> {
+        async move {
+            let failed = |kind, message: &str| ReadError { kind, message: message.to_owned() };
+            if !self.manners(&read.device).is_some_and(|manners| manners.readable) {
+                return Err(failed(ReadErrorKind::Unsupported, "the device only reports"));
+            }
+            let within = read.deadline.saturating_duration_since(Instant::now());
+            let subject = self.subjects.device(&read.device, DeviceWord::Get);
+            let request = Request::new().timeout(Some(within));
+            let answer = self.client.send_request(subject, request).await.map_err(|error| {
+                match error.kind() {
+                    RequestErrorKind::NoResponders => {
+                        failed(ReadErrorKind::Offline, "nobody listens on its subject")
+                    }
+                    RequestErrorKind::TimedOut => {
+                        failed(ReadErrorKind::Timeout, "the device did not answer in time")
+                    }
+                    RequestErrorKind::InvalidSubject
+                    | RequestErrorKind::MaxPayloadExceeded
+                    | RequestErrorKind::Other => {
+                        failed(ReadErrorKind::LinkLost, &error.to_string())
+                    }
+                }
+            })?;
+            let values = object(&answer.payload)
+                .ok_or_else(|| failed(ReadErrorKind::Refused, "its answer can't be read"))?;
+            Ok(Reading { values, quality: Quality::Good, source_ms: None })
+        }
+        .boxed()
+    }
+
+    fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
+        async move {
+            let mut headers = self.headers(write.sequence, write.expires);
+            headers.insert(device_headers::REVISION, write.revision.to_string());
+            let message = (headers, write.values.clone());
+            self.hand_over(&write.device, DeviceWord::Set, message, write.deadline).await
+        }
+        .boxed()
+    }
+
+    fn invoke<'a>(&'a self, invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
+        async move {
+            let mut headers = self.headers(invoke.sequence, invoke.expires);
+            headers.insert(device_headers::REQUEST_ID, invoke.request_id.to_string());
+            let mut body = Object::new();
+            body.insert("action", invoke.action.as_ref());
+            body.insert("args", invoke.args.clone());
+            let message = (headers, body);
+            self.hand_over(&invoke.device, DeviceWord::Invoke, message, invoke.deadline).await
+        }
+        .boxed()
+    }
+
+    fn devices_changed(&self, devices: Vec<DeviceSetup>) {
+        self.devices.send_replace(manners(devices));
+    }
+
+    fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason> {
+        async move {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                looks.tick().await;
+                if self.hearing.is_finished() {
+                    return CloseReason::Lost("the subscription has ended".to_owned());
+                }
+                if self.client.connection_state() == async_nats::connection::State::Disconnected {
+                    return CloseReason::Lost("the NATS server can't be reached".to_owned());
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move { self.hearing.abort() }.boxed()
+    }
+}
+
+impl Drop for NatsSession {
+    fn drop(&mut self) {
+        self.hearing.abort();
+    }
+}
+
+/// What is listened for.
+struct Ear {
+    subjects: Subjects,
+    devices: watch::Receiver<Arc<BTreeMap<DeviceId, Manners>>>,
+}
+
+/// Reports what devices say, until the subscriptions end.
+async fn hear(messages: Vec<Subscriber>, ear: Ear, reports: Reports) {
+    let mut messages = select_all(messages);
+    let mut unreadable = BTreeSet::new();
+    while let Some(message) = messages.next().await {
+        let Some((device, word)) = ear.subjects.parse_device(message.subject.as_str()) else {
+            continue;
+        };
+        if !ear.devices.borrow().contains_key(&device) {
+            continue;
+        }
+        match ear.heard(device.clone(), word, &message) {
+            Some(observation) => reports.send(observation).await,
+            None if word == DeviceWord::Reported => {
+                if unreadable.insert(device.clone()) {
+                    tracing::warn!(%device, "a device reports what can't be read; it is left out");
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+impl Ear {
+    fn heard(&self, device: DeviceId, word: DeviceWord, message: &Message) -> Option<Observation> {
+        match word {
+            DeviceWord::Reported => Some(Observation::fresh(device, object(&message.payload)?)),
+            DeviceWord::Availability => {
+                Some(Observation::availability(device, availability(&message.payload)?))
+            }
+            DeviceWord::Set | DeviceWord::Invoke | DeviceWord::Get => None,
+        }
+    }
+}
+
+fn availability(payload: &[u8]) -> Option<Availability> {
+    if payload.len() > AVAILABILITY_BYTES_MAX {
+        return None;
+    }
+    let text = std::str::from_utf8(payload).ok()?.trim().trim_matches('"');
+    match text {
+        "online" => Some(Availability::Online),
+        "offline" => Some(Availability::Offline),
+        "asleep" => Some(Availability::Asleep),
+        "unknown" => Some(Availability::Unknown),
+        _ => None,
+    }
+}
