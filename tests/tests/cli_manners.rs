@@ -159,9 +159,9 @@ async fn every_noun_does_what_its_help_says() {
     let mut watch = Process::start("watch", &mut command(&site, &watch), &log);
     let cli = site.cli.clone();
 
-    let link = ["link", "register", "plc-1", "--connector", "modbus", "--address", "10.0.0.7:502"];
+    let link = ["link", "register", "plc-1", "--connector", "simulated"];
     cli.run(&link).expect_code(0);
-    assert_eq!(cli.json(&["link", "ls"])[0]["connector"], json!("modbus"));
+    assert_eq!(cli.json(&["link", "ls"])[0]["connector"], json!("simulated"));
     cli.run(&["device", "register", "hall.lamp", "--link", "plc-1"]).expect_code(0);
     cli.run(&["device", "set", "hall.lamp", "on=true", "level=3"]).expect_code(0);
     cli.run(&["device", "replace", "hall.lamp", "level=4"]).expect_code(0);

@@ -17,6 +17,7 @@ pub(super) fn check(
     state: &FleetState,
     command: &Command,
 ) -> Result<(), Failure> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "connectors have no say in the others")]
     let checked = match command {
         Command::LinkRegister { id, spec } => connectors
             .get(&spec.connector)

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use fleet_protocol::reply::{self, Beside, ReplyMessage};
 use fleet_protocol::request::CommandRequest;
-use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, event};
+use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, WaitFor, event};
 use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision, Stage};
 
 use crate::consensus::Submitted;
@@ -14,11 +14,13 @@ use crate::metrics::CommandCounters;
 
 use super::checks;
 use super::desk::{Desk, Job};
+use super::stages::OnItsWay;
 
 /// What a command is about, kept for its answer.
 struct About {
     target: Option<CommandTarget>,
     noun: Option<Noun>,
+    wait: WaitFor,
 }
 
 /// Hands a command over; its answer is awaited in a task of its own.
@@ -26,8 +28,8 @@ struct About {
 /// The first poll of `submit` puts the command into the loop's queue. It is done here, before the
 /// next message is looked at, so two commands of one client keep their order on this agent.
 pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job) {
-    let CommandRequest { proposal, target, noun, .. } = request;
-    let about = About { target, noun };
+    let CommandRequest { proposal, target, noun, wait } = request;
+    let about = About { target, noun, wait };
     if let Err(failure) =
         checks::check(&desk.connectors, &desk.handle.view().state, &proposal.command)
     {
@@ -40,7 +42,12 @@ pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job
         Box::pin(async move { desk.handle.submit(proposal, deadline).await })
     };
     match poll_fn(|cx| Poll::Ready(submitted.as_mut().poll(cx))).await {
-        Poll::Ready(end) => finish(&desk, end, &about, &job).await,
+        Poll::Ready(end) if about.wait == WaitFor::Committed => {
+            finish(&desk, end, &about, &job).await;
+        }
+        Poll::Ready(end) => {
+            tokio::spawn(async move { finish(&desk, end, &about, &job).await });
+        }
         Poll::Pending => {
             tokio::spawn(async move {
                 let end = submitted.await;
@@ -57,7 +64,7 @@ pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job
 async fn finish(desk: &Desk, end: Submitted, about: &About, job: &Job) {
     desk.metrics.command_seconds.observe(job.permit.elapsed().as_secs_f64());
     let (message, error) = match &end {
-        Submitted::Decided(answer) => decided(desk, answer, about, job),
+        Submitted::Decided(answer) => decided(desk, answer, about, job).await,
         Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
             undecided(&end, job, &desk.metrics.commands)
         }
@@ -103,7 +110,7 @@ fn undecided(
 }
 
 /// The reply to what the log decided, counted.
-fn decided(
+async fn decided(
     desk: &Desk,
     answer: &Answer,
     about: &About,
@@ -116,11 +123,26 @@ fn decided(
         Outcome::Rejected(rejection) => (&counters.rejected, Some(rejection.code.into())),
     };
     counter.inc();
-    // What lies beyond the commit is told by the owner of the device's link; as long as none
-    // drives it, a command gets as far as `committed`, and that is what the reply says.
     let thing_revision = thing_revision(&desk.handle.view().state, answer, about.target.as_ref());
-    let beside = Beside { thing_revision, noun: about.noun, ..Beside::stage(Stage::Committed) };
+    let (stage, detail) = on_its_way(desk, answer, about, job).await;
+    let beside = Beside { stage, detail, thing_revision, noun: about.noun };
     (reply::answered(&job.request_id, answer, beside), error)
+}
+
+/// How far a command got that was decided, after waiting as its sender wants.
+async fn on_its_way(
+    desk: &Desk,
+    answer: &Answer,
+    about: &About,
+    job: &Job,
+) -> (Stage, Option<String>) {
+    let accepted = matches!(answer.outcome, Outcome::Accepted(_));
+    let target = about.target.as_ref().filter(|_| accepted && about.wait != WaitFor::Committed);
+    let way = target.and_then(|target| OnItsWay::of(target, &job.request_id, answer.revision));
+    match way {
+        Some(way) => way.reached(desk, about.wait, job.deadline).await,
+        None => (Stage::Committed, None),
+    }
 }
 
 /// The revision that the thing of a command had when it was answered.

@@ -45,6 +45,7 @@ mod queries;
 mod request_ids;
 mod service;
 mod snapshots;
+mod stages;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -340,10 +340,8 @@ async fn hear(messages: Vec<Subscriber>, ear: Ear, reports: Reports) {
         }
         match ear.heard(device.clone(), word, &message) {
             Some(observation) => reports.send(observation).await,
-            None if word == DeviceWord::Reported => {
-                if unreadable.insert(device.clone()) {
-                    tracing::warn!(%device, "a device reports what can't be read; it is left out");
-                }
+            None if word == DeviceWord::Reported && unreadable.insert(device.clone()) => {
+                tracing::warn!(%device, "a device reports what can't be read; it is left out");
             }
             None => {}
         }

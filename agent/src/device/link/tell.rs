@@ -157,11 +157,7 @@ impl Work<'_> {
         if slot.shown.as_deref() == Some(&body) {
             return;
         }
-        let drifting = |body: &Object| {
-            i64::from(
-                body.get("drift").and_then(Value::as_map).is_some_and(|drift| !drift.is_empty()),
-            )
-        };
+        let drifting = |body: &Object| i64::from(body.get("drift").is_some());
         let before = slot.shown.as_deref().map_or(0, drifting);
         self.task.parts.metrics.drifting.inc_by(drifting(&body) - before);
         let body = Arc::new(body);
@@ -202,9 +198,13 @@ fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
         }
         reported.insert(Arc::clone(property), told);
     }
-    body.insert("reported", reported);
+    if !reported.is_empty() {
+        body.insert("reported", reported);
+    }
     let drift = plan.map(|plan| drift_body(plan, offset_ms)).unwrap_or_default();
-    body.insert("drift", drift);
+    if !drift.is_empty() {
+        body.insert("drift", drift);
+    }
     let would_write = plan.map(|plan| &plan.would_write).filter(|would| !would.is_empty());
     if let Some(would_write) = would_write {
         body.insert("would_write", would_write.clone());

@@ -13,7 +13,8 @@
 //! test can read what a device was really told, in which order, by whom. Every node that may own
 //! the link must see the same file: it is for agents on one machine.
 //!
-//! The link's address is the absolute path of the file. Settings, all optional: `latency_ms`,
+//! The link's address is the absolute path of the file; without one, it is a file in the
+//! directory for temporary files. Settings, all optional: `latency_ms`,
 //! `loss`, `refusal` and `drift` (probabilities from 0 to 1: a write that gets lost on the way,
 //! one that is refused, one after which the device does something else), `seed`, `readable`
 //! (false: it can't be asked), `reports` (false: it says nothing by itself), `acknowledges`
@@ -45,9 +46,11 @@ impl Connector for Simulated {
     }
 
     fn check_link(&self, link: &LinkSetup) -> Result<(), Refusal> {
-        if !Path::new(link.address.as_ref()).is_absolute() {
+        let address = link.address.as_ref();
+        if !address.is_empty() && !Path::new(address).is_absolute() {
             let problem = format!("{:?} is not an absolute path", link.address);
-            let hint = "give the path of a file that all agents of this machine may write";
+            let hint =
+                "give the path of a file that all agents of this machine may write, or nothing";
             return Err(Refusal::new("address", problem).with_hint(hint));
         }
         Settings::read(&link.settings).map(|_| ())
