@@ -7,6 +7,7 @@ use crate::{
     commands::{
         batch::{self, BatchCommand},
         bench::{self, BenchArgs},
+        command::{self, CommandCommand},
         dev::{self, DevArgs},
         device::{self, DeviceCommand},
         leader::{self, LeaderCommand},
@@ -58,6 +59,8 @@ enum SiteCommand {
     #[command(subcommand)]
     Link(LinkCommand),
     #[command(subcommand)]
+    Command(CommandCommand),
+    #[command(subcommand)]
     Batch(BatchCommand),
     Watch(WatchArgs),
     #[command(subcommand)]
@@ -105,6 +108,7 @@ async fn run(command: SiteCommand, session: &Session) -> Result<()> {
         SiteCommand::Device(command) => device::run(command, session).await,
         SiteCommand::Param(command) => param::run(command, session).await,
         SiteCommand::Link(command) => link::run(command, session).await,
+        SiteCommand::Command(command) => command::run(command, session).await,
         SiteCommand::Batch(command) => batch::run(command, session).await,
         SiteCommand::Watch(args) => watch::run(args, session).await,
         SiteCommand::Member(command) => member::run(command, session).await,

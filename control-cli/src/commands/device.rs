@@ -1,19 +1,17 @@
 //! `flotilla device`: what should be.
 
+mod show;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use fleet_protocol::{
-    Area, CommandTarget, Noun, QueryTarget, query::Page, query::PageRequest, record::DeviceBody,
-};
-use fleet_state::{DeviceId, Entity, LinkId, Object, Value};
+use fleet_protocol::{Area, CommandTarget};
+use fleet_state::{DeviceId, LinkId, Mode, Object};
 
 use super::listed;
 use crate::{
     exit::Stop,
-    file,
-    output::{Table, time},
     session::Session,
     value,
     write::{HandOverArgs, Order, WriteArgs},
@@ -23,7 +21,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Make a device known, or change its description; its desired state stays
-    Register(RegisterArgs),
+    Register(Box<RegisterArgs>),
     /// List devices
     Ls(ListArgs),
     /// Show one device
@@ -35,14 +33,54 @@ pub(crate) enum DeviceCommand {
     Set(SetArgs),
     /// Put a whole desired state in place of the old one
     Replace(SetArgs),
-    /// Forget devices
-    Rm {
-        /// The devices
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<DeviceId>,
+    /// Say whether devices are written to
+    Mode {
+        /// observe: never; manual: when somebody wants something; auto: as their policy says
+        #[arg(value_parser = mode)]
+        mode: Mode,
         #[command(flatten)]
-        write: WriteArgs,
+        each: EachArgs,
     },
+    /// Write nothing to devices, whatever their mode
+    Hold {
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        each: EachArgs,
+    },
+    /// End the hold of devices
+    Release(EachArgs),
+    /// Ask a device to do something once
+    Invoke {
+        /// The device
+        id: DeviceId,
+        /// What it is to do
+        action: String,
+        /// With what: key=value, or one JSON object
+        #[arg(value_name = "KEY=VALUE")]
+        args: Vec<String>,
+        #[command(flatten)]
+        write: HandOverArgs,
+    },
+    /// Forget devices
+    Rm(EachArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EachArgs {
+    /// The devices
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<DeviceId>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::ALL
+        .into_iter()
+        .find(|mode| mode.as_str() == text)
+        .ok_or_else(|| format!("the modes are {}", Mode::ALL.map(Mode::as_str).join(", ")))
 }
 
 #[derive(Debug, Args)]
@@ -53,21 +91,14 @@ pub(crate) struct RegisterArgs {
     /// The link that carries it
     #[arg(long, value_name = "ID", conflicts_with = "file")]
     link: Option<LinkId>,
-    /// Where it is on its link
-    #[arg(long, conflicts_with = "file")]
-    address: Option<String>,
-    /// What people call it
-    #[arg(long, conflicts_with = "file")]
-    name: Option<String>,
-    /// A label; may be given several times
-    #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "file")]
-    labels: Vec<String>,
     /// What its desired state may look like: JSON, or @FILE
     #[arg(long, value_name = "JSON", conflicts_with = "file")]
     model: Option<String>,
-    /// A list of devices in YAML or JSON; - for standard input
-    #[arg(short, long)]
-    file: Option<PathBuf>,
+    /// How its owner treats it: JSON, or @FILE
+    #[arg(long, value_name = "JSON", conflicts_with = "file")]
+    policy: Option<String>,
+    #[command(flatten)]
+    described: listed::DescribedArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -79,6 +110,9 @@ pub(crate) struct ListArgs {
     /// Only with this label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Only devices that are known not to be as desired
+    #[arg(long)]
+    drift: bool,
 }
 
 #[derive(Debug, Args)]
@@ -102,8 +136,8 @@ pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()>
             let orders = args.orders()?;
             args.write.send_all(session, orders).await
         }
-        DeviceCommand::Ls(args) => list(args, session).await,
-        DeviceCommand::Get { id } => get(id, session).await,
+        DeviceCommand::Ls(args) => show::list(args, session).await,
+        DeviceCommand::Get { id } => show::get(id, session).await,
         DeviceCommand::Set(args) => {
             let orders = args.orders(CommandTarget::DeviceUpdate)?;
             args.write.write().send_all(session, orders).await
@@ -112,53 +146,55 @@ pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()>
             let orders = args.orders(CommandTarget::DeviceReplace)?;
             args.write.write().send_all(session, orders).await
         }
-        DeviceCommand::Rm { ids, write } => {
-            let order = |id| Order { target: CommandTarget::DeviceDelete(id), payload: Vec::new() };
-            write.send_all(session, ids.into_iter().map(order).collect()).await
+        DeviceCommand::Mode { mode, each } => {
+            let payload = format!("\"{}\"", mode.as_str());
+            each.send(session, CommandTarget::DeviceMode, &payload).await
         }
+        DeviceCommand::Hold { reason, each } => {
+            let mut body = Object::new();
+            body.insert("reason", reason);
+            each.send(session, CommandTarget::DeviceHold, &body.to_json()).await
+        }
+        DeviceCommand::Release(each) => each.send(session, CommandTarget::DeviceRelease, "").await,
+        DeviceCommand::Invoke { id, action, args, write } => {
+            let mut body = Object::new();
+            body.insert("action", action);
+            body.insert("args", value::object(&args)?);
+            let payload = body.to_json().into_bytes();
+            let order = Order { target: CommandTarget::DeviceInvoke(id), payload };
+            write.write().send(session, order).await
+        }
+        DeviceCommand::Rm(each) => each.send(session, CommandTarget::DeviceDelete, "").await,
+    }
+}
+
+impl EachArgs {
+    /// Sends the same to each of them.
+    async fn send(
+        self,
+        session: &Session,
+        target: fn(DeviceId) -> CommandTarget,
+        payload: &str,
+    ) -> Result<()> {
+        let order = |id| Order { target: target(id), payload: payload.as_bytes().to_vec() };
+        self.write.send_all(session, self.ids.into_iter().map(order).collect()).await
     }
 }
 
 impl RegisterArgs {
     fn orders(&self) -> Result<Vec<Order>, Stop> {
-        let order = |id: DeviceId, body: &Object| Order {
-            target: CommandTarget::DeviceRegister(id),
-            payload: body.to_json().into_bytes(),
-        };
-        match (&self.id, &self.file) {
-            (Some(id), _) => Ok(vec![order(id.clone(), &self.body()?)]),
-            (None, Some(file)) => file::objects(file)?
-                .into_iter()
-                .enumerate()
-                .map(|(at, mut item)| {
-                    let id = listed::take_id(file, at, &mut item, "id")?;
-                    Ok(order(id, &item))
-                })
-                .collect(),
-            (None, None) => Err(Stop::usage("give the id of a device, or a list with -f")),
-        }
+        self.described.orders(self.id.as_ref(), CommandTarget::DeviceRegister, || self.body())
     }
 
     fn body(&self) -> Result<Object, Stop> {
         let mut body = Object::new();
-        let texts = [("address", &self.address), ("name", &self.name)];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                body.insert(key, text.as_str());
-            }
-        }
         if let Some(link) = &self.link {
             body.insert("link", link.as_str());
         }
-        if !self.labels.is_empty() {
-            body.insert("labels", Value::Map(listed::labels(&self.labels)?));
-        }
-        if let Some(model) = &self.model {
-            let model = match model.strip_prefix('@') {
-                Some(path) => file::read(path.as_ref())?,
-                None => value::guess(model)?,
-            };
-            body.insert("model", model);
+        for (key, text) in [("model", &self.model), ("policy", &self.policy)] {
+            if let Some(text) = text {
+                body.insert(key, listed::json_or_file(text)?);
+            }
         }
         Ok(body)
     }
@@ -174,65 +210,16 @@ impl SetArgs {
             (Some(_), _) if self.values.is_empty() => Err(Stop::usage("nothing to set")
                 .with_hint("Say what it should be, as in: on=true level=3.")),
             (Some(id), _) => Ok(vec![order(id.clone(), &value::object(&self.values)?)]),
-            (None, Some(file)) => file::objects(file)?
-                .into_iter()
-                .enumerate()
-                .map(|(at, mut item)| {
-                    let id = listed::take_id(file, at, &mut item, "id")?;
-                    let desired = listed::take(file, at, &mut item, "desired")?;
-                    let desired = desired.as_map().ok_or_else(|| {
-                        let what = format!("desired is {} and not an object", desired.kind());
-                        listed::wrong(file, at, &what)
-                    })?;
-                    Ok(order(id, desired))
-                })
-                .collect(),
+            (None, Some(file)) => listed::from_file(file, |at, mut item| {
+                let id = listed::take_id(file, at, &mut item, "id")?;
+                let desired = listed::take(file, at, &mut item, "desired")?;
+                let desired = desired.as_map().ok_or_else(|| {
+                    let what = format!("desired is {} and not an object", desired.kind());
+                    listed::wrong(file, at, &what)
+                })?;
+                Ok(order(id, desired))
+            }),
             (None, None) => Err(Stop::usage("give a device and what should be, or a list with -f")),
         }
     }
-}
-
-async fn get(id: DeviceId, session: &Session) -> Result<()> {
-    let client = session.client().await?;
-    let target = QueryTarget::Get(Entity::Device(id));
-    let found = client.get::<DeviceBody>(&target, session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    let device = found.item;
-    session.form().print(&device, || {
-        let labels: Vec<String> =
-            device.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        Table::facts([
-            ("id", device.id.clone()),
-            ("name", device.name.clone()),
-            ("link", device.link.clone().unwrap_or_default()),
-            ("address", device.address.clone()),
-            ("labels", labels.join(" ")),
-            ("desired", device.desired.0.to_json()),
-            ("desired revision", device.desired_revision.to_string()),
-            ("revision", device.revision.to_string()),
-            ("changed", time(device.changed_wall_ms)),
-        ])
-    })
-}
-
-async fn list(args: ListArgs, session: &Session) -> Result<()> {
-    let client = session.client().await?;
-    let target = QueryTarget::List { noun: Noun::Device, area: args.area };
-    let labels = listed::label_filter(&args.labels)?;
-    let page = PageRequest { labels, ..listed::whole_page() };
-    let found: Page<DeviceBody> = client.list(&target, page, session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    session.form().print(&found.items, || {
-        let mut table = Table::new(&["ID", "NAME", "LINK", "REVISION", "DESIRED"]);
-        for device in &found.items {
-            table.row([
-                device.id.clone(),
-                device.name.clone(),
-                device.link.clone().unwrap_or_default(),
-                device.revision.to_string(),
-                device.desired.0.to_json(),
-            ]);
-        }
-        table
-    })
 }

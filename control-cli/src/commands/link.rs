@@ -1,12 +1,10 @@
 //! `flotilla link`: what devices hang on.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use fleet_protocol::{
     Area, CommandTarget, Noun, QueryTarget,
-    query::{Page, PageRequest},
+    query::PageRequest,
     record::{LinkBody, PlacementBody},
 };
 use fleet_state::{Entity, LinkId, NodeName, Object, Value};
@@ -14,7 +12,6 @@ use fleet_state::{Entity, LinkId, NodeName, Object, Value};
 use super::listed;
 use crate::{
     exit::Stop,
-    file,
     output::{Table, time},
     session::Session,
     write::{Order, WriteArgs},
@@ -38,14 +35,31 @@ pub(crate) enum LinkCommand {
         /// The link
         id: LinkId,
     },
-    /// Forget links that no device uses
-    Rm {
-        /// The links
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<LinkId>,
+    /// Ask the owner of a link to let go of it
+    Move {
+        /// The link
+        id: LinkId,
+        /// The node that is to have it; else whichever is best
+        #[arg(long, value_name = "NODE")]
+        to: Option<NodeName>,
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// Write nothing to the devices of links
+    Pause(EachArgs),
+    /// Write to the devices of links again
+    Resume(EachArgs),
+    /// Forget links that no device uses
+    Rm(EachArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EachArgs {
+    /// The links
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<LinkId>,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
@@ -56,24 +70,14 @@ pub(crate) struct RegisterArgs {
     /// The connector that speaks its protocol
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     connector: Option<String>,
-    /// Where it is, as its connector writes it
-    #[arg(long, conflicts_with = "file")]
-    address: Option<String>,
     /// The node it is wired to
     #[arg(long, value_name = "NODE", conflicts_with_all = ["file", "any"])]
     on: Option<NodeName>,
     /// Any node with this label may serve it; may be given several times
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "file")]
     any: Vec<String>,
-    /// What people call it
-    #[arg(long, conflicts_with = "file")]
-    name: Option<String>,
-    /// A label; may be given several times
-    #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "file")]
-    labels: Vec<String>,
-    /// A list of links in YAML or JSON; - for standard input
-    #[arg(short, long)]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    described: listed::DescribedArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -86,41 +90,35 @@ pub(crate) async fn run(command: LinkCommand, session: &Session) -> Result<()> {
         }
         LinkCommand::Ls { area, labels } => list(area, &labels, session).await,
         LinkCommand::Get { id } => get(id, session).await,
-        LinkCommand::Rm { ids, write } => {
-            let order = |id| Order { target: CommandTarget::LinkDelete(id), payload: Vec::new() };
-            write.send_all(session, ids.into_iter().map(order).collect()).await
+        LinkCommand::Move { id, to, write } => {
+            let mut body = Object::new();
+            if let Some(to) = to {
+                body.insert("to", to.as_str());
+            }
+            let payload = body.to_json().into_bytes();
+            write.send(session, Order { target: CommandTarget::LinkMove(id), payload }).await
         }
+        LinkCommand::Pause(args) => args.send(session, CommandTarget::LinkPause).await,
+        LinkCommand::Resume(args) => args.send(session, CommandTarget::LinkResume).await,
+        LinkCommand::Rm(args) => args.send(session, CommandTarget::LinkDelete).await,
+    }
+}
+
+impl EachArgs {
+    async fn send(self, session: &Session, target: fn(LinkId) -> CommandTarget) -> Result<()> {
+        listed::send_each(&self.write, session, self.ids, target).await
     }
 }
 
 impl RegisterArgs {
     fn orders(&self) -> Result<Vec<Order>, Stop> {
-        let order = |id: LinkId, body: &Object| Order {
-            target: CommandTarget::LinkRegister(id),
-            payload: body.to_json().into_bytes(),
-        };
-        match (&self.id, &self.file) {
-            (Some(id), _) => Ok(vec![order(id.clone(), &self.body()?)]),
-            (None, Some(file)) => file::objects(file)?
-                .into_iter()
-                .enumerate()
-                .map(|(at, mut item)| {
-                    let id = listed::take_id(file, at, &mut item, "id")?;
-                    Ok(order(id, &item))
-                })
-                .collect(),
-            (None, None) => Err(Stop::usage("give the id of a link, or a list with -f")),
-        }
+        self.described.orders(self.id.as_ref(), CommandTarget::LinkRegister, || self.body())
     }
 
     fn body(&self) -> Result<Object, Stop> {
         let mut body = Object::new();
-        let texts =
-            [("connector", &self.connector), ("address", &self.address), ("name", &self.name)];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                body.insert(key, text.as_str());
-            }
+        if let Some(connector) = &self.connector {
+            body.insert("connector", connector.as_str());
         }
         let mut placement = Object::new();
         match &self.on {
@@ -128,9 +126,6 @@ impl RegisterArgs {
             None => placement.insert("any", Value::Map(listed::labels(&self.any)?)),
         };
         body.insert("placement", Value::Map(placement));
-        if !self.labels.is_empty() {
-            body.insert("labels", Value::Map(listed::labels(&self.labels)?));
-        }
         Ok(body)
     }
 }
@@ -139,20 +134,22 @@ fn place(placement: &PlacementBody) -> String {
     match placement {
         PlacementBody::On(node) => format!("on {node}"),
         PlacementBody::Any(labels) if labels.is_empty() => "any".to_owned(),
-        PlacementBody::Any(labels) => {
-            let labels: Vec<String> =
-                labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("any with {}", labels.join(" "))
-        }
+        PlacementBody::Any(labels) => format!("any with {}", listed::shown_labels(labels)),
+    }
+}
+
+/// Who owns it, and what is about to become of that.
+fn owner(link: &LinkBody) -> String {
+    let node = |node: Option<u64>| node.map_or("nobody".to_owned(), |node| format!("node {node}"));
+    match (link.releasing, link.wanted) {
+        (_, Some(wanted)) => format!("{}, moving to node {wanted}", node(link.owner)),
+        (true, None) => format!("{}, letting go", node(link.owner)),
+        (false, None) => node(link.owner),
     }
 }
 
 async fn get(id: LinkId, session: &Session) -> Result<()> {
-    let client = session.client().await?;
-    let target = QueryTarget::Get(Entity::Link(id));
-    let found = client.get::<LinkBody>(&target, session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    let link = found.item;
+    let link: LinkBody = listed::one(session, QueryTarget::Get(Entity::Link(id))).await?;
     session.form().print(&link, || {
         Table::facts([
             ("id", link.id.clone()),
@@ -160,6 +157,11 @@ async fn get(id: LinkId, session: &Session) -> Result<()> {
             ("connector", link.connector.clone()),
             ("address", link.address.clone()),
             ("placement", place(&link.placement)),
+            ("labels", listed::shown_labels(&link.labels)),
+            ("settings", link.settings.0.to_json()),
+            ("owner", owner(&link)),
+            ("epoch", link.epoch.to_string()),
+            ("writing", if link.paused { "paused" } else { "on" }.to_owned()),
             ("revision", link.revision.to_string()),
             ("changed", time(link.changed_wall_ms)),
         ])
@@ -167,20 +169,21 @@ async fn get(id: LinkId, session: &Session) -> Result<()> {
 }
 
 async fn list(area: Option<Area>, labels: &[String], session: &Session) -> Result<()> {
-    let client = session.client().await?;
     let target = QueryTarget::List { noun: Noun::Link, area };
     let page = PageRequest { labels: listed::label_filter(labels)?, ..listed::whole_page() };
-    let found: Page<LinkBody> = client.list(&target, page, session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    session.form().print(&found.items, || {
-        let mut table = Table::new(&["ID", "CONNECTOR", "ADDRESS", "PLACEMENT", "REVISION"]);
-        for link in &found.items {
+    let found: Vec<LinkBody> = listed::all(session, target, page).await?;
+    session.form().print(&found, || {
+        let mut table =
+            Table::new(&["ID", "CONNECTOR", "ADDRESS", "PLACEMENT", "OWNER", "EPOCH", "WRITING"]);
+        for link in &found {
             table.row([
                 link.id.clone(),
                 link.connector.clone(),
                 link.address.clone(),
                 place(&link.placement),
-                link.revision.to_string(),
+                owner(link),
+                link.epoch.to_string(),
+                if link.paused { "paused" } else { "on" }.to_owned(),
             ]);
         }
         table

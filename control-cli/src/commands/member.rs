@@ -35,6 +35,20 @@ pub(crate) enum MemberCommand {
         #[command(flatten)]
         retry: RetryArgs,
     },
+    /// Let a member have no links that another node could
+    Drain {
+        /// Its name or node id
+        node: String,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
+    /// Let a member have links again
+    Resume {
+        /// Its name or node id
+        node: String,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
     /// Remove a member for ever; a gateway that comes back joins anew
     #[command(visible_alias = "rm")]
     Remove {
@@ -60,6 +74,14 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()>
         MemberCommand::Promote { node, retry } => {
             let id = find(&client, &node).await?;
             retry.admin(session, &client, AdminOp::MemberPromote, (node, body(id))).await
+        }
+        MemberCommand::Drain { node, retry } => {
+            let id = find(&client, &node).await?;
+            retry.admin(session, &client, AdminOp::MemberDrain, (node, body(id))).await
+        }
+        MemberCommand::Resume { node, retry } => {
+            let id = find(&client, &node).await?;
+            retry.admin(session, &client, AdminOp::MemberResume, (node, body(id))).await
         }
         MemberCommand::Remove { node, retry } => {
             let id = find(&client, &node).await?;

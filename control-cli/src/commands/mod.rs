@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod command;
 pub(crate) mod dev;
 pub(crate) mod device;
 pub(crate) mod leader;

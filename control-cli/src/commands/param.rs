@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use fleet_protocol::{Area, CommandTarget, Noun, QueryTarget, query::Page, record::ParamBody};
+use fleet_protocol::{Area, CommandTarget, Noun, QueryTarget, record::ParamBody};
 use fleet_state::{Entity, ParamKey};
 
 use super::listed;
 use crate::{
     exit::Stop,
-    file,
     output::{Table, time},
     session::Session,
     value,
@@ -66,9 +65,7 @@ pub(crate) async fn run(command: ParamCommand, session: &Session) -> Result<()> 
             args.write.send_all(session, orders).await
         }
         ParamCommand::Rm { keys, write } => {
-            let order =
-                |key| Order { target: CommandTarget::ParamDelete(key), payload: Vec::new() };
-            write.send_all(session, keys.into_iter().map(order).collect()).await
+            listed::send_each(&write, session, keys, CommandTarget::ParamDelete).await
         }
     }
 }
@@ -81,25 +78,17 @@ impl SetArgs {
         };
         match (&self.key, &self.value, &self.file) {
             (Some(key), Some(value), _) => Ok(vec![order(key.clone(), value::guess(value)?)]),
-            (_, _, Some(file)) => file::objects(file)?
-                .into_iter()
-                .enumerate()
-                .map(|(at, mut item)| {
-                    let key = listed::take_id(file, at, &mut item, "key")?;
-                    Ok(order(key, listed::take(file, at, &mut item, "value")?))
-                })
-                .collect(),
+            (_, _, Some(file)) => listed::from_file(file, |at, mut item| {
+                let key = listed::take_id(file, at, &mut item, "key")?;
+                Ok(order(key, listed::take(file, at, &mut item, "value")?))
+            }),
             _ => Err(Stop::usage("give a key and a value, or a list with -f")),
         }
     }
 }
 
 async fn get(key: ParamKey, session: &Session) -> Result<()> {
-    let client = session.client().await?;
-    let target = QueryTarget::Get(Entity::Param(key));
-    let found = client.get::<ParamBody>(&target, session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    let param = found.item;
+    let param: ParamBody = listed::one(session, QueryTarget::Get(Entity::Param(key))).await?;
     session.form().print(&param, || {
         Table::facts([
             ("key", param.key.clone()),
@@ -111,14 +100,11 @@ async fn get(key: ParamKey, session: &Session) -> Result<()> {
 }
 
 async fn list(area: Option<Area>, session: &Session) -> Result<()> {
-    let client = session.client().await?;
     let target = QueryTarget::List { noun: Noun::Param, area };
-    let found: Page<ParamBody> =
-        client.list(&target, listed::whole_page(), session.consistency()).await?;
-    session.say_age(found.revision, found.age_ms);
-    session.form().print(&found.items, || {
+    let found: Vec<ParamBody> = listed::all(session, target, listed::whole_page()).await?;
+    session.form().print(&found, || {
         let mut table = Table::new(&["KEY", "REVISION", "VALUE"]);
-        for param in &found.items {
+        for param in &found {
             table.row([param.key.clone(), param.revision.to_string(), param.value.0.to_json()]);
         }
         table

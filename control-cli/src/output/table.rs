@@ -27,7 +27,7 @@ impl Table {
     }
 
     /// A table of names and values, without a head.
-    pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> Self {
+    pub(crate) fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let mut table = Self::new(&[]);
         for (name, value) in facts {
             table.row([format!("{name}:"), value]);
