@@ -55,6 +55,10 @@ impl Speaker for BareDoor {
     }
 }
 
+/// The values that fill a log.
+const POURED_BYTES: usize = 30_000;
+const POURED_AT_ONCE: usize = 16;
+
 /// One command that was acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Acknowledged {
@@ -131,6 +135,21 @@ impl Load {
         }
         History { name: self.name, writers }
     }
+}
+
+/// Sixteen large values at once, about half a megabyte; how they end does not matter. Thirty
+/// rounds fill a segment of the log and begin the next.
+pub async fn pour(client: &BareClient, round: u64) {
+    let client = client.hasty();
+    let value = json!("x".repeat(POURED_BYTES));
+    let writes = (0..POURED_AT_ONCE).map(|at| {
+        let (client, value) = (client.clone(), value.clone());
+        async move {
+            let (key, id) = (format!("poured.k{at}"), format!("pour-{round}-{at}"));
+            let _ = client.set_param(&key, &value, &id).await;
+        }
+    });
+    futures_util::future::join_all(writes).await;
 }
 
 async fn write(

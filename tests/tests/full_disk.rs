@@ -8,10 +8,10 @@
 )]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_tests::disk::SmallDisk;
-use flotilla_tests::load::Load;
+use flotilla_tests::load::{Load, pour};
 use flotilla_tests::site::{ELECTION_LIMIT, READY_LIMIT, Site};
 use flotilla_tests::wait;
 use serde_json::json;
@@ -19,10 +19,8 @@ use serde_json::json;
 /// The reserve, what must be free beyond it, and some segments of the log.
 const DISK_MEGABYTES: u32 = 224;
 const LIMIT: Duration = Duration::from_secs(30);
-/// A value that fills segments of 16 MiB soon.
-const VALUE_BYTES: usize = 30_000;
-/// More than a segment and what may be left of the one before.
-const VALUES: usize = 1_200;
+/// Until a segment of the log is full, also while another has to be elected.
+const POUR_LIMIT: Duration = Duration::from_secs(60);
 
 /// A site of three whose third node has a small disk of its own, and leads.
 async fn led_from_a_small_disk() -> Option<(Site, SmallDisk, usize)> {
@@ -87,14 +85,13 @@ async fn a_log_that_can_not_grow_ends_the_node_with_the_reason_and_costs_no_comm
     says(&site, small, "the disk is nearly full").await;
     // The reserve, which was given back, is taken as well.
     let more = disk.fill();
-    for number in 0..VALUES {
+    let begun = Instant::now();
+    for round in 0.. {
         if site.agents[small].process().ended().is_some() {
             break;
         }
-        let value = json!("x".repeat(VALUE_BYTES));
-        site.client
-            .set_param(&format!("fill.k{}", number % 50), &value, &format!("f{number}"))
-            .await;
+        assert!(begun.elapsed() < POUR_LIMIT, "its log has not come to its end");
+        pour(&site.client, round).await;
     }
     let status = site.agents[small].process().wait(LIMIT).await;
     assert_eq!(status.code(), Some(1), "{status}");

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use flotilla_tests::agent::STOP_LIMIT;
-use flotilla_tests::load::Load;
+use flotilla_tests::load::{Load, pour};
 use flotilla_tests::site::{ELECTION_LIMIT, Site};
 use flotilla_tests::wait;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -18,6 +18,8 @@ use serde_json::json;
 
 /// A drain gives what is under way five seconds; a second signal must not wait for that.
 const AT_ONCE: Duration = Duration::from_secs(3);
+/// Until a segment of the log is full.
+const POUR_LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn followers_that_drain_under_load_lose_nothing() {
@@ -98,14 +100,13 @@ async fn a_loop_that_fails_ends_its_process_with_the_reason() {
     rustix::process::prlimit(Some(pid), Resource::Nofile, none).unwrap();
 
     let load = Load::start(&site.client, "handles", 4);
-    let value = json!("x".repeat(30_000));
-    for number in 0..1_200 {
+    let begun = Instant::now();
+    for round in 0.. {
         if site.agents[leader].process().ended().is_some() {
             break;
         }
-        site.client
-            .set_param(&format!("fill.k{}", number % 50), &value, &format!("f{number}"))
-            .await;
+        assert!(begun.elapsed() < POUR_LIMIT, "its log has not come to its end");
+        pour(&site.client, round).await;
     }
     let status = site.agents[leader].process().wait(STOP_LIMIT).await;
     assert_eq!(status.code(), Some(1), "{status}");

@@ -73,6 +73,11 @@ pub const SNAPSHOTS_SENT_KEPT_MAX: usize = 2;
 pub const SNAPSHOT_RETRY_TICKS: u64 = 40;
 /// Doublings of [`SNAPSHOT_RETRY_TICKS`] at most: about a minute.
 pub const SNAPSHOT_RETRY_DOUBLINGS_MAX: u32 = 6;
+/// Ticks for which a node that gave leadership up for want of space keeps it, should it come
+/// back; it doubles each time.
+pub const LEAVE_AGAIN_TICKS: u64 = 400;
+/// Doublings of [`LEAVE_AGAIN_TICKS`] at most: about five minutes.
+pub const LEAVE_DOUBLINGS_MAX: u32 = 5;
 /// Entries that a learner may lack and still count as caught up.
 pub const CAUGHT_UP_ENTRIES: u64 = 256;
 

@@ -10,6 +10,7 @@
 mod site_support;
 
 use fleet_consensus::CommandEnd;
+use fleet_consensus::config::LEAVE_AGAIN_TICKS;
 use fleet_state::command::{BatchItem, Command};
 use fleet_state::{Outcome, Value};
 use site_support::{Hall, node};
@@ -89,12 +90,12 @@ fn where_all_disks_are_nearly_full_leadership_comes_to_rest_and_the_refusal_says
     for replica in hall.replicas.values_mut() {
         replica.set_low_space(true);
     }
-    // Each hands over once at most.
-    for _ in 0..400 {
+    // Each hands over once, and then keeps what comes back to it for a while.
+    for _ in 0..200 {
         hall.turn();
     }
     let (leader, term) = (hall.leader().unwrap(), hall.replicas[&node(1)].view().standing.term);
-    for _ in 0..400 {
+    for _ in 0..150 {
         hall.turn();
         assert_eq!(hall.leader(), Some(leader));
     }
@@ -113,4 +114,21 @@ fn where_all_disks_are_nearly_full_leadership_comes_to_rest_and_the_refusal_says
     // The next time it hands over again.
     hall.replicas.get_mut(&leader).unwrap().set_low_space(true);
     hall.wait("another leads", |hall| hall.leader().is_some_and(|now| now != leader));
+}
+
+#[test]
+fn a_leader_without_space_that_others_could_relieve_does_not_stay_for_good() {
+    let mut hall = Hall::of(3);
+    let low = hall.leader().unwrap();
+    hall.replicas.get_mut(&low).unwrap().set_low_space(true);
+    hall.wait("another leads", |hall| hall.leader().is_some_and(|now| now != low));
+    // It is made the leader again, though there is room elsewhere.
+    let now = hall.leader().unwrap();
+    hall.replicas.get_mut(&now).unwrap().handle_transfer(Some(low)).unwrap();
+    hall.wait("it leads again", |hall| hall.leader() == Some(low));
+    for _ in 0..LEAVE_AGAIN_TICKS {
+        hall.turn();
+    }
+    hall.wait("another leads again", |hall| hall.leader().is_some_and(|now| now != low));
+    hall.decide(set("p", "1"));
 }

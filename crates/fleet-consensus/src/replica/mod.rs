@@ -112,8 +112,9 @@ struct Pace {
     acks: acks::Acks,
     /// The disk is nearly full: proposals are refused and leadership is handed over.
     low_space: bool,
-    /// Leadership was handed over for want of space; not again before there is space.
-    left_for_space: bool,
+    /// How often leadership was given up for want of space, and before which tick it is kept.
+    left_for_space: u32,
+    leave_from_tick: u64,
     /// No look at membership before this tick.
     membership_from_tick: u64,
     /// Index at which the log was last marked as synced.
@@ -251,7 +252,9 @@ impl<D: Disk, T> Replica<D, T> {
     /// once: where all disks are nearly full, leadership would go round and round.
     pub fn set_low_space(&mut self, low: bool) {
         self.pace.low_space = low;
-        self.pace.left_for_space &= low;
+        if !low {
+            (self.pace.left_for_space, self.pace.leave_from_tick) = (0, 0);
+        }
     }
 
     /// Commands and reads that still wait here.

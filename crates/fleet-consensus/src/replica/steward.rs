@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::Replica;
 use super::outputs::Notice;
-use crate::config::CATCH_UP_TICKS_MAX;
+use crate::config::{CATCH_UP_TICKS_MAX, LEAVE_AGAIN_TICKS, LEAVE_DOUBLINGS_MAX};
 use crate::fault::Fault;
 use crate::frame::{Class, ConfChange, EntryPayload, LogEntry, Payload};
 use crate::log_time::Now;
@@ -136,11 +136,21 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     /// A leader without space lets another lead, if there is one. If leadership comes back
-    /// before there is space, the others are no better off, and this node stays.
+    /// before there is space, the others may be no better off, so this node stays for a while;
+    /// or it was elected by chance, and they are, so it does not stay for good.
     fn leave_if_low(&mut self) {
-        let leaves = self.pace.low_space && !self.pace.left_for_space;
+        let leaves = self.pace.low_space && self.pace.ticks >= self.pace.leave_from_tick;
         if leaves && self.raw.raft.lead_transferee.is_none() {
             let _nobody_else = self.handle_transfer(None);
+        }
+    }
+
+    /// This node does not lead any more. Without space, the next time it stays longer.
+    fn note_left(&mut self) {
+        if self.pace.low_space {
+            let doublings = self.pace.left_for_space.min(LEAVE_DOUBLINGS_MAX);
+            self.pace.leave_from_tick = self.pace.ticks + (LEAVE_AGAIN_TICKS << doublings);
+            self.pace.left_for_space = self.pace.left_for_space.saturating_add(1);
         }
     }
 
@@ -264,7 +274,7 @@ impl<D: Disk, T> Replica<D, T> {
             return;
         }
         if self.pace.last_role == Some(NodeRole::Leader) && role != NodeRole::Leader {
-            self.pace.left_for_space = self.pace.low_space;
+            self.note_left();
         }
         let led = leader != self.pace.last_leader || term != self.pace.last_term;
         (self.pace.last_role, self.pace.last_leader, self.pace.last_term) =
