@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all sim judge verify fix bench nats counterparts fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all sim judge fuzz verify fix bench nats counterparts fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -49,6 +49,12 @@ sim: ## simulated sites under faults, 500 of them unless SEEDS says otherwise
 
 judge: ## the judge judged: mistakes made on purpose, and which invariant finds each
 	$(CARGO) run --quiet --profile sim --package fleet-sim --features seeded-bugs -- judge
+
+# For each target; or of one: make fuzz TARGET=request SECONDS_EACH=600
+SECONDS_EACH ?= 60
+
+fuzz: ## mutated input for everything that reads foreign bytes, a minute for each target
+	$(CARGO) run --quiet --profile sim --package fleet-fuzz -- $(TARGET) --seconds $(SECONDS_EACH)
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 

@@ -25,6 +25,11 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("fleet-consensus", "crates/fleet-consensus", &["fleet-log", "fleet-state"]),
     ("fleet-protocol", "crates/fleet-protocol", &["fleet-state"]),
     ("fleet-sim", "crates/fleet-sim", &["fleet-consensus", "fleet-log", "fleet-state"]),
+    (
+        "fleet-fuzz",
+        "crates/fleet-fuzz",
+        &["fleet-consensus", "fleet-log", "fleet-protocol", "fleet-state"],
+    ),
     ("fleet-client", "crates/fleet-client", &["fleet-protocol", "fleet-state"]),
     ("flotilla-agent", "agent", &["fleet-consensus", "fleet-log", "fleet-protocol", "fleet-state"]),
     ("flotilla", "control-cli", &["fleet-client", "fleet-protocol", "fleet-state"]),
