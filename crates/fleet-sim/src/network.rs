@@ -10,7 +10,7 @@ use fleet_consensus::frame::{Class, Path, Route};
 use fleet_consensus::{Routes, Wire};
 use fleet_state::NodeId;
 
-use crate::random::Random;
+use crate::random::{Random, mix};
 use crate::swarm::NetworkManners;
 
 /// Old frames that a replay can choose from.
@@ -18,6 +18,9 @@ const ARCHIVE_MAX: usize = 256;
 
 /// The first way to a node works as long as it was heard there this lately.
 const WAY_WORKS_MS: u64 = 500;
+
+/// For so long a node keeps to a way.
+const STRAY_MS: u64 = 300;
 
 /// A frame under way.
 #[derive(Clone, Debug)]
@@ -214,7 +217,11 @@ impl Network {
         let manners = self.manners_of(flight.path);
         let (min_ms, max_ms, in_order) =
             (manners.delay_min_ms, manners.delay_max_ms, manners.in_order);
-        let delay_ms = self.random.between(min_ms, max_ms);
+        let (late, late_ms_max) = (manners.late, manners.late_ms_max);
+        let mut delay_ms = self.random.between(min_ms, max_ms);
+        if self.random.per_mille(late) {
+            delay_ms += self.random.between(1, late_ms_max);
+        }
         let mut due_ms = now_ms + delay_ms;
         if in_order {
             let second = flight.path == Path::Mesh;
@@ -263,7 +270,10 @@ impl Wire for SimWire<'_> {
         }
         let heard_ms = self.network.heard_ms.get(&(self.from, to)).copied().unwrap_or(0);
         let works = now_ms.saturating_sub(heard_ms) < WAY_WORKS_MS;
-        Routes::one(if works { first } else { second })
+        // Now and then a node takes the second way though the first one works: it may have heard
+        // nothing there for a moment.
+        let strays = mix(self.from.get() ^ (now_ms / STRAY_MS)).is_multiple_of(4);
+        Routes::one(if works && !strays { first } else { second })
     }
 
     fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {

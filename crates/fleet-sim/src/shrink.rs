@@ -24,6 +24,7 @@ const SMALLEST: &[(&str, &str)] = &[
     ("voters", "1"),
     ("strikes_max", "0"),
     ("ways", "1"),
+    ("second_way.late", "0"),
     ("second_way.loss", "0"),
     ("second_way.duplicated", "0"),
     ("second_way.replayed", "0"),

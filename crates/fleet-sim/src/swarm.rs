@@ -27,6 +27,10 @@ pub struct NetworkManners {
     pub corrupted: u64,
     /// Frames that a full queue refuses at the sender, of a thousand.
     pub refused: u64,
+    /// Frames that come far too late, of a thousand.
+    pub late: u64,
+    /// How much later, at most.
+    pub late_ms_max: u64,
 }
 
 impl NetworkManners {
@@ -42,6 +46,8 @@ impl NetworkManners {
             replayed: 0,
             corrupted: 0,
             refused: 0,
+            late: 0,
+            late_ms_max: 1,
         }
     }
 
@@ -59,17 +65,20 @@ impl NetworkManners {
             replayed: rate(random, 500, 50),
             corrupted: rate(random, 700, 20),
             refused: rate(random, 700, 50),
+            late: 0,
+            late_ms_max: 1,
         }
     }
 
-    /// A way by which some frames take very long: one election later they still arrive.
+    /// A way by which some frames take very long: elections later they still arrive, behind what
+    /// went by the other way meanwhile.
     fn draw_slow(random: &mut Random) -> Self {
         let drawn = Self::draw(random);
-        let longest_ms = [50, 400, 1_500, 4_000];
-        let slow_ms = random.pick(&longest_ms).copied().unwrap_or(50);
+        let longest_ms = [100, 600, 2_000, 5_000];
         Self {
-            delay_max_ms: drawn.delay_max_ms + slow_ms,
-            in_order: random.per_mille(400),
+            in_order: random.per_mille(200),
+            late: random.between(20, 500),
+            late_ms_max: random.pick(&longest_ms).copied().unwrap_or(100),
             ..drawn
         }
     }

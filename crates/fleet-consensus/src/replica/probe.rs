@@ -20,6 +20,14 @@ impl<D: Disk, T> Replica<D, T> {
         (self.raw.raft.term, self.raw.raft.raft_log.committed)
     }
 
+    /// As leader: the members with what each is known to have, and what it would be sent next.
+    #[doc(hidden)]
+    pub fn sent_next(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let leads = self.is_leader();
+        let progress = self.raw.raft.prs().iter().filter(move |_| leads);
+        progress.map(|(node, progress)| (*node, progress.matched, progress.next_idx))
+    }
+
     /// The log, to be compared with those of other nodes.
     #[doc(hidden)]
     pub fn log(&self) -> &Log<D> {

@@ -14,6 +14,7 @@ mod linearizable;
 mod log_matching;
 mod log_time;
 mod membership;
+mod progress;
 mod state_machine;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use linearizable::{Floor, Linearizable};
 pub use log_matching::compare_logs;
 pub use log_time::LogTime;
 pub use membership::Membership;
+pub use progress::check_progress;
 pub use state_machine::StateMachine;
 
 /// An invariant that doesn't hold.

@@ -51,6 +51,8 @@ fields! {
     "network.replayed" => network.replayed;
     "network.corrupted" => network.corrupted;
     "network.refused" => network.refused;
+    "network.late" => network.late;
+    "network.late_ms_max" => network.late_ms_max;
     "second_way.delay_min_ms" => second_way.delay_min_ms;
     "second_way.delay_max_ms" => second_way.delay_max_ms;
     "second_way.in_order" => second_way.in_order;
@@ -59,6 +61,8 @@ fields! {
     "second_way.replayed" => second_way.replayed;
     "second_way.corrupted" => second_way.corrupted;
     "second_way.refused" => second_way.refused;
+    "second_way.late" => second_way.late;
+    "second_way.late_ms_max" => second_way.late_ms_max;
     "workload.clients" => workload.clients;
     "workload.keys" => workload.keys;
     "workload.value_bytes_max" => workload.value_bytes_max;

@@ -9,7 +9,7 @@ use fleet_log::MemoryDisk;
 use fleet_state::{Entity, NodeId};
 
 use super::{Event, TICK_MS, World};
-use crate::invariants::{Violation, check_new_leader};
+use crate::invariants::{Violation, check_new_leader, check_progress};
 use crate::network::{Flight, SimWire};
 use crate::node::{Attempt, Life};
 use crate::trace;
@@ -187,6 +187,7 @@ impl World {
             checks.log_time.elected(term, self.now_ms);
             check_new_leader(id, term, log, &checks.committed)?;
         }
+        check_progress(id, replica.sent_next())?;
         checks.bounds.log(id, log.entries_len(), self.swarm.snapshot_every_entries)?;
         let asked = self.clients.open_attempts(id);
         checks.bounds.waiting(id, replica.waiting(), asked)
