@@ -12,6 +12,7 @@
 //! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
+//! - [`field`]: an MQTT broker and devices that we did not write.
 //! - [`load`]: many writers at once, and what was promised to each of them.
 //! - [`wait`]: the only place that lets time pass, always towards a deadline.
 //!
@@ -31,6 +32,7 @@ pub mod bare;
 pub mod cli;
 pub mod disk;
 pub mod door;
+pub mod field;
 pub mod load;
 pub mod metrics;
 pub mod nats_server;

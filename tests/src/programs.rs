@@ -53,12 +53,49 @@ pub fn nats_server() -> PathBuf {
         .filter(|path| path.is_file())
         .collect();
     fetched.sort();
-    fetched.pop().or_else(on_path).unwrap_or_else(|| {
+    fetched.pop().or_else(|| on_path("nats-server")).unwrap_or_else(|| {
         panic!("there is no nats-server: run `make nats`, or set FLOTILLA_NATS_SERVER to one")
     })
 }
 
-fn on_path() -> Option<PathBuf> {
+/// A mosquitto: `FLOTILLA_MOSQUITTO`, the built one, or the one on PATH.
+///
+/// # Panics
+/// If there is none.
+pub fn mosquitto() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("FLOTILLA_MOSQUITTO") {
+        return PathBuf::from(chosen);
+    }
+    let built = tool("mosquitto-").map(|folder| folder.join("mosquitto"));
+    built.or_else(|| on_path("mosquitto")).unwrap_or_else(|| {
+        panic!("there is no mosquitto: run `make counterparts`, or set FLOTILLA_MOSQUITTO to one")
+    })
+}
+
+/// The Python packages of devices that speak MQTT and Modbus: `FLOTILLA_COUNTERPARTS`, or the
+/// fetched ones.
+///
+/// # Panics
+/// If there are none.
+pub fn counterparts() -> PathBuf {
+    let chosen = std::env::var_os("FLOTILLA_COUNTERPARTS").map(PathBuf::from);
+    chosen
+        .or_else(|| tool("counterparts-"))
+        .unwrap_or_else(|| panic!("paho-mqtt and pymodbus are not there: run `make counterparts`"))
+}
+
+/// The folder of a fetched tool.
+fn tool(prefix: &str) -> Option<PathBuf> {
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools");
+    let entries = std::fs::read_dir(tools).ok()?.flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    named.map(|entry| entry.path()).filter(|path| path.is_dir()).max()
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join("nats-server")).find(|it| it.is_file())
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+    // Where Debian puts servers, on the path of root only.
+    folders.push(PathBuf::from("/usr/sbin"));
+    folders.into_iter().map(|folder| folder.join(program)).find(|it| it.is_file())
 }

@@ -98,6 +98,11 @@ impl Case<'_> {
         track.handed.is_some() || said.at_ms >= track.met_ms || fresh
     }
 
+    /// Whether the device has said nothing since that moment.
+    fn was_said_by(&self, moment_ms: u64) -> bool {
+        self.said.is_some_and(|said| said.at_ms <= moment_ms)
+    }
+
     /// It was handed over in this session and isn't verified.
     fn handed_over(&self, track: &mut Track, as_wished: Option<bool>) -> Verdict {
         let Some(handed) = track.handed else { return Verdict::Rest };
@@ -109,6 +114,9 @@ impl Case<'_> {
             // Nothing was said since. Who can't be asked may speak later.
             None if self.can_ask => Verdict::Ask,
             None => Verdict::Rest,
+            // What was heard before the hand-over had ended may have been said before it began,
+            // and waited in a queue: it can confirm, and it is no reason to write again.
+            Some(_) if self.can_ask && self.was_said_by(handed.ended_ms) => Verdict::Ask,
             Some(_) if track.tries >= HAND_OVERS_MAX => {
                 let message =
                     format!("the device shows something else after {} hand-overs", track.tries);

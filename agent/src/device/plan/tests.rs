@@ -192,6 +192,26 @@ fn a_device_that_can_not_be_asked_is_written_once_and_verified_by_its_report() {
 }
 
 #[test]
+fn a_report_that_was_on_its_way_is_no_reason_to_write_again() {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));
+    let step = loop {
+        let plan = hall.course.plan(&hall.orders, true, hall.now_ms);
+        match plan.step {
+            Some(step @ Step::Write { .. }) => break step,
+            Some(step) => hall.carry_out(step),
+            None => hall.now_ms += 1,
+        }
+    };
+    // A poll that was read before the write comes in while the write is under way.
+    let heard = Observation::fresh(Hall::id(), object(&[("on", 0)]));
+    hall.course.heard(&heard, hall.now_ms + 2);
+    hall.carry_out(step);
+    let plan = hall.run_to(10_000);
+    assert_eq!(hall.writes.len(), 1);
+    assert_eq!(plan.marks.verified, Revision::new(7));
+}
+
+#[test]
 fn nothing_is_written_where_it_must_not_be() {
     type Change = fn(&mut Hall);
     let table: [(&str, Why, Change); 4] = [

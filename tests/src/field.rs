@@ -1,0 +1,149 @@
+//! What there is in a hall: a real MQTT broker, and devices that don't know our code.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::{programs, wait};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const SAY_LIMIT: Duration = Duration::from_secs(30);
+
+/// A mosquitto on the loopback.
+#[derive(Debug)]
+pub struct Broker {
+    port: u16,
+    _process: Process,
+}
+
+impl Broker {
+    /// Starts a broker that lets everybody in.
+    pub fn start(workplace: &Path) -> Self {
+        let config = workplace.join("mosquitto.conf");
+        loop {
+            let port = free_port();
+            let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+            fs::write(&config, text).expect("the workplace is writable");
+            let mut command = Command::new(programs::mosquitto());
+            command.arg("-c").arg(&config);
+            let log = workplace.join("mosquitto.log");
+            let mut process = Process::start("mosquitto", &mut command, &log);
+            // Somebody else may have taken the port meanwhile; then another one is tried.
+            let listens = wait::until_blocking("mosquitto listens", START_LIMIT, || {
+                if process.ended().is_some() {
+                    return Some(false);
+                }
+                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
+            });
+            if listens {
+                return Self { port, _process: process };
+            }
+        }
+    }
+
+    /// The address that links are registered with.
+    pub fn address(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A device in Python, with a journal of everything it has heard.
+#[derive(Debug)]
+pub struct FieldDevice {
+    child: Child,
+    stdin: ChildStdin,
+    journal: PathBuf,
+}
+
+impl FieldDevice {
+    /// Starts a plug with Tasmota's topics and waits until it is there.
+    pub fn plug(workplace: &Path, broker: &Broker, name: &str) -> Self {
+        let port = broker.port.to_string();
+        Self::start(workplace, name, &["mqtt_device.py", &port, "plug", name])
+    }
+
+    /// Starts a drive that speaks Modbus, and tells its address.
+    pub fn drive(workplace: &Path, name: &str) -> (Self, String) {
+        let port = free_port();
+        let device =
+            Self::start(workplace, name, &["modbus_device.py", &port.to_string(), "socket"]);
+        (device, format!("tcp://127.0.0.1:{port}"))
+    }
+
+    fn start(workplace: &Path, name: &str, arguments: &[&str]) -> Self {
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/tests/counterparts");
+        let journal = workplace.join(format!("{name}.journal"));
+        let out = fs::OpenOptions::new().create(true).append(true).open(&journal);
+        let mut child = Command::new("python3")
+            .args(arguments)
+            .current_dir(scripts)
+            .env("PYTHONPATH", programs::counterparts())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(out.expect("the workplace is writable"))
+            .spawn()
+            .expect("there is a python3");
+        let stdin = child.stdin.take().expect("its input is a pipe");
+        let device = Self { child, stdin, journal };
+        device.await_entry("it is ready", |entry| entry["ready"] == true);
+        device
+    }
+
+    /// Tells it something and waits until it has done it.
+    pub fn tell(&mut self, command: &Value) {
+        let before = self.count(|entry| entry["done"] == true);
+        writeln!(self.stdin, "{command}").expect("the device listens");
+        wait::until_blocking("the device does what a test says", SAY_LIMIT, || {
+            (self.count(|entry| entry["done"] == true) > before).then_some(())
+        });
+    }
+
+    /// Everything it has said so far.
+    pub fn journal(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.journal).unwrap_or_default();
+        // The last line may be half written.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// How often something stands in its journal.
+    pub fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.journal().iter().filter(|entry| wanted(entry)).count()
+    }
+
+    /// How often it was told this.
+    pub fn told(&self, payload: &str) -> usize {
+        self.count(|entry| entry["payload"] == payload)
+    }
+
+    fn await_entry(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        wait::until_blocking(what, SAY_LIMIT, || (self.count(&wanted) > 0).then_some(()));
+    }
+
+    /// SIGKILL: its last will is published.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for FieldDevice {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A free port of the loopback, as far as that can be known.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+    listener.local_addr().expect("a listener has an address").port()
+}

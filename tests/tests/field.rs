@@ -1,0 +1,196 @@
+//! From a command to real devices and back, over MQTT and Modbus, through real agents.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "this whole file is a test"
+)]
+
+use std::time::Duration;
+
+use flotilla_tests::bare::BareClient;
+use flotilla_tests::field::{Broker, FieldDevice};
+use flotilla_tests::site::Site;
+use flotilla_tests::wait;
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const GET: &str = "control.query.device.get.hall.plug";
+const UPDATE: &str = "control.commands.device.update.hall.plug";
+
+struct Hall {
+    site: Site,
+    broker: Broker,
+    plug: FieldDevice,
+}
+
+/// A site, a broker and a plug with Tasmota's topics, registered and observed.
+async fn hall(agents: usize) -> Hall {
+    let site = Site::start(agents).await;
+    let broker = Broker::start(site.workplace().path());
+    let plug = FieldDevice::plug(site.workplace().path(), &broker, "plug");
+    let link = json!({"connector": "mqtt", "address": broker.address(), "placement": "any"});
+    let client = &site.client;
+    client.request("control.commands.link.register.broker", link.to_string()).await.accepted();
+    let device = json!({"link": "broker", "address": "plug", "settings": {"preset": "tasmota"}});
+    let register = "control.commands.device.register.hall.plug";
+    client.request(register, device.to_string()).await.accepted();
+    let hall = Hall { site, broker, plug };
+    hall.until("it is online", |seen| seen["observed"]["availability"] == "online").await;
+    hall
+}
+
+impl Hall {
+    /// Waits until the device looks like that.
+    async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(&self.site.client, what, wanted).await
+    }
+
+    /// Which agent owns the plug's link.
+    async fn owner(&self) -> usize {
+        let seen = self.until("somebody owns it", |seen| seen["owner"].is_u64()).await;
+        usize::try_from(seen["owner"].as_u64().unwrap()).unwrap() - 1
+    }
+
+    async fn mode(&self, mode: &str) {
+        let subject = "control.commands.device.mode.hall.plug";
+        self.site.client.request(subject, json!(mode).to_string()).await.accepted();
+    }
+}
+
+async fn until(client: &BareClient, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let last = std::sync::Mutex::new(Value::Null);
+    let client = client.hasty();
+    let found = wait::until(what, LIMIT, || async {
+        let answer = client.request(GET, "").await;
+        let flotilla_tests::bare::Answer::Reply(reply) = answer else { return None };
+        let item = reply.0.get("item").cloned()?;
+        *last.lock().unwrap() = item.clone();
+        wanted(&item).then_some(item)
+    });
+    found.await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_life_of_a_command() {
+    let mut hall = hall(1).await;
+    let client = hall.site.client.clone();
+
+    // Observed: what is wanted is shown, and nothing is written.
+    client.request(UPDATE, r#"{"on":true}"#).await.accepted();
+    hall.until("it is shown what would be written", |seen| {
+        seen["observed"]["would_write"] == json!({"on": true})
+    })
+    .await;
+    assert_eq!(hall.plug.told("ON"), 0);
+
+    // In auto it is written, once, and the device's own word verifies it.
+    hall.mode("auto").await;
+    hall.until("it is verified", |seen| seen["stage"] == "verified").await;
+    assert_eq!(hall.plug.told("ON"), 1);
+
+    // Waited for: the answer says how far it got.
+    let wait = [("Flotilla-Wait", "verified"), ("Flotilla-Timeout", "30s")];
+    client.request_with(UPDATE, &wait, r#"{"on":false}"#).await.accepted();
+    hall.until("it is off", |seen| {
+        seen["stage"] == "verified" && seen["observed"]["reported"]["on"]["value"] == false
+    })
+    .await;
+    assert_eq!((hall.plug.told("ON"), hall.plug.told("OFF")), (1, 1));
+
+    // Somebody uses the wall switch: shown, not fought.
+    hall.plug.tell(&json!({"switch": true}));
+    let seen = hall.until("the drift is shown", |seen| !seen["observed"]["drift"].is_null()).await;
+    assert_eq!(seen["observed"]["reported"]["on"]["value"], true, "{seen}");
+    assert_eq!(hall.plug.told("OFF"), 1);
+
+    // A one-shot comes once.
+    let invoke = "control.commands.device.invoke.hall.plug";
+    client.request(invoke, r#"{"action":"toggle"}"#).await.accepted();
+    wait::until_true("it is told", LIMIT, || async { hall.plug.told("TOGGLE") == 1 }).await;
+
+    // The device vanishes: what has a time limit ends, and nothing moves when it is back.
+    let Hall { site, broker, plug } = hall;
+    plug.kill();
+    until(&client, "it is offline", |seen| seen["observed"]["availability"] == "offline").await;
+    let soon = [("Flotilla-Ttl", "1s")];
+    client.request_with(UPDATE, &soon, r#"{"on":true}"#).await.accepted();
+    until(&client, "it has expired", |seen| seen["desired"]["on"] == false).await;
+    let before = FieldDevice::plug(site.workplace().path(), &broker, "plug");
+    until(&client, "it is back", |seen| seen["observed"]["availability"] == "online").await;
+    let told = before.journal();
+    assert_eq!((before.told("ON"), before.told("TOGGLE")), (1, 1), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_dies_and_another_takes_its_devices_over_without_writing_twice() {
+    let mut hall = hall(3).await;
+    let client = hall.site.client.clone();
+    hall.mode("auto").await;
+    client.request(UPDATE, r#"{"on":true}"#).await.accepted();
+    hall.until("it is verified", |seen| seen["stage"] == "verified").await;
+    let invoke = "control.commands.device.invoke.hall.plug";
+    client.request(invoke, r#"{"action":"toggle"}"#).await.accepted();
+    wait::until_true("it is told", LIMIT, || async { hall.plug.told("TOGGLE") == 1 }).await;
+    hall.plug.tell(&json!({"switch": true}));
+    let before = hall.owner().await;
+    hall.site.agents[before].kill();
+
+    let dead = u64::try_from(before + 1).unwrap();
+    hall.until("another owns it and has asked the plug", |seen| {
+        seen["owner"].as_u64().is_some_and(|owner| owner != dead)
+            && seen["observed"]["node"] != dead
+            && seen["observed"]["reported"]["on"]["value"] == true
+    })
+    .await;
+    assert_eq!((hall.plug.told("ON"), hall.plug.told("TOGGLE")), (1, 1));
+    let patient = [("Flotilla-Timeout", "30s")];
+    client.request_with(UPDATE, &patient, r#"{"on":false}"#).await.accepted();
+    hall.until("the new owner writes", |seen| {
+        seen["stage"] == "verified" && seen["observed"]["reported"]["on"]["value"] == false
+    })
+    .await;
+    let told = (hall.plug.told("ON"), hall.plug.told("OFF"), hall.plug.told("TOGGLE"));
+    assert_eq!(told, (1, 1, 1), "{:?}", hall.plug.journal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_on_modbus_gets_its_speed() {
+    let site = Site::start(1).await;
+    let (mut drive, address) = FieldDevice::drive(site.workplace().path(), "drive");
+    let client = &site.client;
+    let link = json!({"connector": "modbus", "address": address, "placement": "any"});
+    client.request("control.commands.link.register.bus", link.to_string()).await.accepted();
+    let speed = json!({"table": "holding", "address": 100, "type": "u16", "scale": 0.1,
+                       "access": "read_write", "min": 0, "max": 50});
+    let settings =
+        json!({"groups": {"default": {"interval_ms": 100}}, "registers": {"speed": speed}});
+    let device = json!({"link": "bus", "address": "1", "settings": settings});
+    let register = "control.commands.device.register.hall.plug";
+    client.request(register, device.to_string()).await.accepted();
+    let mode = "control.commands.device.mode.hall.plug";
+    client.request(mode, r#""auto""#).await.accepted();
+    client.request(UPDATE, r#"{"speed":21.5}"#).await.accepted();
+    until(client, "it is verified", |seen| seen["stage"] == "verified").await;
+    let written = |entry: &Value| entry["write"] == "holding";
+    assert_eq!(drive.count(|entry| written(entry) && entry["values"] == json!([215])), 1);
+
+    // Somebody turns the panel's knob: shown, not fought.
+    drive.tell(&json!({"set": {"table": "holding", "address": 100, "values": [300]}}));
+    let seen = until(client, "the drift", |seen| !seen["observed"]["drift"].is_null()).await;
+    assert_eq!(seen["observed"]["reported"]["speed"]["value"], 30.0, "{seen}");
+    assert_eq!(drive.count(written), 1, "{:?}", drive.journal());
+
+    // What can't be said is refused when it is registered.
+    let overlapping = json!({"registers": {
+        "a": {"table": "holding", "address": 0, "type": "u32"},
+        "b": {"table": "holding", "address": 1, "type": "u16"}}});
+    let device = json!({"link": "bus", "address": "2", "settings": overlapping});
+    let register = "control.commands.device.register.hall.two";
+    client.request(register, device.to_string()).await.refused("malformed");
+    let device = json!({"link": "bus", "address": "0", "settings": {}});
+    client.request(register, device.to_string()).await.refused("malformed");
+    let link = json!({"connector": "modbsu", "address": "plc", "placement": "any"});
+    let register = "control.commands.link.register.other";
+    client.request(register, link.to_string()).await.refused("malformed");
+}
