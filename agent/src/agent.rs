@@ -1,47 +1,38 @@
 //! The composition root of a running agent: what starts in which order, and what ends in which.
 //!
 //! Start: lock, node file (the boot counter grows on disk before anything is said in its name),
-//! keys, log and snapshots with replay, frames over NATS, the loop, intake, health. Nothing is
-//! left half started: an error anywhere ends the process with its reason.
+//! keys, log and snapshots with replay, the ways to the others (`reach`), the loop, intake, the
+//! mesh, the local door, health. Nothing is left half started: an error anywhere ends the process with its reason.
 //!
 //! End (SIGTERM, Ctrl-C): leadership is handed over and intake stops while the waiting are
 //! answered; the log is synced; exit 0. A second signal exits at once. A core task that ends by
 //! itself ends the process with its reason.
 
-use std::collections::BTreeSet;
+mod reach;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use fleet_consensus::{Fault, ReplicaConfig};
-use fleet_protocol::Subjects;
 use fleet_protocol::door::DOOR_SOCKET;
-use fleet_state::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::{Config, RaftConfig, SocketPlace, TransportConfig};
+use crate::config::{Config, RaftConfig, SocketPlace};
 use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, OpenNotes};
-use crate::control::{
-    self, ControlContext, ControlHandle, MeshSource, NodeFacts, SnapshotFile, SnapshotList,
-};
+use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
 use crate::device::connectors::Connectors;
 use crate::device::connectors::nats::NatsConnector;
 use crate::device::{self, DeviceContext, DeviceHandle, ObservedTable};
 use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
-use crate::mesh::{self, EventLoop, MeshEvent, MeshHandle, MeshParts};
 use crate::metrics::Metrics;
-use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
 use crate::site;
 use crate::storage::{DataDir, NodeFile, SpaceConfig, SpaceGuard, quarantine, store_site_key};
-use crate::transport::{
-    ChoiceConfig, InboxSender, MeshWay, NatsWay, WayMode, WayNews, WayParts, Ways, inbox, meet,
-    way_news,
-};
+use reach::{Reach, Whose};
 
 /// Where a node keeps the credentials of its links, in its data directory.
 const LINK_SECRETS: &str = "link-secrets";
@@ -49,14 +40,6 @@ const LINK_SECRETS: &str = "link-secrets";
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a request under way may take while draining.
 const DRAIN_INTAKE_MAX: Duration = Duration::from_secs(5);
-/// Heartbeats that a node may stay silent on NATS while the mesh hears it.
-const SILENT_HEARTBEATS: u64 = 2;
-/// NATS is taken again after it has carried a node's frames for this long.
-const NATS_BACK_MS: u64 = 1_000;
-/// Messages that a subscription holds.
-const SUBSCRIPTION_CAPACITY: usize = 16_384;
-/// Publications that a client holds before it gives up (frames) or waits (replies).
-const PUBLISH_CAPACITY: usize = 4_096;
 
 /// What runs.
 struct Running {
@@ -140,30 +123,13 @@ fn replica_config(raft: &RaftConfig, file: &NodeFile) -> ReplicaConfig {
 async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Result<Running> {
     let clock = MonotonicClock::start();
     let metrics = Metrics::new();
-    let subjects = Subjects::new(&file.site);
     let mut parts = site::parts(dir, file, replica_config(&config.raft, file))?;
     parts.log_disk = parts.log_disk.timed(metrics.fsync_seconds.clone());
     let (replica, notes) = AgentReplica::open(parts, clock)?;
     say(&notes);
 
-    let prepared = prepare(&config.nats)?;
-    let frames = connect(&prepared, file, "raft").await?;
-    tokio::spawn(metrics.clone().follow_connection("raft", frames.state.clone()));
-    let (to_inbox, inbox) = inbox();
-    let frames_connection = frames.clone();
-    let context = MeshContext { to_inbox: to_inbox.clone(), clock, metrics: metrics.clone() };
-    let mesh = prepare_mesh(config, dir, file, context)?;
-    let (nats_way, receiving) =
-        NatsWay::open(frames, subjects.clone(), file.node, to_inbox, metrics.clone()).await?;
-    let mesh_way = mesh.as_ref().map(|(handle, _)| MeshWay::new(handle.lanes(), metrics.clone()));
-    let (teller, WayNews { table, switches }) = way_news();
-    let wire = Ways::new(WayParts {
-        nats: Some(nats_way),
-        mesh: mesh_way,
-        config: choice_config(&config.raft),
-        teller,
-        metrics: metrics.clone(),
-    });
+    let whose = Whose { config, dir, file, clock, metrics: metrics.clone() };
+    let Reach { wire, inbox, crashed, mut rest } = Reach::open(&whose).await?;
     let loop_parts = LoopParts {
         wire,
         inbox,
@@ -173,19 +139,13 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         data_dir: dir.path().to_owned(),
         store_site_key,
         space: SpaceGuard::new(dir.path(), SpaceConfig::default()),
-        crashed: crashed(mesh.as_ref().map(|(handle, _)| handle)),
+        crashed,
         metrics: metrics.clone(),
     };
     let (handle, consensus) =
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
-    let seen = MeshSource { mesh: mesh.as_ref().map(|(mesh, _)| mesh.clone()), ways: table };
-    if let Some((mesh, event_loop)) = mesh {
-        tokio::spawn(event_loop.run(handle.watch_view()));
-        tokio::spawn(meet_over_nats(frames_connection, subjects.mesh(), mesh));
-    }
-
-    let client = connect(&prepared, file, "control").await?;
-    let connectors = Connectors::all(NatsConnector::new(Some(client.client.clone())));
+    let client = rest.control.as_ref().map(|connection| connection.client.clone());
+    let connectors = Connectors::all(NatsConnector::new(client));
     let observed = ObservedTable::default();
     let devices = device::start(DeviceContext {
         handle: handle.clone(),
@@ -196,18 +156,23 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         observed: observed.clone(),
         metrics: metrics.devices.clone(),
     });
+    let mesh = rest.take_mesh();
     let control = control::start(ControlContext {
-        nats: Some(client),
+        nats: rest.control,
         handle: handle.clone(),
         node: facts(file),
         snapshots: snapshot_list(dir),
-        mesh: seen,
-        switches,
+        mesh: rest.seen,
+        switches: rest.switches,
         observed,
         connectors,
         metrics: metrics.clone(),
     });
-    let door = door::open(door_config(config, dir, &prepared), control.local_door()).await?;
+    if let Some(mesh) = mesh {
+        mesh.start(handle.watch_view(), control.local_door());
+    }
+    let door = door_config(config, dir, rest.nats_urls);
+    let door = door::open(door, control.local_door()).await?;
     let (stopping, stopping_seen) = watch::channel(false);
     let http = match config.http.listen {
         None => None,
@@ -217,103 +182,17 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
             Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
         }
     };
+    let receiving = rest.receiving;
     Ok(Running { handle, consensus, receiving, control, devices, door, http, stopping })
 }
 
-fn door_config(config: &Config, dir: &DataDir, nats: &Prepared) -> DoorConfig {
+fn door_config(config: &Config, dir: &DataDir, nats_urls: Vec<String>) -> DoorConfig {
     let socket = match &config.http.socket {
         SocketPlace::DataDir => Some(dir.path().join(DOOR_SOCKET)),
         SocketPlace::At(path) => Some(path.clone()),
         SocketPlace::Off => None,
     };
-    DoorConfig { socket, address: config.http.door, nats_urls: nats.urls() }
-}
-
-/// When the way to a node is changed. A heartbeat says what works, so it is the measure.
-fn choice_config(raft: &RaftConfig) -> ChoiceConfig {
-    ChoiceConfig {
-        mode: match raft.transport {
-            TransportConfig::Auto => WayMode::Auto,
-            TransportConfig::Nats => WayMode::Nats,
-            TransportConfig::Mesh => WayMode::Mesh,
-        },
-        silent_ms: raft
-            .tick_ms
-            .saturating_mul(u64::from(raft.heartbeat_ticks))
-            .saturating_mul(SILENT_HEARTBEATS),
-        back_ms: NATS_BACK_MS,
-    }
-}
-
-/// What the mesh shares with the rest.
-struct MeshContext {
-    to_inbox: InboxSender,
-    clock: MonotonicClock,
-    metrics: Metrics,
-}
-
-fn prepare_mesh(
-    config: &Config,
-    dir: &DataDir,
-    file: &NodeFile,
-    context: MeshContext,
-) -> anyhow::Result<Option<(MeshHandle, EventLoop)>> {
-    if !config.mesh.enabled {
-        return Ok(None);
-    }
-    let (handle, events, event_loop) = mesh::new(MeshParts {
-        config: config.mesh.clone(),
-        site: file.site.clone(),
-        uid: file.uid,
-        node: file.node,
-        boot: file.boot,
-        sign_key: dir.identity()?.sign_key().clone(),
-        data_dir: dir.path().to_owned(),
-        inbox: context.to_inbox,
-        clock: context.clock,
-        metrics: context.metrics,
-    })?;
-    tokio::spawn(log_mesh(events));
-    Ok(Some((handle, event_loop)))
-}
-
-/// Nodes whose process is known to be gone; without a mesh nobody knows.
-fn crashed(mesh: Option<&MeshHandle>) -> watch::Receiver<Arc<BTreeSet<NodeId>>> {
-    mesh.map_or_else(|| watch::channel(Arc::default()).1, MeshHandle::watch_crashed)
-}
-
-/// Who comes and goes on the mesh, for the log.
-async fn log_mesh(mut events: mpsc::Receiver<MeshEvent>) {
-    while let Some(event) = events.recv().await {
-        match event {
-            MeshEvent::Listening(address) => tracing::debug!(address, "the mesh listens"),
-            MeshEvent::Up(node) => tracing::info!(node = node.get(), "connected over the mesh"),
-            MeshEvent::Down(node) => {
-                tracing::info!(node = node.get(), "not connected over the mesh any more");
-            }
-        }
-    }
-}
-
-/// Lets the gateways tell each other over NATS where they are.
-async fn meet_over_nats(connection: Connection, subject: String, mesh: MeshHandle) {
-    if let Err(error) = meet(connection, subject, mesh).await {
-        tracing::warn!(%error, "the other gateways are not told where this one is");
-    }
-}
-
-async fn connect(
-    prepared: &Prepared,
-    file: &NodeFile,
-    purpose: &'static str,
-) -> anyhow::Result<Connection> {
-    let plan = ConnectionPlan {
-        name: format!("flotilla {} {} {purpose}", file.site, file.name),
-        purpose,
-        subscription_capacity: SUBSCRIPTION_CAPACITY,
-        publish_capacity: PUBLISH_CAPACITY,
-    };
-    Ok(prepared.connect(&plan).await?)
+    DoorConfig { socket, address: config.http.door, nats_urls }
 }
 
 fn facts(file: &NodeFile) -> NodeFacts {

@@ -54,6 +54,9 @@ pub struct Settings {
     /// A NATS server; may be given several times (`nats.urls`).
     #[arg(long, value_name = "URL")]
     pub nats: Vec<String>,
+    /// Do without NATS: the mesh carries everything (`nats.enabled=false`).
+    #[arg(long, conflicts_with = "nats")]
+    pub no_nats: bool,
     /// Any other setting, for example `--set raft.tick_ms=50`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
@@ -164,6 +167,9 @@ impl Settings {
         }
         if !self.nats.is_empty() {
             flags.push(("nats.urls".to_owned(), self.nats.join(",")));
+        }
+        if self.no_nats {
+            flags.push(("nats.enabled".to_owned(), "false".to_owned()));
         }
         if let Some(name) = name {
             flags.push(("node.name".to_owned(), name.to_string()));

@@ -12,9 +12,10 @@ use crate::agent;
 use crate::cli::{Cli, Command, ConfigCommand, Init, Join, Restore, Run, Settings};
 use crate::config::{self, Config, Loaded, Sources};
 use crate::logging;
+use crate::mesh::{Joiner, JoinerParts};
 use crate::nats::{ConnectionPlan, Prepared, prepare};
 use crate::site::{
-    self, FoundRequest, Founded, JoinRequest, Joined, RestoreRequest, default_node_name,
+    self, Contacts, FoundRequest, Founded, JoinRequest, Joined, RestoreRequest, default_node_name,
 };
 use crate::storage::{DataDir, remember_servers, remembered_servers};
 
@@ -56,14 +57,20 @@ fn node_name(config: &Config) -> NodeName {
 async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut config = begin(&arguments.settings, None)?;
     if is_unsaid(&config) {
-        let servers = remembered_servers(&config.node.data_dir);
-        if !servers.is_empty() {
-            tracing::info!(
-                servers = servers.join(", "),
-                "using the servers this node was made with"
-            );
-            config.nats.urls = servers;
-            config.nats.urls_are_default = false;
+        match remembered_servers(&config.node.data_dir) {
+            None => {}
+            Some(servers) if servers.is_empty() => {
+                tracing::info!("doing without NATS, as this node was made");
+                config.nats.enabled = false;
+            }
+            Some(servers) => {
+                tracing::info!(
+                    servers = servers.join(", "),
+                    "using the servers this node was made with"
+                );
+                config.nats.urls = servers;
+                config.nats.urls_are_default = false;
+            }
         }
     }
     agent::run(config).await
@@ -71,26 +78,27 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
 
 /// Whether nothing says which NATS servers to use.
 fn is_unsaid(config: &Config) -> bool {
-    config.nats.urls_are_default && config.nats.context.is_none()
+    config.nats.enabled && config.nats.urls_are_default && config.nats.context.is_none()
 }
 
 /// Lets a later `run` find the servers that this node was made with.
-fn remember(dir: &DataDir, config: &Config, prepared: &Prepared) {
+fn remember(dir: &DataDir, config: &Config, prepared: Option<&Prepared>) {
     // What a context says may change there, and the default needs no memory.
-    if config.nats.urls_are_default || config.nats.context.is_some() {
+    if config.nats.enabled && (config.nats.urls_are_default || config.nats.context.is_some()) {
         return;
     }
-    if let Err(error) = remember_servers(dir.path(), &prepared.urls()) {
+    let servers = prepared.map(Prepared::urls).unwrap_or_default();
+    if let Err(error) = remember_servers(dir.path(), &servers) {
         eprintln!("note: the NATS servers could not be written down for `run`: {error}");
     }
 }
 
 async fn init(arguments: Init) -> anyhow::Result<()> {
     let config = begin(&arguments.settings, arguments.name.as_ref())?;
-    let prepared = prepare(&config.nats)?;
+    let prepared = prepare_nats(&config)?;
     let dir = DataDir::open(&config.node.data_dir)?;
-    if dir.node()?.is_none() {
-        refuse_namesake(&prepared, &arguments.site).await?;
+    if let Some(prepared) = prepared.as_ref().filter(|_| matches!(dir.node(), Ok(None))) {
+        refuse_namesake(prepared, &arguments.site).await?;
     }
     let request = FoundRequest {
         site: arguments.site,
@@ -98,11 +106,12 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
         voters: arguments.voters,
         token_uses: arguments.token_uses,
         token_ttl_ms: arguments.token_hours.saturating_mul(3_600_000),
-        nats_urls: prepared.urls(),
+        nats_urls: prepared.as_ref().map(Prepared::urls).unwrap_or_default(),
+        mesh: config.mesh.clone(),
     };
     match site::found(&dir, &request)? {
         Founded::New { token } => {
-            remember(&dir, &config, &prepared);
+            remember(&dir, &config, prepared.as_ref());
             eprintln!(
                 "site {} is founded; {} is its first voter, in {}",
                 request.site,
@@ -110,6 +119,7 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
                 dir.path().display()
             );
             eprintln!("start it:      {}", run_command(&dir));
+            say_unreachable(&token);
             eprintln!("let others in: flotilla-agent join TOKEN, with this token (a secret):");
             println!("{token}");
         }
@@ -121,6 +131,24 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
         ),
     }
     Ok(())
+}
+
+/// The NATS servers of the configuration; none where it does without.
+fn prepare_nats(config: &Config) -> anyhow::Result<Option<Prepared>> {
+    if !config.nats.enabled {
+        return Ok(None);
+    }
+    Ok(Some(prepare(&config.nats)?))
+}
+
+/// A token with no address in it lets in those only who find the site by themselves.
+fn say_unreachable(token: &str) {
+    let Ok(token) = token.parse::<JoinToken>() else { return };
+    if token.nats_urls.is_empty() && token.mesh.is_empty() {
+        eprintln!(
+            "note: the token names no address, because the ports of the mesh are not known before the agent runs; others find it on the local network by mDNS, or with a token made by flotilla token create"
+        );
+    }
 }
 
 /// Two sites of one name on one NATS server would take each other's commands.
@@ -158,21 +186,23 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
     let mut settings = arguments.settings;
     let token: JoinToken = read_token(&arguments.token)?.parse()?;
     let mut config = begin(&settings, arguments.name.as_ref())?;
-    if config.nats.urls_are_default && !token.nats_urls.is_empty() {
+    if is_unsaid(&config) {
+        // As the site does it; one that has no NATS is known by its mesh.
         settings.nats.clone_from(&token.nats_urls);
+        settings.no_nats = token.nats_urls.is_empty() && !token.mesh.is_empty();
         config = load(&settings, arguments.name.as_ref())?.config;
     }
-    let prepared = prepare(&config.nats)?;
+    let prepared = prepare_nats(&config)?;
     let name = node_name(&config);
     {
         // The lock is let go before the agent takes it.
         let dir = DataDir::open(&config.node.data_dir)?;
-        let connection = prepared.connect(&plan("flotilla-agent join")).await?;
+        let contacts = contacts(&config, prepared.as_ref(), &dir, &token).await?;
         let deadline = Instant::now() + Duration::from_secs(arguments.timeout_s);
         let request = JoinRequest { token, name, deadline };
-        match site::join(&dir, &connection.client, &request).await? {
+        match site::join(&dir, contacts, &request).await? {
             Joined::New(node) => {
-                remember(&dir, &config, &prepared);
+                remember(&dir, &config, prepared.as_ref());
                 eprintln!(
                     "{} is node {} of site {}; its files are in {}",
                     node.name,
@@ -197,6 +227,40 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
     agent::run(config).await
 }
 
+/// The ways to ask the site: NATS if it is used, and the mesh if somebody may be found on it.
+async fn contacts(
+    config: &Config,
+    prepared: Option<&Prepared>,
+    dir: &DataDir,
+    token: &JoinToken,
+) -> anyhow::Result<Contacts> {
+    let nats = match prepared {
+        Some(prepared) => Some(prepared.connect(&plan("flotilla-agent join")).await?),
+        None => None,
+    };
+    if dir.node()?.is_some() {
+        return Ok(Contacts { nats, mesh: None });
+    }
+    let addresses: Vec<String> = token.mesh.iter().chain(&config.mesh.bootstrap).cloned().collect();
+    let findable = !addresses.is_empty() || config.mesh.mdns;
+    let mesh = if config.mesh.enabled && findable {
+        Some(Joiner::start(&JoinerParts {
+            sign_key: site::key_of(dir)?,
+            site: token.site.clone(),
+            uid: token.uid,
+            addresses,
+            mdns: config.mesh.mdns,
+        })?)
+    } else {
+        None
+    };
+    anyhow::ensure!(
+        nats.is_some() || mesh.is_some(),
+        "the site can't be reached: the token names no NATS server, and the mesh is switched off"
+    );
+    Ok(Contacts { nats, mesh })
+}
+
 fn read_token(argument: &str) -> anyhow::Result<String> {
     /// Longer than any token.
     const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -213,9 +277,11 @@ fn read_token(argument: &str) -> anyhow::Result<String> {
 
 async fn restore(arguments: &Restore) -> anyhow::Result<()> {
     let config = begin(&arguments.settings, arguments.name.as_ref())?;
-    let prepared = prepare(&config.nats)?;
+    let prepared = prepare_nats(&config)?;
     let dir = DataDir::open(&config.node.data_dir)?;
-    refuse_namesake(&prepared, &arguments.site).await?;
+    if let Some(prepared) = &prepared {
+        refuse_namesake(prepared, &arguments.site).await?;
+    }
     let request = RestoreRequest {
         file: arguments.file.clone(),
         site: arguments.site.clone(),
@@ -223,7 +289,7 @@ async fn restore(arguments: &Restore) -> anyhow::Result<()> {
         voters: arguments.voters,
     };
     let restored = site::restore(&dir, &request)?;
-    remember(&dir, &config, &prepared);
+    remember(&dir, &config, prepared.as_ref());
     eprintln!(
         "site {} begins where site {} was at index {}: {} devices, {} parameters; {} is its node {}",
         request.site,

@@ -106,7 +106,7 @@ async fn status_members_tokens_and_leader() {
     let token = site.cli.json(&["token", "create"]);
     let list = site.cli.json(&["token", "ls"]);
     let secret = token["token"].as_str().unwrap();
-    assert!(secret.starts_with("flt1_") && !list.to_string().contains(secret));
+    assert!(secret.starts_with("flt2_") && !list.to_string().contains(secret));
     let id = list.as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
     site.cli.run(&["token", "revoke", &id]).expect_code(0);
     site.cli.run(&["leader", "show"]).expect_code(0);

@@ -99,6 +99,7 @@ const CONFINED_WORDS: &[(&str, &[&str])] = &[
         &[
             "agent/src/main.rs",
             "agent/src/agent.rs",
+            "agent/src/agent/",
             "agent/src/commands.rs",
             // `init`, `join` and `restore`: they run once, from main.
             "agent/src/site",

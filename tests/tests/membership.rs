@@ -110,7 +110,7 @@ async fn a_forged_or_cut_token_lets_nobody_in() {
     let middle = forged.len() / 2;
     forged[middle] = if forged[middle] == b'A' { b'B' } else { b'A' };
     let forged = String::from_utf8(forged).unwrap();
-    for wrong in [cut, &forged, "flt1_", "", "flt9_AAAA"] {
+    for wrong in [cut, &forged, "flt2_", "", "flt9_AAAA"] {
         let agent = site.prepare_next();
         let refused = agent.run_once(&["join", wrong, "--only", "--name", "thief"]);
         assert_ne!(refused.code, Some(0), "{wrong:?} was taken: {}", refused.stdout);

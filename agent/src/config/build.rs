@@ -112,6 +112,7 @@ fn nats(reader: &Reader<'_>) -> Result<NatsConfig, ConfigError> {
     let auth = auth(reader)?;
     let urls_are_default = reader.origin("nats.urls") == Some(Origin::Default);
     Ok(NatsConfig {
+        enabled: reader.flag("nats.enabled"),
         urls: reader.list("nats.urls"),
         urls_are_default,
         context: reader.text("nats.context"),
@@ -286,6 +287,9 @@ fn mesh(reader: &Reader<'_>) -> Result<MeshConfig, ConfigError> {
             })?;
         }
     }
+    if !reader.flag("nats.enabled") {
+        without_nats(reader, &config)?;
+    }
     if !config.enabled && reader.text("raft.transport").as_deref() == Some("mesh") {
         return Err(reader.refuse(
             "raft.transport",
@@ -294,6 +298,25 @@ fn mesh(reader: &Reader<'_>) -> Result<MeshConfig, ConfigError> {
         ));
     }
     Ok(config)
+}
+
+/// What must hold where the mesh carries everything.
+fn without_nats(reader: &Reader<'_>, mesh: &MeshConfig) -> Result<(), ConfigError> {
+    if !mesh.enabled {
+        return Err(reader.refuse(
+            blamed(reader, "mesh.enabled", "nats.enabled"),
+            "NATS and the mesh are both switched off, so nobody could be reached",
+            "set one of nats.enabled and mesh.enabled to true",
+        ));
+    }
+    if reader.text("raft.transport").as_deref() == Some("nats") {
+        return Err(reader.refuse(
+            "raft.transport",
+            "frames shall go over NATS, and nats.enabled is false",
+            "set nats.enabled = true, or raft.transport = \"auto\"",
+        ));
+    }
+    Ok(())
 }
 
 fn http(reader: &Reader<'_>) -> Result<HttpConfig, ConfigError> {

@@ -89,6 +89,10 @@ pub(super) const KEYS: &[KeySpec] = &[
         "\"/var/lib/flotilla\"",
     ),
     with(
+        key("nats.enabled", Kind::Bool, "use NATS; without it the mesh carries everything"),
+        "true",
+    ),
+    with(
         key("nats.urls", Kind::List { items_max: URLS_MAX }, "NATS servers, nats:// or tls://"),
         "[\"nats://127.0.0.1:4222\"]",
     ),

@@ -45,6 +45,8 @@ pub struct NodeConfig {
 /// Section `[nats]`, before contexts and secret files are read (`crate::nats` does that).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsConfig {
+    /// Whether NATS is used at all.
+    pub enabled: bool,
     /// Server URLs, as written; checked when the connection is prepared.
     pub urls: Vec<String>,
     /// Whether `urls` is the built-in default, which a context may replace.

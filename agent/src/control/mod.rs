@@ -32,6 +32,7 @@ mod elsewhere;
 mod events;
 mod feed;
 mod intake;
+mod joins;
 mod judge;
 mod lanes;
 mod local;
@@ -65,6 +66,7 @@ use crate::transport::WaySwitch;
 
 pub use answers::Said;
 pub use feed::{EventFeed, EventTold, Wanted};
+pub use joins::answer_joins;
 pub use local::{LocalDoor, LocalRequest, Replies};
 pub(crate) use membership::Membership;
 pub use mesh::MeshSource;

@@ -14,11 +14,9 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, mdns, ping};
 use sha2::{Digest as _, Sha256};
 
-use super::gate::Gate;
 use super::presence::BEAT_BYTES_MAX;
-use crate::metrics::Metrics;
 
-/// Connections that may be under way inbound; whose they are is known only at their end.
+/// Connections under way, inbound and outbound.
 const PENDING_IN_MAX: u32 = 64;
 const PENDING_OUT_MAX: u32 = 64;
 /// Pings: round trips for people, and the end of connections that are dead.
@@ -45,11 +43,9 @@ const GOSSIP_SEEN: Duration = Duration::from_secs(120);
 const MDNS_TTL: Duration = Duration::from_secs(360);
 const MDNS_EVERY: Duration = Duration::from_secs(120);
 
-/// Everything that runs on a connection. The gate stands first: what it denies, nobody sees.
+/// Everything that runs on a member's connection; the gate stands around it (`gated`).
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    pub(super) gate: Gate,
-    limits: connection_limits::Behaviour,
     pub(super) frames: libp2p_stream::Behaviour,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
@@ -66,6 +62,7 @@ pub(super) struct Names {
     pub(super) frames: StreamProtocol,
     pub(super) echo: StreamProtocol,
     pub(super) asks: StreamProtocol,
+    pub(super) join: StreamProtocol,
     kad: StreamProtocol,
     identify: String,
     gossip: String,
@@ -87,6 +84,7 @@ impl Names {
             frames: protocol("raft")?,
             echo: protocol("echo")?,
             asks: protocol("ask")?,
+            join: protocol("join")?,
             kad: protocol("kad")?,
             identify: format!("/flotilla/{site}/1"),
             gossip: format!("/flotilla/{site}/gossip"),
@@ -117,12 +115,8 @@ impl Behaviour {
         node: NodeId,
         names: &Names,
         with_mdns: bool,
-        metrics: Metrics,
     ) -> Result<Self, BadSettings> {
         let me = keypair.public().to_peer_id();
-        let limits = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(PENDING_IN_MAX))
-            .with_max_pending_outgoing(Some(PENDING_OUT_MAX));
         let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_MAX);
         let identify = identify::Config::new(names.identify.clone(), keypair.public())
             .with_agent_version(agent_name(node))
@@ -131,8 +125,6 @@ impl Behaviour {
             // Addresses are kept in our own book, filtered.
             .with_cache_size(0);
         Ok(Self {
-            gate: Gate::new(metrics),
-            limits: connection_limits::Behaviour::new(limits),
             frames: libp2p_stream::Behaviour::new(),
             ping: ping::Behaviour::new(ping),
             identify: identify::Behaviour::new(identify),
@@ -141,6 +133,13 @@ impl Behaviour {
             mdns: mdns(me, with_mdns).into(),
         })
     }
+}
+
+/// Connections that may be under way; whose they are is known only at their end.
+pub(super) fn limits() -> connection_limits::ConnectionLimits {
+    connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(PENDING_IN_MAX))
+        .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
 }
 
 fn kad(me: PeerId, names: &Names) -> kad::Behaviour<MemoryStore> {
@@ -251,7 +250,7 @@ fn thresholds() -> gossipsub::PeerScoreThresholds {
     }
 }
 
-fn mdns(me: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
+pub(super) fn mdns(me: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     if !wanted {
         return None;
     }

@@ -24,6 +24,7 @@ const STATUS_EVERY_MS: u64 = 1_000;
 impl EventLoop {
     pub(super) fn on_tick(&mut self) {
         let now_ms = self.clock.now_ms();
+        self.swarm.behaviour_mut().sweep();
         self.presence.tick(now_ms);
         self.dial(now_ms);
         self.search(now_ms);
@@ -96,7 +97,7 @@ impl EventLoop {
             .and_then(|at| unknown.get(at).copied())
             .or_else(|| pick(missing.len()).and_then(|at| missing.get(at)));
         if let Some(peer) = wanted {
-            self.swarm.behaviour_mut().kad.get_closest_peers(*peer);
+            self.swarm.behaviour_mut().members.kad.get_closest_peers(*peer);
         }
     }
 
@@ -121,7 +122,8 @@ impl EventLoop {
         self.chores.load_permille = beat.load_permille;
         let topic = self.names.presence.clone();
         // Nobody to tell is no error: the next one will be heard.
-        if let Err(error) = self.swarm.behaviour_mut().gossip.publish(topic, beat.encode()) {
+        if let Err(error) = self.swarm.behaviour_mut().members.gossip.publish(topic, beat.encode())
+        {
             tracing::trace!(%error, "presence was not told");
         }
     }

@@ -23,13 +23,16 @@ use tokio::time::MissedTickBehavior;
 use super::addresses::{Address, AddressError, AddressRules, parse};
 use super::announce::Rendezvous;
 use super::asks::Asks;
-use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names};
+use super::behaviour::{Behaviour, DIAL_CONCURRENCY, IDLE_MAX, Names, limits};
 use super::book::{Book, Source};
 use super::dial::transport;
 use super::echo::{self, Echo};
 use super::frames::{Intake, accept};
+use super::gate::Gate;
+use super::gated::Gated;
 use super::handle::{MeshEvent, MeshHandle, MeshStatus};
 use super::identity::keypair;
+use super::joins::{self, Answerer, JoinAsk};
 use super::lanes::LaneTable;
 use super::peers::Peers;
 use super::peers_file::PeersFile;
@@ -45,6 +48,8 @@ use crate::transport::InboxSender;
 const TICK: Duration = Duration::from_millis(100);
 /// Events that may wait for whoever takes them.
 const EVENTS_MAX: usize = 256;
+/// Joiners that may wait for control.
+const JOINS_MAX: usize = 16;
 
 /// What the mesh of a node is made from.
 pub struct MeshParts {
@@ -106,7 +111,7 @@ pub enum MeshError {
 
 /// The swarm and everything that is known about its peers.
 pub struct EventLoop {
-    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Gated>,
     pub(super) names: Names,
     pub(super) control: Control,
     pub(super) node: NodeId,
@@ -127,7 +132,10 @@ pub struct EventLoop {
     pub(super) clock: MonotonicClock,
     pub(super) metrics: Metrics,
     pub(super) data_dir: PathBuf,
-    incoming: Option<(IncomingStreams, IncomingStreams)>,
+    /// Which peer is which node, for those who answer.
+    nodes: watch::Sender<Arc<BTreeMap<PeerId, NodeId>>>,
+    incoming: Option<Incoming>,
+    answerer: Answerer,
     intake: Intake,
 }
 
@@ -135,6 +143,23 @@ impl std::fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EventLoop").field("node", &self.node).finish_non_exhaustive()
     }
+}
+
+/// Streams that others open.
+struct Incoming {
+    frames: IncomingStreams,
+    echoes: IncomingStreams,
+    joins: IncomingStreams,
+    guests: IncomingStreams,
+}
+
+/// What comes out of the mesh beside frames.
+#[derive(Debug)]
+pub struct MeshOut {
+    /// What happens.
+    pub events: mpsc::Receiver<MeshEvent>,
+    /// Who asks to join.
+    pub joins: mpsc::Receiver<JoinAsk>,
 }
 
 /// What is done now and then.
@@ -155,13 +180,11 @@ pub(super) struct Chores {
     pub(super) standing: Option<(fleet_consensus::NodeRole, u64, u64)>,
 }
 
-/// The mesh of a node: the handle for those who use it, what happens, and the loop to be run.
+/// The mesh of a node: the handle for those who use it, what comes out, and the loop to be run.
 ///
 /// # Errors
 /// See [`MeshError`].
-pub fn new(
-    parts: MeshParts,
-) -> Result<(MeshHandle, mpsc::Receiver<MeshEvent>, EventLoop), MeshError> {
+pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshError> {
     let setup = |error: &dyn std::fmt::Display| MeshError::Setup(error.to_string());
     let keypair = keypair(&parts.sign_key).ok_or_else(|| setup(&"the node's key is not valid"))?;
     let me = keypair.public().to_peer_id();
@@ -169,15 +192,21 @@ pub fn new(
     let bootstrap = addresses("mesh.bootstrap", &parts.config.bootstrap)?;
     let rules = AddressRules::new(&listen, &bootstrap);
     let names = Names::new(&parts.site).map_err(|error| setup(&error))?;
-    let behaviour =
-        Behaviour::new(&keypair, parts.node, &names, parts.config.mdns, parts.metrics.clone())
-            .map_err(|error| setup(&error))?;
+    let members = Behaviour::new(&keypair, parts.node, &names, parts.config.mdns)
+        .map_err(|error| setup(&error))?;
+    let gate = Gate::new(parts.clock, parts.metrics.clone());
+    let behaviour = Gated::new(gate, limits(), members);
     let (rendezvous_handle, rendezvous) = Rendezvous::new(parts.uid, keypair.clone());
     let transport = transport(&keypair, parts.uid, rules).map_err(|error| setup(&error))?;
     let mut swarm = Swarm::new(transport, behaviour, me, swarm_config());
-    let mut control = swarm.behaviour().frames.new_control();
-    let incoming = control.accept(names.frames.clone()).map_err(|error| setup(&error))?;
-    let echoes = control.accept(names.echo.clone()).map_err(|error| setup(&error))?;
+    let mut control = swarm.behaviour().members.frames.new_control();
+    let mut guests = swarm.behaviour().guests_control();
+    let incoming = Incoming {
+        frames: control.accept(names.frames.clone()).map_err(|error| setup(&error))?,
+        echoes: control.accept(names.echo.clone()).map_err(|error| setup(&error))?,
+        joins: control.accept(names.join.clone()).map_err(|error| setup(&error))?,
+        guests: guests.accept(names.join.clone()).map_err(|error| setup(&error))?,
+    };
     let kept = PeersFile::load(&parts.data_dir);
     let book = first_book(me, rules, &kept, &bootstrap, parts.clock.now_ms());
     super::listening::listen(&mut swarm, &listen, parts.config.listen_is_default, &kept)?;
@@ -186,6 +215,9 @@ pub fn new(
     let (crashed, crashed_seen) = watch::channel(Arc::default());
     let (on_nats, on_nats_seen) = watch::channel(false);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let (joins, joins_out) = mpsc::channel(JOINS_MAX);
+    let (nodes, nodes_seen) = watch::channel(Arc::default());
+    let answerer = Answerer { nodes: nodes_seen, joins, metrics: parts.metrics.clone() };
     let handle = MeshHandle {
         lanes: lanes_seen,
         status: status_seen,
@@ -217,20 +249,22 @@ pub fn new(
         clock: parts.clock,
         metrics: parts.metrics.clone(),
         data_dir: parts.data_dir,
-        incoming: Some((incoming, echoes)),
+        nodes,
+        incoming: Some(incoming),
+        answerer,
         intake: Intake { inbox: parts.inbox, metrics: parts.metrics, clock: parts.clock },
     };
-    Ok((handle, events_out, event_loop))
+    Ok((handle, MeshOut { events: events_out, joins: joins_out }, event_loop))
 }
 
-fn swarm_config() -> swarm::Config {
+pub(super) fn swarm_config() -> swarm::Config {
     let concurrency = u8::try_from(DIAL_CONCURRENCY.get()).ok().and_then(NonZeroU8::new);
     swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_MAX)
         .with_dial_concurrency_factor(concurrency.unwrap_or(NonZeroU8::MIN))
 }
 
-fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Address>, MeshError> {
+pub(super) fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Address>, MeshError> {
     let parse = |text: &String| {
         parse(text).map_err(|reason| MeshError::Address { key, address: text.clone(), reason })
     };
@@ -262,9 +296,12 @@ impl EventLoop {
     /// Runs until the consensus loop has ended, whose views are `view`.
     pub async fn run(mut self, mut view: watch::Receiver<Arc<View>>) {
         let mut tasks = JoinSet::new();
-        if let Some((frames, echoes)) = self.incoming.take() {
-            tasks.spawn(accept(frames, self.intake.clone()));
-            tasks.spawn(echo::answer(echoes));
+        if let Some(incoming) = self.incoming.take() {
+            tasks.spawn(accept(incoming.frames, self.intake.clone()));
+            tasks.spawn(echo::answer(incoming.echoes));
+            let answerer = self.answerer.clone();
+            tasks.spawn(joins::answer(incoming.joins, answerer.clone()));
+            tasks.spawn(joins::answer(incoming.guests, answerer));
         }
         let first = view.borrow_and_update().clone();
         self.on_view(&first);
@@ -303,7 +340,8 @@ impl EventLoop {
             return;
         }
         let now_ms = self.clock.now_ms();
-        self.swarm.behaviour_mut().gate.set_policy(roster.policy());
+        self.swarm.behaviour_mut().set_policy(roster.policy());
+        self.nodes.send_replace(Arc::new(roster.by_peer()));
         let nodes: Vec<NodeId> = roster.peers().map(|(_, node)| node).collect();
         self.presence.set_members(&nodes, now_ms);
         self.rendezvous.retain(|node| nodes.contains(&node));

@@ -1,47 +1,67 @@
-//! Who may be connected: the live members of the site, and nobody else.
+//! Who may be connected: the live members of the site, and for a moment somebody who asks to join.
+//!
+//! A member's connection carries everything. A stranger who connects from outside is a *guest*: it
+//! may ask to join and nothing else, because its connection has no handler for anything else
+//! (`gated`). Guests are few, come at a bounded rate and stay for a bounded time, and have places
+//! of their own, so whatever strangers do, a member keeps its place.
 //!
 //! A node that has just joined does not know the members yet: they stand in the state that it
 //! is about to receive. Until then its gate is open to a few connections of anybody who knows
 //! the site's uid. That admits nobody to anything: what counts are sealed frames, and their
 //! senders prove themselves by the site's signature.
 //!
-//! A member keeps its place whatever strangers do: they are counted apart, and only before the
-//! members are known. When a member is removed its connections are closed at once.
+//! When a member is removed its connections are closed at once. A guest that has become a member
+//! is closed a moment later: what it asked is answered by then, and it comes back as a member.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 use std::fmt;
-use std::task::{Context, Poll, Waker};
 
-use libp2p::core::Endpoint;
-use libp2p::core::transport::PortUse;
-use libp2p::swarm::{
-    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
-};
-use libp2p::{Multiaddr, PeerId};
+use libp2p::PeerId;
+use libp2p::swarm::{CloseConnection, ConnectionId};
 
+use crate::consensus::MonotonicClock;
 use crate::metrics::Metrics;
 
 /// Connections of one peer: two that cross, and one that takes the place of a dead one.
 const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Connections in all while the members are not known.
 const STRANGERS_MAX: usize = 16;
+/// Guests at a time.
+const GUESTS_MAX: usize = 4;
+/// How long a guest may stay.
+const GUEST_MS_MAX: u64 = 15_000;
+/// How long one that has become a member may stay a guest.
+const GUEST_NOW_MEMBER_MS_MAX: u64 = 1_000;
+/// Guests that may come at once, and then one more in this time.
+const GUESTS_AT_ONCE_MAX: u64 = 8;
+const GUEST_EVERY_MS: u64 = 1_000;
 
 /// Whom the gate lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Policy {
     /// The members are not known yet.
     Open,
-    /// These and no others.
-    Members(BTreeSet<PeerId>),
+    /// The live members, and guests; those that were removed are not even that.
+    Members { live: BTreeSet<PeerId>, removed: BTreeSet<PeerId> },
+    /// Nobody: this node is no member any more.
+    Closed,
+}
+
+/// As what a connection is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It carries everything.
+    Member,
+    /// It may ask to join.
+    Guest,
 }
 
 /// Why a connection was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Denied {
+pub(super) enum Denied {
     NotAMember,
     TooMany,
+    TooManyGuests,
 }
 
 impl Denied {
@@ -49,6 +69,7 @@ impl Denied {
         match self {
             Self::NotAMember => "not_a_member",
             Self::TooMany => "too_many_connections",
+            Self::TooManyGuests => "too_many_guests",
         }
     }
 }
@@ -58,29 +79,43 @@ impl fmt::Display for Denied {
         f.write_str(match self {
             Self::NotAMember => "the peer is no member of the site",
             Self::TooMany => "there are too many connections already",
+            Self::TooManyGuests => "there are too many guests, or they come too fast",
         })
     }
 }
 
 impl std::error::Error for Denied {}
 
-/// The behaviour that decides about connections.
+#[derive(Debug, Clone, Copy)]
+struct Guest {
+    peer: PeerId,
+    until_ms: u64,
+}
+
+/// Decides about connections.
 pub(super) struct Gate {
     policy: Policy,
-    established: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
-    closing: VecDeque<PeerId>,
-    waker: Option<Waker>,
+    members: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
+    guests: BTreeMap<ConnectionId, Guest>,
+    /// Guests that may still come now, in thousandths, and when that was counted.
+    tickets_milli: u64,
+    counted_ms: u64,
+    closing: VecDeque<(PeerId, CloseConnection)>,
+    clock: MonotonicClock,
     metrics: Metrics,
 }
 
 impl Gate {
     /// An open gate.
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(super) fn new(clock: MonotonicClock, metrics: Metrics) -> Self {
         Self {
             policy: Policy::Open,
-            established: BTreeMap::new(),
+            members: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            tickets_milli: GUESTS_AT_ONCE_MAX * 1_000,
+            counted_ms: 0,
             closing: VecDeque::new(),
-            waker: None,
+            clock,
             metrics,
         }
     }
@@ -88,119 +123,148 @@ impl Gate {
     /// From now on these are let in; the connections of all others are closed.
     pub(super) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
-        let strangers = self.established.keys().filter(|peer| !self.admits(peer)).copied();
-        self.closing = strangers.collect();
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        let strangers = self.members.iter().filter(|(peer, _)| !self.admits(peer));
+        let closing: Vec<_> = strangers
+            .flat_map(|(peer, all)| all.iter().map(|id| (*peer, CloseConnection::One(*id))))
+            .collect();
+        self.closing.extend(closing);
+        let now_ms = self.clock.now_ms();
+        let soon_ms = now_ms.saturating_add(GUEST_NOW_MEMBER_MS_MAX);
+        let closed = self.policy == Policy::Closed;
+        let members = match &self.policy {
+            Policy::Members { live, .. } => Some(live),
+            Policy::Open | Policy::Closed => None,
+        };
+        for guest in self.guests.values_mut() {
+            if closed {
+                guest.until_ms = now_ms;
+            } else if members.is_some_and(|members| members.contains(&guest.peer)) {
+                guest.until_ms = guest.until_ms.min(soon_ms);
+            }
         }
     }
 
-    /// Whether connections of this peer are let in.
+    /// Whether connections of this peer carry everything.
     pub(super) fn admits(&self, peer: &PeerId) -> bool {
         match &self.policy {
             Policy::Open => true,
-            Policy::Members(members) => members.contains(peer),
+            Policy::Members { live, .. } => live.contains(peer),
+            Policy::Closed => false,
         }
     }
 
-    fn check(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
-        self.decide(peer).map_err(|denied| {
-            self.metrics.refuse("mesh", denied.as_str());
-            ConnectionDenied::new(denied)
-        })
+    /// Decides about a connection that another peer has made.
+    pub(super) fn admit_inbound(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+    ) -> Result<Admitted, Denied> {
+        let now_ms = self.clock.now_ms();
+        let decided = self.decide_inbound(&peer, now_ms);
+        match decided {
+            Ok(Admitted::Guest) => {
+                self.guests
+                    .insert(id, Guest { peer, until_ms: now_ms.saturating_add(GUEST_MS_MAX) });
+            }
+            Ok(Admitted::Member) => {}
+            Err(denied) => self.metrics.refuse("mesh", denied.as_str()),
+        }
+        decided
     }
 
-    fn decide(&self, peer: &PeerId) -> Result<(), Denied> {
+    /// Decides about a connection that this node has made.
+    pub(super) fn admit_outbound(&self, peer: &PeerId) -> Result<(), Denied> {
+        self.decide_member(peer).inspect_err(|denied| self.metrics.refuse("mesh", denied.as_str()))
+    }
+
+    fn decide_inbound(&mut self, peer: &PeerId, now_ms: u64) -> Result<Admitted, Denied> {
+        match self.decide_member(peer) {
+            Ok(()) => Ok(Admitted::Member),
+            Err(Denied::NotAMember) if self.may_be_guest(peer) => {
+                self.decide_guest(peer, now_ms).map(|()| Admitted::Guest)
+            }
+            Err(denied) => Err(denied),
+        }
+    }
+
+    fn may_be_guest(&self, peer: &PeerId) -> bool {
+        match &self.policy {
+            Policy::Members { removed, .. } => !removed.contains(peer),
+            Policy::Open | Policy::Closed => false,
+        }
+    }
+
+    fn decide_member(&self, peer: &PeerId) -> Result<(), Denied> {
         if !self.admits(peer) {
             return Err(Denied::NotAMember);
         }
-        let of_peer = self.established.get(peer).map_or(0, BTreeSet::len);
-        let all: usize = self.established.values().map(BTreeSet::len).sum();
+        let of_peer = self.connections_of(peer);
+        let all: usize = self.members.values().map(BTreeSet::len).sum();
         let crowded = self.policy == Policy::Open && all >= STRANGERS_MAX;
         if of_peer >= CONNECTIONS_PER_PEER_MAX || crowded {
             return Err(Denied::TooMany);
         }
         Ok(())
     }
-}
 
-impl NetworkBehaviour for Gate {
-    type ConnectionHandler = dummy::ConnectionHandler;
-    type ToSwarm = Infallible;
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        peer: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.check(&peer)?;
-        Ok(dummy::ConnectionHandler)
-    }
-
-    fn handle_pending_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        peer: Option<PeerId>,
-        _: &[Multiaddr],
-        _: Endpoint,
-    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        match peer {
-            Some(peer) if !self.admits(&peer) => Err(ConnectionDenied::new(Denied::NotAMember)),
-            Some(_) | None => Ok(Vec::new()),
-        }
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        peer: PeerId,
-        _: &Multiaddr,
-        _: Endpoint,
-        _: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.check(&peer)?;
-        Ok(dummy::ConnectionHandler)
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        match event {
-            FromSwarm::ConnectionEstablished(made) => {
-                self.established.entry(made.peer_id).or_default().insert(made.connection_id);
+    fn decide_guest(&mut self, peer: &PeerId, now_ms: u64) -> Result<(), Denied> {
+        let gone_ms = now_ms.saturating_sub(self.counted_ms);
+        let filled =
+            self.tickets_milli.saturating_add(gone_ms.saturating_mul(1_000) / GUEST_EVERY_MS);
+        self.tickets_milli = filled.min(GUESTS_AT_ONCE_MAX * 1_000);
+        self.counted_ms = now_ms;
+        let is_here = self.guests.values().any(|guest| guest.peer == *peer);
+        match self.tickets_milli.checked_sub(1_000) {
+            Some(left) if !is_here && self.guests.len() < GUESTS_MAX => {
+                self.tickets_milli = left;
+                Ok(())
             }
-            FromSwarm::ConnectionClosed(closed) => {
-                if let Some(of_peer) = self.established.get_mut(&closed.peer_id) {
-                    of_peer.remove(&closed.connection_id);
-                    if of_peer.is_empty() {
-                        self.established.remove(&closed.peer_id);
-                    }
-                }
+            Some(_) | None => Err(Denied::TooManyGuests),
+        }
+    }
+
+    /// Whether this connection is a guest's.
+    pub(super) fn is_guest(&self, id: ConnectionId) -> bool {
+        self.guests.contains_key(&id)
+    }
+
+    /// Connections of this peer that carry everything.
+    pub(super) fn connections_of(&self, peer: &PeerId) -> usize {
+        self.members.get(peer).map_or(0, BTreeSet::len)
+    }
+
+    /// A connection that carries everything stands.
+    pub(super) fn on_established(&mut self, peer: PeerId, id: ConnectionId) {
+        self.members.entry(peer).or_default().insert(id);
+    }
+
+    /// A connection is gone, or never came about.
+    pub(super) fn on_closed(&mut self, peer: Option<&PeerId>, id: ConnectionId) {
+        self.guests.remove(&id);
+        let Some(peer) = peer else { return };
+        if let Some(of_peer) = self.members.get_mut(peer) {
+            of_peer.remove(&id);
+            if of_peer.is_empty() {
+                self.members.remove(peer);
             }
-            _ => {}
         }
     }
 
-    fn on_connection_handler_event(
-        &mut self,
-        _: PeerId,
-        _: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
-        match event {}
+    /// Notes the guests whose time is over.
+    pub(super) fn sweep(&mut self) {
+        let now_ms = self.clock.now_ms();
+        for (id, guest) in &mut self.guests {
+            if now_ms >= guest.until_ms {
+                // Asked for once; it is gone when the swarm says so.
+                guest.until_ms = u64::MAX;
+                self.closing.push_back((guest.peer, CloseConnection::One(*id)));
+            }
+        }
     }
 
-    fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        if let Some(peer_id) = self.closing.pop_front() {
-            let connection = CloseConnection::All;
-            return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection });
-        }
-        self.waker = Some(context.waker().clone());
-        Poll::Pending
+    /// The next connection to be closed.
+    pub(super) fn take_closing(&mut self) -> Option<(PeerId, CloseConnection)> {
+        self.closing.pop_front()
     }
 }
 
@@ -208,39 +272,101 @@ impl NetworkBehaviour for Gate {
 mod tests {
     use super::*;
 
-    fn connect(gate: &mut Gate, peer: PeerId, id: usize) {
-        let connections = gate.established.entry(peer).or_default();
-        connections.insert(ConnectionId::new_unchecked(id));
+    fn gate() -> Gate {
+        Gate::new(MonotonicClock::start(), Metrics::new())
+    }
+
+    fn only(members: &[PeerId]) -> Policy {
+        Policy::Members { live: members.iter().copied().collect(), removed: BTreeSet::new() }
+    }
+
+    fn id(number: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(number)
     }
 
     #[test]
     fn members_only_once_they_are_known() {
-        let mut gate = Gate::new(Metrics::new());
+        let mut gate = gate();
         let (member, stranger) = (PeerId::random(), PeerId::random());
-        assert_eq!(gate.decide(&stranger), Ok(()));
-        connect(&mut gate, stranger, 1);
-        connect(&mut gate, member, 2);
-        gate.set_policy(Policy::Members([member].into()));
-        assert_eq!(gate.decide(&stranger), Err(Denied::NotAMember));
-        assert_eq!(gate.decide(&member), Ok(()));
-        assert_eq!(gate.closing, [stranger]);
-        gate.set_policy(Policy::Members(BTreeSet::new()));
-        assert!(gate.closing.contains(&member), "a removed member is cut off");
+        assert_eq!(gate.admit_inbound(id(1), stranger), Ok(Admitted::Member));
+        gate.on_established(stranger, id(1));
+        gate.on_established(member, id(2));
+        gate.set_policy(only(&[member]));
+        assert_eq!(gate.admit_inbound(id(3), stranger), Ok(Admitted::Guest));
+        assert_eq!(gate.admit_outbound(&stranger), Err(Denied::NotAMember));
+        assert_eq!(gate.admit_inbound(id(4), member), Ok(Admitted::Member));
+        assert!(
+            matches!(gate.take_closing(), Some((peer, CloseConnection::One(at))) if peer == stranger && at == id(1))
+        );
+        gate.on_closed(Some(&stranger), id(1));
+        let removed = Policy::Members { live: BTreeSet::new(), removed: [member].into() };
+        gate.set_policy(removed);
+        assert!(gate.take_closing().is_some_and(|(peer, _)| peer == member), "it is cut off");
+        assert_eq!(gate.admit_inbound(id(5), member), Err(Denied::NotAMember), "for ever");
+        gate.set_policy(Policy::Closed);
+        assert_eq!(gate.admit_inbound(id(5), stranger), Err(Denied::NotAMember));
     }
 
     #[test]
     fn connections_are_counted() {
-        let mut gate = Gate::new(Metrics::new());
+        let mut gate = gate();
         let member = PeerId::random();
-        for id in 0..STRANGERS_MAX {
-            connect(&mut gate, PeerId::random(), id);
+        for number in 0..STRANGERS_MAX {
+            gate.on_established(PeerId::random(), id(number));
         }
-        assert_eq!(gate.decide(&member), Err(Denied::TooMany), "open gates are narrow");
-        gate.set_policy(Policy::Members([member].into()));
-        for id in 0..CONNECTIONS_PER_PEER_MAX {
-            assert_eq!(gate.decide(&member), Ok(()), "places of members are theirs");
-            connect(&mut gate, member, 100 + id);
+        assert_eq!(
+            gate.admit_inbound(id(50), member),
+            Err(Denied::TooMany),
+            "open gates are narrow"
+        );
+        gate.set_policy(only(&[member]));
+        for number in 100..100 + CONNECTIONS_PER_PEER_MAX {
+            assert_eq!(gate.admit_inbound(id(number), member), Ok(Admitted::Member));
+            gate.on_established(member, id(number));
         }
-        assert_eq!(gate.decide(&member), Err(Denied::TooMany));
+        assert_eq!(gate.admit_inbound(id(200), member), Err(Denied::TooMany));
+        gate.on_closed(Some(&member), id(100));
+        assert_eq!(gate.admit_inbound(id(200), member), Ok(Admitted::Member));
+    }
+
+    #[test]
+    fn guests_are_few_and_come_at_a_rate() {
+        let mut gate = gate();
+        let member = PeerId::random();
+        gate.set_policy(only(&[member]));
+        for number in 0..GUESTS_MAX {
+            assert_eq!(gate.decide_inbound(&PeerId::random(), 1), Ok(Admitted::Guest));
+            gate.guests.insert(id(number), Guest { peer: PeerId::random(), until_ms: 9 });
+        }
+        assert_eq!(gate.decide_inbound(&PeerId::random(), 1), Err(Denied::TooManyGuests));
+        assert_eq!(gate.decide_inbound(&member, 1), Ok(Admitted::Member), "its place is its own");
+        // They come and go, and come again: the rate holds.
+        gate.guests.clear();
+        let admitted = (0..100_000)
+            .step_by(10)
+            .filter(|now_ms| gate.decide_inbound(&PeerId::random(), *now_ms).is_ok())
+            .count();
+        assert!((100..=110).contains(&admitted), "{admitted}");
+        let same = PeerId::random();
+        gate.guests.insert(id(1), Guest { peer: same, until_ms: 9 });
+        assert_eq!(gate.decide_inbound(&same, 200_000), Err(Denied::TooManyGuests), "once each");
+    }
+
+    #[test]
+    fn guests_go_when_their_time_is_over() {
+        let mut gate = gate();
+        let (early, late, joined) = (PeerId::random(), PeerId::random(), PeerId::random());
+        gate.set_policy(only(&[]));
+        gate.guests.insert(id(1), Guest { peer: early, until_ms: 0 });
+        gate.guests.insert(id(2), Guest { peer: late, until_ms: u64::MAX - 1 });
+        gate.guests.insert(id(3), Guest { peer: joined, until_ms: u64::MAX - 1 });
+        gate.set_policy(only(&[joined]));
+        gate.sweep();
+        gate.sweep();
+        assert!(gate.take_closing().is_some_and(|(peer, _)| peer == early));
+        assert!(gate.take_closing().is_none(), "told once");
+        assert!(gate.guests[&id(3)].until_ms <= gate.clock.now_ms() + GUEST_NOW_MEMBER_MS_MAX);
+        gate.on_closed(Some(&early), id(1));
+        assert!(!gate.is_guest(id(1)) && gate.is_guest(id(2)));
     }
 }

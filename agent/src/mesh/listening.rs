@@ -4,8 +4,8 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, Swarm};
 
 use super::addresses::{Address, port_in, split};
-use super::behaviour::Behaviour;
 use super::event_loop::MeshError;
+use super::gated::Gated;
 use super::peers_file::PeersFile;
 
 /// Listens on the configured addresses.
@@ -14,7 +14,7 @@ use super::peers_file::PeersFile;
 /// built-in port may be taken by another agent on the same machine; then any will do, too. One
 /// that the operator wrote is meant.
 pub(super) fn listen(
-    swarm: &mut Swarm<Behaviour>,
+    swarm: &mut Swarm<Gated>,
     wanted: &[Address],
     is_default: bool,
     kept: &PeersFile,
@@ -44,7 +44,7 @@ pub(super) fn listen(
     }
 }
 
-fn first_that_works(swarm: &mut Swarm<Behaviour>, attempts: Vec<Multiaddr>) -> Result<(), String> {
+fn first_that_works(swarm: &mut Swarm<Gated>, attempts: Vec<Multiaddr>) -> Result<(), String> {
     let mut reason = String::new();
     for address in attempts {
         match swarm.listen_on(address) {

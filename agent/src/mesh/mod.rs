@@ -4,7 +4,8 @@
 //! from libp2p stays in this folder.
 //!
 //! - **Who**: a node's signing key is its PeerId. The gate lets in the live members of the
-//!   replicated state and closes the connections of one that was removed. A connection proves
+//!   replicated state and closes the connections of one that was removed; a stranger may ask to
+//!   join (`joins`, and from the other side `joiner`) and nothing else. A connection proves
 //!   a key and nothing else: frames are sealed and judged by the replica, whatever way they came.
 //! - **Where**: addresses come from the configuration, the last run, mDNS, identify, signed
 //!   announcements over NATS, and from Kademlia, which finds all from any one. They are filtered
@@ -30,12 +31,16 @@ mod echo;
 mod event_loop;
 mod frames;
 mod gate;
+mod gated;
 mod handle;
 mod identity;
+mod joiner;
+mod joins;
 mod lanes;
 mod listening;
 mod peers;
 mod peers_file;
+mod places;
 mod presence;
 mod roster;
 mod seeds;
@@ -46,8 +51,11 @@ mod tests;
 
 pub use addresses::{AddressError, check_address};
 pub use asks::{Question, Told};
-pub use event_loop::{EventLoop, MeshError, MeshParts, new};
+pub use event_loop::{EventLoop, MeshError, MeshOut, MeshParts, new};
 pub use frames::{FRAME_BYTES_PREFERRED, FrameQueue, QueueBounds};
 pub use handle::{MeshEvent, MeshHandle, MeshStatus, PingError};
+pub use joiner::{Joiner, JoinerError, JoinerParts};
+pub use joins::{JoinAsk, JoinAsked, JoinQuestion};
 pub use lanes::{LaneTable, NodeLanes};
+pub use places::{places, remember};
 pub use presence::{Beat, Life, NodePresence};

@@ -15,6 +15,8 @@ use super::identity::public_key;
 pub(super) struct Roster {
     by_peer: BTreeMap<PeerId, NodeId>,
     keys: BTreeMap<NodeId, PublicKey>,
+    /// Those that were removed.
+    gone: BTreeSet<PeerId>,
     /// Whether any member record is there at all.
     known: bool,
     /// Whether this node is no member any more.
@@ -30,7 +32,11 @@ impl Roster {
             let removed = member.role == Role::Removed;
             if member.id == me {
                 roster.removed = removed;
-            } else if !removed && let Some(key) = public_key(&member.keys.sign) {
+            } else if let Some(key) = public_key(&member.keys.sign) {
+                if removed {
+                    roster.gone.insert(key.to_peer_id());
+                    continue;
+                }
                 roster.by_peer.insert(key.to_peer_id(), member.id);
                 roster.keys.insert(member.id, key);
             }
@@ -59,12 +65,20 @@ impl Roster {
         self.by_peer.iter().map(|(peer, node)| (peer, *node))
     }
 
+    /// Which peer is which node.
+    pub(super) fn by_peer(&self) -> BTreeMap<PeerId, NodeId> {
+        self.by_peer.clone()
+    }
+
     /// Whom the gate lets in. A removed node keeps away by itself.
     pub(super) fn policy(&self) -> Policy {
         match (self.known, self.removed) {
             (false, _) => Policy::Open,
-            (true, true) => Policy::Members(BTreeSet::new()),
-            (true, false) => Policy::Members(self.by_peer.keys().copied().collect()),
+            (true, true) => Policy::Closed,
+            (true, false) => Policy::Members {
+                live: self.by_peer.keys().copied().collect(),
+                removed: self.gone.clone(),
+            },
         }
     }
 }

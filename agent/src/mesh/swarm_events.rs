@@ -26,12 +26,19 @@ impl EventLoop {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { connection_id, peer_id, .. }
+                if self.swarm.behaviour().is_guest(connection_id) =>
+            {
+                tracing::debug!(peer = %peer_id, "a guest");
+            }
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
                 self.on_connected(peer_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established, cause, .. } => {
-                tracing::debug!(peer = %peer_id, ?cause, left = num_established, "connection closed");
-                self.on_disconnected(peer_id, num_established);
+            SwarmEvent::ConnectionClosed { peer_id, cause, .. } => {
+                // Guests' don't count.
+                let left = self.swarm.behaviour().connections_of(&peer_id);
+                tracing::debug!(peer = %peer_id, ?cause, left, "connection closed");
+                self.on_disconnected(peer_id, u32::try_from(left).unwrap_or(u32::MAX));
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, ?error, "a gateway could not be reached");
@@ -69,7 +76,6 @@ impl EventLoop {
             BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Frames(()) => {}
-            BehaviourEvent::Gate(never) | BehaviourEvent::Limits(never) => match never {},
         }
     }
 
@@ -183,7 +189,7 @@ impl EventLoop {
                 let now_ms = self.clock.now_ms();
                 self.name_peer(peer_id, now_ms);
                 for address in self.rules.filter(peer_id, info.listen_addrs) {
-                    self.swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
+                    self.swarm.behaviour_mut().members.kad.add_address(&peer_id, address.clone());
                     self.book.learn(peer_id, address, Source::Claimed, now_ms);
                 }
             }
@@ -270,7 +276,7 @@ impl EventLoop {
             return;
         };
         let acceptance = self.judge(&message);
-        self.swarm.behaviour_mut().gossip.report_message_validation_result(
+        self.swarm.behaviour_mut().members.gossip.report_message_validation_result(
             &message_id,
             &propagation_source,
             acceptance,

@@ -10,6 +10,7 @@ use super::prepare::{NatsError, Prepared, Proof, prepare_with, redacted};
 
 fn config(urls: &[&str]) -> NatsConfig {
     NatsConfig {
+        enabled: true,
         urls: urls.iter().map(|url| (*url).to_owned()).collect(),
         urls_are_default: false,
         context: None,

@@ -13,6 +13,7 @@ use fleet_state::{
 };
 
 use super::parts::{parts, random, wall_ms};
+use crate::config::MeshConfig;
 use crate::storage::{DataDir, NodeFile, store_site_key};
 
 /// What a site is founded with.
@@ -30,6 +31,8 @@ pub struct FoundRequest {
     pub token_ttl_ms: u64,
     /// The NATS servers that go into the token.
     pub nats_urls: Vec<String>,
+    /// The settings of the mesh, for where this gateway will be found on it.
+    pub mesh: MeshConfig,
 }
 
 /// How founding ended.
@@ -125,6 +128,7 @@ pub fn found(dir: &DataDir, request: &FoundRequest) -> anyhow::Result<Founded> {
         token,
         secret,
         nats_urls: request.nats_urls.clone(),
+        mesh: crate::mesh::places(&request.mesh, identity.sign_key()),
     };
     Ok(Founded::New { token: token.encode()? })
 }

@@ -4,33 +4,32 @@
 //! same node id without using the token again, until the site counts the node among its learners;
 //! all attempts of one run bear one request id, so within a run a lost answer is always given again.
 //! A join that was cut off in between is refused, and the refusal says how to begin anew, because
-//! who has no files can't tell whether it ever spoke under that id. The token's secret stays here: what crosses NATS is a proof made with it.
+//! who has no files can't tell whether it ever spoke under that id. The token's secret stays here: what
+//! is sent is a proof made with it.
 //! What comes back is checked against the site key in the token, so a stranger who answers in the
 //! site's name gets nowhere.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use async_nats::HeaderMap;
 use ed25519_dalek::VerifyingKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::{ReplicaConfig, replica};
+use fleet_protocol::JoinToken;
 use fleet_protocol::hex;
 use fleet_protocol::record::MemberBody;
 use fleet_protocol::reply::{self, Committed, Failed};
-use fleet_protocol::{AdminOp, HeaderName, JoinToken, QueryTarget, Subjects};
 use fleet_state::credential::{join_message, join_proof, token_key};
-use fleet_state::{Entity, NodeId, NodeKeys, NodeName};
+use fleet_state::{NodeId, NodeKeys, NodeName};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::contacts::{Asking, Contacts};
 use super::parts::{parts, random};
 use crate::storage::{DataDir, NodeFile};
 
 /// Time between two attempts.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(500);
-/// How long one request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(5);
 
 /// What to join with.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ pub enum Joined {
 /// When the directory belongs to another site, the site refuses, or nobody answers in time.
 pub async fn join(
     dir: &DataDir,
-    client: &async_nats::Client,
+    mut contacts: Contacts,
     request: &JoinRequest,
 ) -> anyhow::Result<Joined> {
     let token = &request.token;
@@ -75,9 +74,11 @@ pub async fn join(
     }
     let keys = dir.identity_or_create(&random()?)?.keys();
     let run = format!("join.{}", hex::encode(&random::<16>()?));
-    let node = ask_until(request, || ask_to_join(client, request, &keys, &run)).await?;
+    let node =
+        ask_until(request, async || ask_to_join(&mut contacts, request, &keys, &run).await).await?;
     let credential =
-        ask_until(request, || ask_for_credential(client, request, node, &keys)).await?;
+        ask_until(request, async || ask_for_credential(&mut contacts, request, node, &keys).await)
+            .await?;
     dir.put_unfinished_aside()?;
     let file = NodeFile {
         site: token.site.clone(),
@@ -90,20 +91,21 @@ pub async fn join(
     };
     let parts = parts(dir, &file, ReplicaConfig::new(node, token.uid))?;
     replica::join(&parts).context("the first files could not be written")?;
+    crate::mesh::remember(dir.path(), &token.mesh);
     dir.write_node(&file)?;
     Ok(Joined::New(file))
 }
 
 /// An attempt that failed, and whether another may go better.
-enum Attempt {
+pub(super) enum Attempt {
     Again(anyhow::Error),
     Final(anyhow::Error),
 }
 
-async fn ask_until<T, F>(request: &JoinRequest, mut ask: impl FnMut() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = Result<T, Attempt>>,
-{
+async fn ask_until<T>(
+    request: &JoinRequest,
+    mut ask: impl AsyncFnMut() -> Result<T, Attempt>,
+) -> anyhow::Result<T> {
     loop {
         let error = match ask().await {
             Ok(answer) => return Ok(answer),
@@ -131,7 +133,7 @@ struct JoinBody {
 }
 
 async fn ask_to_join(
-    client: &async_nats::Client,
+    contacts: &mut Contacts,
     request: &JoinRequest,
     keys: &NodeKeys,
     run: &str,
@@ -146,25 +148,21 @@ async fn ask_to_join(
         proof: hex::encode(&join_proof(&token_key(&token.secret), &message)),
     };
     let body = serde_json::to_vec(&body).map_err(|e| Attempt::Final(e.into()))?;
-    let subject = Subjects::new(&token.site).admin(AdminOp::MemberJoin);
-    let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::RequestId.as_str(), run);
-    let payload = exchange(client, subject, headers, body).await?;
+    let asking = Asking::Join { run: run.to_owned(), body };
+    let payload = contacts.ask(&token.site, &asking).await?;
     let committed: Committed = read(reply::read(&payload))?;
     let node = committed.node.and_then(NodeId::new);
     node.ok_or_else(|| Attempt::Again(anyhow::anyhow!("the answer names no node id")))
 }
 
 async fn ask_for_credential(
-    client: &async_nats::Client,
+    contacts: &mut Contacts,
     request: &JoinRequest,
     node: NodeId,
     keys: &NodeKeys,
 ) -> Result<[u8; 64], Attempt> {
     let token = &request.token;
-    let target = QueryTarget::Get(Entity::Member(node));
-    let subject = Subjects::new(&token.site).query(&target);
-    let payload = exchange(client, subject, HeaderMap::new(), Vec::new()).await?;
+    let payload = contacts.ask(&token.site, &Asking::Record(node)).await?;
     let member: ItemOf<MemberBody> = read(reply::read(&payload))?;
     let Some(signature) = member.item.credential.as_deref().and_then(hex::decode) else {
         return Err(Attempt::Again(anyhow::anyhow!(
@@ -176,7 +174,7 @@ async fn ask_for_credential(
         .map_err(|e| Attempt::Final(anyhow::Error::from(e).context("the token's site key")))?;
     if !credential.is_signed_by(&site_key, token.uid) {
         return Err(Attempt::Final(anyhow::anyhow!(
-            "whoever answers as site {} does not hold the key of the site that the token is of; look for another site of this name on the NATS server",
+            "whoever answers as site {} does not hold the key of the site that the token is of; look for another site of this name on the same network or NATS server",
             token.site
         )));
     }
@@ -186,22 +184,6 @@ async fn ask_for_credential(
 #[derive(Deserialize)]
 struct ItemOf<T> {
     item: T,
-}
-
-async fn exchange(
-    client: &async_nats::Client,
-    subject: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
-) -> Result<bytes::Bytes, Attempt> {
-    let asked = client.request_with_headers(subject, headers, body.into());
-    match tokio::time::timeout(REQUEST_MAX, asked).await {
-        Ok(Ok(message)) => Ok(message.payload),
-        Ok(Err(error)) => Err(Attempt::Again(
-            anyhow::Error::from(error).context("no agent of the site answers on NATS"),
-        )),
-        Err(_) => Err(Attempt::Again(anyhow::anyhow!("no agent of the site answers on NATS"))),
-    }
 }
 
 fn read<T>(reply: Result<Result<T, Failed>, reply::ReplyError>) -> Result<T, Attempt> {

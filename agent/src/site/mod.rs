@@ -8,14 +8,16 @@
 //! after), then log and snapshot, the node file last. What has a node file is complete; what has
 //! none can be started over.
 
+mod contacts;
 mod found;
 mod join;
 mod name;
 mod parts;
 mod restore;
 
+pub use contacts::Contacts;
 pub use found::{FoundRequest, Founded, found};
 pub use join::{JoinRequest, Joined, join};
 pub use name::default_node_name;
-pub use parts::parts;
+pub use parts::{key_of, parts};
 pub use restore::{RestoreRequest, Restored, restore};

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use ed25519_dalek::SigningKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::{Parts, ReplicaConfig};
 
@@ -36,6 +37,14 @@ pub fn parts(
         log_disk: dir.log_disk()?,
         snapshot_disk: dir.snapshot_disk()?,
     })
+}
+
+/// The key of this gateway, which is made when there is none yet.
+///
+/// # Errors
+/// When it can't be read or written.
+pub fn key_of(dir: &DataDir) -> anyhow::Result<SigningKey> {
+    Ok(dir.identity_or_create(&random()?)?.sign_key().clone())
 }
 
 /// Fresh bytes from the system.

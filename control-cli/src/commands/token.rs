@@ -50,6 +50,10 @@ pub(crate) struct CreateArgs {
     /// A NATS server as the new gateway reaches it [default: those given with --server]
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     nats: Vec<String>,
+    /// A gateway on the mesh as the new one reaches it, as in /ip4/192.168.1.7/tcp/4244/p2p/12D3…
+    /// [default: those the site knows]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    mesh: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +64,7 @@ struct Created<'a> {
     uses: u32,
     ttl: String,
     nats: &'a [String],
+    mesh: &'a [String],
     revision: u64,
 }
 
@@ -81,8 +86,13 @@ pub(crate) async fn run(command: TokenCommand, session: &Session) -> Result<()> 
 
 async fn create(args: CreateArgs, session: &Session) -> Result<()> {
     let client = session.client().await?;
-    let invitation =
-        Invitation { uses: args.uses, ttl_ms: args.ttl, note: args.note, nats_urls: args.nats };
+    let invitation = Invitation {
+        uses: args.uses,
+        ttl_ms: args.ttl,
+        note: args.note,
+        nats_urls: args.nats,
+        mesh: args.mesh,
+    };
     // A token's secret is made anew each time, so an old request id would stand for another token.
     let invited = match client.invite(&invitation, &CommandOptions::default()).await? {
         Ok(invited) => invited,
@@ -105,6 +115,7 @@ async fn create(args: CreateArgs, session: &Session) -> Result<()> {
         uses: args.uses,
         ttl: duration::format_ms(args.ttl),
         nats: &invited.token.nats_urls,
+        mesh: &invited.token.mesh,
         revision: invited.committed.revision,
     };
     session.form().print(&created, || Table::facts([("token", invited.text.clone())]))

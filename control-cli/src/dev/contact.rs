@@ -62,6 +62,7 @@ impl Contact {
             ttl_ms: TOKEN_TTL_MS,
             note: "flotilla dev".to_owned(),
             nats_urls: Vec::new(),
+            mesh: Vec::new(),
         };
         let patient = self.client.clone().with_timeout(10 * ASK_LIMIT);
         match patient.invite(&invitation, &CommandOptions::default()).await? {

@@ -1,7 +1,13 @@
 //! Making join tokens. The secret is made here and never leaves this machine but inside the token.
 
+use std::collections::BTreeSet;
+
 use fleet_protocol::{
-    AdminOp, Consistency, JoinToken, QueryTarget, hex, record::SiteBody, reply::Committed,
+    AdminOp, Consistency, JoinToken, QueryTarget, hex,
+    limits::{TOKEN_MESH_MAX, TOKEN_URL_BYTES_MAX},
+    mesh::NodeMesh,
+    record::SiteBody,
+    reply::Committed,
 };
 use fleet_state::{TokenId, credential::token_key};
 
@@ -18,6 +24,8 @@ pub struct Invitation {
     pub note: String,
     /// NATS servers for the new node, when they are not those this client uses.
     pub nats_urls: Vec<String>,
+    /// Addresses of the mesh for the new node, when they are not those that the site knows.
+    pub mesh: Vec<String>,
 }
 
 /// A token that the site knows of.
@@ -32,6 +40,16 @@ pub struct Invited {
 }
 
 impl Client {
+    /// Where a new node finds the site on the mesh: as the invitation says, or as the agents do.
+    async fn mesh_addresses(&self, invitation: &Invitation) -> Vec<String> {
+        if !invitation.mesh.is_empty() {
+            return invitation.mesh.clone();
+        }
+        // Who can't ask for them, or asks a site without a mesh, invites without.
+        let views = self.all_mesh(&BTreeSet::new()).await.unwrap_or_default();
+        meeting_places(&views)
+    }
+
     /// Makes a join token and has the site take note of it.
     ///
     /// # Errors
@@ -65,6 +83,7 @@ impl Client {
             token: TokenId::from_bytes(id),
             secret,
             nats_urls: urls.iter().map(|url| redacted(url)).collect(),
+            mesh: self.mesh_addresses(invitation).await,
         };
         let text = token.encode().map_err(|error| ClientError::Local(error.to_string()))?;
         let body = serde_json::json!({
@@ -81,5 +100,69 @@ impl Client {
             Outcome::Committed(committed) => Ok(Invited { token, text, committed }),
             other @ (Outcome::Rejected(_) | Outcome::Unknown(_)) => Err(other),
         })
+    }
+}
+
+/// The addresses that go into a token: one of each node first, then their second ones, and so on.
+/// A site on one machine has only loopback addresses; elsewhere they would lead nowhere.
+fn meeting_places(views: &[NodeMesh]) -> Vec<String> {
+    let mut by_node: Vec<(u64, Vec<&str>)> = Vec::new();
+    let own = views.iter().map(|view| (view.node, &view.listening));
+    let seen = views.iter().flat_map(|view| &view.peers).map(|peer| (peer.node, &peer.addresses));
+    for (node, addresses) in own.chain(seen) {
+        if by_node.iter().all(|(known, _)| *known != node) {
+            let fitting = addresses.iter().filter(|at| at.len() <= TOKEN_URL_BYTES_MAX);
+            by_node.push((node, fitting.map(String::as_str).collect()));
+        }
+    }
+    let is_loopback = |at: &str| at.starts_with("/ip4/127.") || at.starts_with("/ip6/::1/");
+    if by_node.iter().flat_map(|(_, addresses)| addresses).any(|at| !is_loopback(at)) {
+        by_node.iter_mut().for_each(|(_, addresses)| addresses.retain(|at| !is_loopback(at)));
+    }
+    let longest = by_node.iter().map(|(_, addresses)| addresses.len()).max().unwrap_or(0);
+    let in_turn = (0..longest)
+        .flat_map(|at| by_node.iter().filter_map(move |(_, addresses)| addresses.get(at)));
+    in_turn.take(TOKEN_MESH_MAX).map(|at| (*at).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_protocol::mesh::PeerSeen;
+
+    use super::*;
+
+    fn view(node: u64, listening: &[&str], peers: &[(u64, &[&str])]) -> NodeMesh {
+        let texts = |all: &[&str]| all.iter().map(|&at| at.to_owned()).collect();
+        NodeMesh {
+            node,
+            listening: texts(listening),
+            peers: peers
+                .iter()
+                .map(|(node, at)| PeerSeen {
+                    node: *node,
+                    addresses: texts(at),
+                    ..PeerSeen::default()
+                })
+                .collect(),
+            ..NodeMesh::default()
+        }
+    }
+
+    #[test]
+    fn every_node_comes_first_once() {
+        let one = view(
+            1,
+            &["/ip4/127.0.0.1/tcp/1/p2p/A", "/ip4/10.0.0.1/tcp/1/p2p/A", "/ip6/::1/tcp/1/p2p/A"],
+            &[(2, &["/ip4/10.0.0.2/tcp/1/p2p/B", "/ip6/fd::2/tcp/1/p2p/B"])],
+        );
+        assert_eq!(
+            meeting_places(&[one]),
+            ["/ip4/10.0.0.1/tcp/1/p2p/A", "/ip4/10.0.0.2/tcp/1/p2p/B", "/ip6/fd::2/tcp/1/p2p/B"]
+        );
+        let here = view(1, &["/ip4/127.0.0.1/tcp/1/p2p/A"], &[]);
+        assert_eq!(meeting_places(&[here]), ["/ip4/127.0.0.1/tcp/1/p2p/A"]);
+        assert!(meeting_places(&[]).is_empty());
+        let many = ["/ip4/10.0.0.1/tcp/1/p2p/A"; 20];
+        assert_eq!(meeting_places(&[view(1, &many, &[])]).len(), TOKEN_MESH_MAX);
     }
 }

@@ -50,9 +50,11 @@ pub const TOKEN_TTL_MS_MIN: u64 = 1_000;
 /// Longest life of a join token: 30 days.
 pub const TOKEN_TTL_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Longest text of a join token.
-pub const TOKEN_TEXT_BYTES_MAX: usize = 2_048;
+pub const TOKEN_TEXT_BYTES_MAX: usize = 4_096;
 /// Most NATS addresses in a join token.
 pub const TOKEN_URLS_MAX: usize = 8;
+/// Addresses of the mesh in a join token.
+pub const TOKEN_MESH_MAX: usize = 8;
 /// Longest NATS address in a join token.
 pub const TOKEN_URL_BYTES_MAX: usize = 128;
 

@@ -1,7 +1,8 @@
 //! Join tokens: all that a new gateway needs to find its site and to prove that it was invited.
 //!
-//! `flt1_` and base64url of: site name, site uid, site public key, token id, secret, the NATS servers
-//! the site is reached at, and a checksum. The secret is made by the client that asks for the token.
+//! `flt2_` and base64url of: site name, site uid, site public key, token id, secret, the NATS servers
+//! and the addresses of gateways on the mesh at which the site is reached, and a checksum. Either list
+//! may be empty: a site without NATS is joined over the mesh, one without a mesh over NATS. The secret is made by the client that asks for the token.
 //! The site only ever sees a key derived from it, and a joiner sends a proof made with it, so it never
 //! crosses NATS. The site's public key lets the joiner know its site's members from impostors.
 //!
@@ -19,10 +20,10 @@ use fleet_state::{
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::limits::{TOKEN_TEXT_BYTES_MAX, TOKEN_URL_BYTES_MAX, TOKEN_URLS_MAX};
+use crate::limits::{TOKEN_MESH_MAX, TOKEN_TEXT_BYTES_MAX, TOKEN_URL_BYTES_MAX, TOKEN_URLS_MAX};
 
 /// Every join token begins with this; the digit is the version of its form.
-pub const JOIN_TOKEN_PREFIX: &str = "flt1_";
+pub const JOIN_TOKEN_PREFIX: &str = "flt2_";
 const CHECKSUM_BYTES: usize = 4;
 
 /// Why a text is not a join token.
@@ -31,17 +32,17 @@ pub enum JoinTokenError {
     /// Does not begin as one.
     #[error("this is not a join token; one begins with {JOIN_TOKEN_PREFIX}")]
     Prefix,
-    /// A later form.
+    /// Another form.
     #[error(
-        "this join token was made by a newer version of flotilla; update flotilla on this machine"
+        "this join token was made by another version of flotilla; use the same version on both machines"
     )]
-    Newer,
+    OtherVersion,
     /// Cut, mistyped or wrapped by something in between.
     #[error("the join token is damaged; copy the whole of it, exactly as it was printed")]
     Damaged,
-    /// Too many or too long NATS addresses to put in one.
+    /// Too many or too long addresses to put in one.
     #[error(
-        "a join token holds at most {TOKEN_URLS_MAX} NATS addresses of at most {TOKEN_URL_BYTES_MAX} bytes"
+        "a join token holds at most {TOKEN_URLS_MAX} NATS servers and {TOKEN_MESH_MAX} addresses of the mesh, of at most {TOKEN_URL_BYTES_MAX} bytes each"
     )]
     Addresses,
 }
@@ -61,13 +62,16 @@ pub struct JoinToken {
     pub secret: [u8; 16],
     /// Where the site's NATS servers are.
     pub nats_urls: Vec<String>,
+    /// Where gateways of the site are on the mesh: multiaddresses with the PeerId behind.
+    pub mesh: Vec<String>,
 }
 
 impl JoinToken {
     /// The token as text. It is refused when its addresses are beyond the bounds.
     pub fn encode(&self) -> Result<String, JoinTokenError> {
         let fits = self.nats_urls.len() <= TOKEN_URLS_MAX
-            && self.nats_urls.iter().all(|url| url.len() <= TOKEN_URL_BYTES_MAX);
+            && self.mesh.len() <= TOKEN_MESH_MAX
+            && self.nats_urls.iter().chain(&self.mesh).all(|at| at.len() <= TOKEN_URL_BYTES_MAX);
         if !fits {
             return Err(JoinTokenError::Addresses);
         }
@@ -77,9 +81,11 @@ impl JoinToken {
         writer.fixed(&self.site_public_key);
         writer.fixed(self.token.as_bytes());
         writer.fixed(&self.secret);
-        writer.count(self.nats_urls.len());
-        for url in &self.nats_urls {
-            writer.text(url);
+        for addresses in [&self.nats_urls, &self.mesh] {
+            writer.count(addresses.len());
+            for address in addresses {
+                writer.text(address);
+            }
         }
         let checksum = checksum(writer.as_slice());
         writer.fixed(&checksum);
@@ -93,10 +99,10 @@ impl FromStr for JoinToken {
     fn from_str(text: &str) -> Result<Self, JoinTokenError> {
         let text = text.trim();
         let Some(rest) = text.strip_prefix(JOIN_TOKEN_PREFIX) else {
-            let newer = text
+            let other = text
                 .strip_prefix("flt")
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-            return Err(if newer { JoinTokenError::Newer } else { JoinTokenError::Prefix });
+            return Err(if other { JoinTokenError::OtherVersion } else { JoinTokenError::Prefix });
         };
         if rest.len() > TOKEN_TEXT_BYTES_MAX {
             return Err(JoinTokenError::Damaged);
@@ -121,12 +127,15 @@ fn read(body: &[u8]) -> Result<JoinToken, DecodeError> {
     let site_public_key = reader.fixed()?;
     let token = TokenId::from_bytes(reader.fixed()?);
     let secret = reader.fixed()?;
-    let count = reader.count(TOKEN_URLS_MAX)?;
-    let nats_urls = (0..count)
-        .map(|_| reader.text(TOKEN_URL_BYTES_MAX).map(str::to_owned))
-        .collect::<Result<_, _>>()?;
+    let nats_urls = texts(&mut reader, TOKEN_URLS_MAX)?;
+    let mesh = texts(&mut reader, TOKEN_MESH_MAX)?;
     reader.finish()?;
-    Ok(JoinToken { site, uid, site_public_key, token, secret, nats_urls })
+    Ok(JoinToken { site, uid, site_public_key, token, secret, nats_urls, mesh })
+}
+
+fn texts(reader: &mut Reader<'_>, max: usize) -> Result<Vec<String>, DecodeError> {
+    let count = reader.count(max)?;
+    (0..count).map(|_| reader.text(TOKEN_URL_BYTES_MAX).map(str::to_owned)).collect()
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -160,6 +169,7 @@ mod tests {
                 "nats://10.0.0.1:4222".to_owned(),
                 "tls://nats.example:4222".to_owned(),
             ],
+            mesh: vec!["/ip4/10.0.0.1/tcp/4244/p2p/12D3KooW".to_owned()],
         }
     }
 
@@ -193,9 +203,10 @@ mod tests {
     fn other_texts() {
         assert_eq!("".parse::<JoinToken>(), Err(JoinTokenError::Prefix));
         assert_eq!("nats://x".parse::<JoinToken>(), Err(JoinTokenError::Prefix));
-        assert_eq!("flt2_abc".parse::<JoinToken>(), Err(JoinTokenError::Newer));
+        assert_eq!("flt1_abc".parse::<JoinToken>(), Err(JoinTokenError::OtherVersion));
+        assert_eq!("flt3_abc".parse::<JoinToken>(), Err(JoinTokenError::OtherVersion));
         assert_eq!(
-            format!("flt1_{}", "A".repeat(9_999)).parse::<JoinToken>(),
+            format!("flt2_{}", "A".repeat(9_999)).parse::<JoinToken>(),
             Err(JoinTokenError::Damaged)
         );
     }
@@ -206,6 +217,17 @@ mod tests {
         assert_eq!(many.encode(), Err(JoinTokenError::Addresses));
         let long = JoinToken { nats_urls: vec!["x".repeat(TOKEN_URL_BYTES_MAX + 1)], ..sample() };
         assert_eq!(long.encode(), Err(JoinTokenError::Addresses));
+        let many = JoinToken { mesh: vec![String::new(); TOKEN_MESH_MAX + 1], ..sample() };
+        assert_eq!(many.encode(), Err(JoinTokenError::Addresses));
+        let none = JoinToken { nats_urls: Vec::new(), mesh: Vec::new(), ..sample() };
+        assert_eq!(none.encode().unwrap().parse(), Ok(none));
+        let full = "x".repeat(TOKEN_URL_BYTES_MAX);
+        let full = JoinToken {
+            nats_urls: vec![full.clone(); TOKEN_URLS_MAX],
+            mesh: vec![full; TOKEN_MESH_MAX],
+            ..sample()
+        };
+        assert_eq!(full.encode().unwrap().parse(), Ok(full), "the largest fits");
     }
 
     #[test]

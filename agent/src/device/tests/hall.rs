@@ -66,6 +66,13 @@ impl Hall {
             token_uses: 1,
             token_ttl_ms: 60_000,
             nats_urls: Vec::new(),
+            mesh: crate::config::MeshConfig {
+                enabled: false,
+                listen: Vec::new(),
+                listen_is_default: false,
+                bootstrap: Vec::new(),
+                mdns: false,
+            },
         };
         found(&data, &request).expect("a site");
         let mut file = data.node().expect("a node file").expect("one");

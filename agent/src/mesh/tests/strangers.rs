@@ -13,7 +13,7 @@ use crate::mesh::identity::peer_of;
 
 /// A swarm of ours under the test's own hand, with the key of this number.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
-async fn connect_by_hand(number: u64, address: &str) -> (crate::mesh::EventLoop, bool) {
+pub(super) async fn connect_by_hand(number: u64, address: &str) -> (crate::mesh::EventLoop, bool) {
     let (node, mut rogue) = prepare(number, &[address.to_owned()]);
     drop(node);
     let address: libp2p::Multiaddr = address.parse().unwrap();
@@ -36,7 +36,7 @@ async fn connect_by_hand(number: u64, address: &str) -> (crate::mesh::EventLoop,
     (rogue, connected)
 }
 
-fn peer_of_number(number: u64) -> libp2p::PeerId {
+pub(super) fn peer_of_number(number: u64) -> libp2p::PeerId {
     peer_of(&super::swarms::key(number).verifying_key().to_bytes()).unwrap()
 }
 
@@ -44,10 +44,21 @@ fn peer_of_number(number: u64) -> libp2p::PeerId {
 async fn an_unknown_key_is_refused() {
     let mut node = Node::start(1, site_of(3), &[]);
     let address = node.nameless_address().await;
-    let (_rogue, stayed) = connect_by_hand(77, &address).await;
-    assert!(!stayed, "a stranger was let in");
-    assert!(node.refused("mesh", "not_a_member") > 0);
-    assert!(node.connected().is_empty());
+    let (mut rogue, _) = connect_by_hand(77, &address).await;
+    assert!(node.connected().is_empty(), "a stranger is no node");
+    // It is a guest: whatever it opens but a question has nobody behind it.
+    let mut control = rogue.control.clone();
+    let names = rogue.names.clone();
+    let driver = tokio::spawn(async move {
+        loop {
+            rogue.swarm.select_next_some().await;
+        }
+    });
+    for protocol in [names.frames, names.echo, names.asks] {
+        let opened = control.open_stream(peer_of_number(1), protocol).await;
+        assert!(opened.is_err(), "a stream was opened");
+    }
+    driver.abort();
     let (_member, stayed) = connect_by_hand(2, &address).await;
     assert!(stayed, "a member was not let in");
 }

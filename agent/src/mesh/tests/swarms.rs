@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use crate::config::MeshConfig;
 use crate::consensus::MonotonicClock;
-use crate::mesh::event_loop::{EventLoop, MeshParts, new};
+use crate::mesh::event_loop::{EventLoop, MeshOut, MeshParts, new};
 use crate::mesh::handle::{MeshEvent, MeshHandle};
+use crate::mesh::joins::JoinAsk;
 use crate::metrics::Metrics;
 use crate::transport::{Inbound, Inbox, inbox};
 
@@ -121,6 +122,7 @@ pub(super) struct Node {
     pub(super) number: u64,
     pub(super) handle: MeshHandle,
     pub(super) events: mpsc::Receiver<MeshEvent>,
+    pub(super) joins: mpsc::Receiver<JoinAsk>,
     pub(super) inbox: Inbox,
     pub(super) metrics: Metrics,
     pub(super) view: watch::Sender<Arc<View>>,
@@ -150,7 +152,7 @@ pub(super) fn prepare(number: u64, bootstrap: &[String]) -> (Node, EventLoop) {
     let dir = tempfile::tempdir().unwrap();
     let (to_inbox, inbox) = inbox();
     let metrics = Metrics::new();
-    let (handle, events, event_loop) = new(MeshParts {
+    let (handle, MeshOut { events, joins }, event_loop) = new(MeshParts {
         config: config(bootstrap),
         site: "home".parse().unwrap(),
         uid: "00112233445566778899aabbccddeeff".parse().unwrap(),
@@ -165,7 +167,7 @@ pub(super) fn prepare(number: u64, bootstrap: &[String]) -> (Node, EventLoop) {
     .unwrap();
     let (view, _) = watch::channel(view(number, site_of(1)));
     let task = tokio::spawn(std::future::ready(()));
-    let node = Node { number, handle, events, inbox, metrics, view, dir, task };
+    let node = Node { number, handle, events, joins, inbox, metrics, view, dir, task };
     (node, event_loop)
 }
 

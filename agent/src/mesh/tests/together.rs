@@ -63,19 +63,20 @@ async fn what_was_found_is_found_again_without_a_hint() {
     let (mut again, event_loop) = super::swarms::prepare(3, &[]);
     drop(event_loop);
     std::fs::write(again.dir.path().join("mesh-peers.json"), text).unwrap();
-    let (handle, events, event_loop) = crate::mesh::new(crate::mesh::MeshParts {
-        config: super::swarms::config(&[]),
-        site: "home".parse().unwrap(),
-        uid: "00112233445566778899aabbccddeeff".parse().unwrap(),
-        node: id(3),
-        boot: 2,
-        sign_key: super::swarms::key(3),
-        data_dir: again.dir.path().to_owned(),
-        inbox: crate::transport::inbox().0,
-        clock: crate::consensus::MonotonicClock::start(),
-        metrics: again.metrics.clone(),
-    })
-    .unwrap();
+    let (handle, crate::mesh::MeshOut { events, .. }, event_loop) =
+        crate::mesh::new(crate::mesh::MeshParts {
+            config: super::swarms::config(&[]),
+            site: "home".parse().unwrap(),
+            uid: "00112233445566778899aabbccddeeff".parse().unwrap(),
+            node: id(3),
+            boot: 2,
+            sign_key: super::swarms::key(3),
+            data_dir: again.dir.path().to_owned(),
+            inbox: crate::transport::inbox().0,
+            clock: crate::consensus::MonotonicClock::start(),
+            metrics: again.metrics.clone(),
+        })
+        .unwrap();
     (again.handle, again.events) = (handle, events);
     again.run(event_loop, site_of(3));
     again.await_connected(&[1, 2]).await;
