@@ -43,7 +43,7 @@ use crate::control::LocalDoor;
 use browsers::Caller;
 use socket::SocketFile;
 
-/// Connections at a time, of both listeners together; the next one waits in the system's queue.
+/// Connections at a time, of each listener; the next one waits in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
 /// How long open connections may take to finish when the agent stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -121,10 +121,10 @@ pub async fn open(config: DoorConfig, door: LocalDoor) -> Result<DoorServer, Doo
         caller: Caller::Loopback,
         door,
     };
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let serving = |caller| serve::Serving {
         router: router(&desk, caller),
-        connections: Arc::clone(&connections),
+        // Whoever fills the port must not keep out those whom the socket lets in.
+        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         stopped: stopped.clone(),
     };
     let mut socket = None;

@@ -137,3 +137,61 @@ impl Serving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A client's end of a connection that is being served.
+    fn connected(router: Router) -> (DuplexStream, watch::Sender<bool>) {
+        let (near, far) = tokio::io::duplex(1_024);
+        let (stop, stopped) = watch::channel(false);
+        let serving = Serving { router, connections: Arc::new(Semaphore::new(1)), stopped };
+        tokio::spawn(serving.serve(near, None));
+        (far, stop)
+    }
+
+    async fn rest(mut client: DuplexStream) -> String {
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_not_waited_for() {
+        let (mut client, _stop) = connected(Router::new());
+        client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        let answer = rest(client).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        // Nor is one that never begins: an idle connection.
+        let (idle, _stop) = connected(Router::new());
+        assert_eq!(rest(idle).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_read_is_given_up() {
+        let router = Router::new().fallback(|_: Request| async { Body::from(vec![b'x'; 100_000]) });
+        let (mut client, _stop) = connected(router);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(PATIENCE * 2).await;
+        let answer = rest(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.len() < 10_000, "{}", answer.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_closes_lets_a_request_under_way_finish() {
+        let router = Router::new().fallback(|_: Request| async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            "done"
+        });
+        let (mut client, stop) = connected(router);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.send_replace(true);
+        assert!(rest(client).await.ends_with("done"));
+    }
+}
