@@ -22,9 +22,14 @@ help: ## this list
 
 # Unoptimised, because that builds three times faster and `make test` needs it too; what
 # the tour measures is mostly disk and elections. `make bench` measures optimised programs.
-demo: nats ## fetch, build, and a tour of a local site of three agents, with what it measured
+demo: ## fetch, build, and a tour of a local site of three agents, with what it measured
 	$(CARGO) build --workspace --bins
-	$(WITH_NATS) python3 deploy/demo/tour.py --bin-dir target/debug
+	@if $(FETCH) --quiet; then \
+	  $(WITH_NATS) python3 deploy/demo/tour.py --bin-dir target/debug; \
+	else \
+	  echo "no nats-server can be had here, so this is the tour of a site without NATS"; \
+	  python3 deploy/demo/tour.py --bin-dir target/debug --no-nats; \
+	fi
 
 build: ## build the programs, unoptimised
 	$(CARGO) build --workspace --bins

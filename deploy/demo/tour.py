@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A tour of a local site of three agents: what it does, and what it does when things break.
 
-    deploy/demo/tour.py [--bin-dir target/debug] [--keep]
+    deploy/demo/tour.py [--bin-dir target/debug] [--no-nats] [--keep]
 
 Everything is real: processes, a nats-server, files, kill -9. It prints what it measured
 and ends with a code other than 0, and a reason, if anything is not as it should be.
@@ -9,10 +9,12 @@ and ends with a code other than 0, and a reason, if anything is not as it should
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -135,6 +137,8 @@ class Tour:
         self.cli("dev", "--site", SITE, "--agents", 3, "--data", self.data, "--detach")
         manifest = json.loads((self.data / "dev.json").read_text())
         self.url, self.agents = manifest["nats_url"], manifest["agents"]
+        self.nats_pid = manifest["nats_pid"]
+        self.nats_program = os.readlink(f"/proc/{self.nats_pid}/exe")
         self.nats = BareNats(self.url)
         self.measured("from nothing to three voters", f"{time.monotonic() - begun:.1f} s")
         print(self.cli("status"))
@@ -209,12 +213,56 @@ class Tour:
         self.measured("acknowledged writes, all of them there", writer.count)
         self.killed = leader
 
+    def kill_nats(self):
+        self.step("kill -9 of the nats-server in the middle of writes at the agents' own doors")
+        terms = {it["term"] for it in map(self.status_at_door, self.agents)}
+        writers = [DoorWriter(agent) for agent in self.agents]
+        for writer in writers:
+            writer.start()
+        self.until("all of them write", lambda: all(writer.count > 50 for writer in writers))
+        os.kill(self.nats_pid, signal.SIGKILL)
+        killed = time.monotonic()
+        self.until("all of them go on", lambda: all(
+            writer.last > killed + 2.0 for writer in writers))
+        for writer in writers:
+            writer.stop()
+        self.measured("longest time without a successful write, NATS gone",
+                      f"{max(writer.longest_gap for writer in writers) * 1000:.0f} ms")
+        self.measured("writes at three doors, unknown answers among them",
+                      f"{sum(writer.count for writer in writers)}, "
+                      f"{sum(writer.unknown for writer in writers)}")
+        check(max(writer.longest_gap for writer in writers) < GAP_S_MAX,
+              f"that is more than {GAP_S_MAX} s")
+        after = {it["term"] for it in map(self.status_at_door, self.agents)}
+        check(terms == after, f"the leader should have stayed: terms {terms}, then {after}")
+        if self.url is not None:
+            self.serve_again()
+
+    def status_at_door(self, agent):
+        item = Door(agent["socket"]).request("GET", f"/v1/node/{agent['name']}/status")
+        check(item.get("ok") is True, f"the door of {agent['name']} says {item}")
+        return item["item"]
+
+    def serve_again(self):
+        """Starts a nats-server where the killed one was."""
+        port = self.url.rsplit(":", 1)[1]
+        log = open(self.data / "logs" / "nats-server.log", "ab")
+        # Named by its folder, it is found and stopped with the site.
+        self.started.append(subprocess.Popen(
+            [self.nats_program, "-a", "127.0.0.1", "-p", port],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
+        def back():
+            nats = BareNats(self.url)
+            return self.request("control.query.site.get", nats=nats, timeout_s=1.0).get("ok") and nats
+        self.nats = self.until("requests over NATS are answered again", back)
+
     def restart(self):
         self.step(f"Start {self.killed['name']} again: it comes back as a follower and catches up")
         begun = time.monotonic()
         log = open(self.data / "logs" / f"{self.killed['name']}.log", "ab")
         process = subprocess.Popen(
-            [str(self.agent_bin), "run", "--data-dir", self.killed["data_dir"], "--nats", self.url],
+            [str(self.agent_bin), "run", "--data-dir", self.killed["data_dir"], "--nats", self.url,
+             "--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.started.append(process)
         self.killed["pid"] = process.pid
@@ -269,14 +317,52 @@ class Tour:
 
     def things(self, noun, site):
         """What is known and wanted of everything of this noun, without who drives it and since when."""
-        passing = ("revision", "changed_wall_ms", "hold", "owner", "epoch", "releasing", "wanted")
+        passing = ("revision", "changed_wall_ms", "hold", "owner", "epoch", "releasing", "wanted",
+                   "observed")
         return [{key: value for key, value in thing.items() if key not in passing}
                 for thing in self.listed(noun, site)]
 
     def run(self):
         for step in (self.start, self.register, self.command, self.bare, self.retry,
-                     self.kill_leader, self.restart, self.backup):
+                     self.kill_leader, self.restart, self.kill_nats, self.backup):
             step()
+
+    def run_without_nats(self):
+        """What a site shows where no nats-server can be had."""
+        self.step("A site of three agents without NATS: they know each other over their mesh")
+        begun = time.monotonic()
+        self.cli("dev", "--site", SITE, "--agents", 3, "--data", self.data, "--detach", "--no-nats")
+        manifest = json.loads((self.data / "dev.json").read_text())
+        self.agents, self.url = manifest["agents"], None
+        os.environ["FLOTILLA_SERVER"] = f"unix:{self.agents[0]['socket']}"
+        self.measured("from nothing to three voters", f"{time.monotonic() - begun:.1f} s")
+        print(self.cli("status"))
+        self.step("The devices of a plant from files, commanded at a door")
+        for link in json.loads((EXAMPLES / "links.json").read_text()):
+            path = f"/v1/commands/link/register/{link.pop('id')}"
+            said = Door(self.agents[1]["socket"]).request("POST", path, link)
+            check(said.get("ok") is True, f"{path} was not accepted: {said}")
+        self.cli("device", "register", "-f", EXAMPLES / "plant.yaml")
+        self.cli("device", "set", "hall1.conveyor-1", "on=true", "speed_mm_s=250")
+        print(self.cli("mesh", "peers"))
+        self.step("kill -9 of the leader while somebody writes at another's door")
+        node = next(self.status_at_door(agent)["leader"] for agent in self.agents)
+        leader = next(agent for agent in self.agents if agent["node_id"] == node)
+        others = [agent for agent in self.agents if agent is not leader]
+        writer = DoorWriter(others[0])
+        writer.start()
+        self.until("the writer writes", lambda: writer.count > 100)
+        os.kill(leader["pid"], signal.SIGKILL)
+        killed = time.monotonic()
+        self.until("the writer goes on", lambda: writer.last > killed + 1.0)
+        writer.stop()
+        self.measured(f"killed {leader['name']}; longest time without a successful write",
+                      f"{writer.longest_gap * 1000:.0f} ms")
+        check(writer.longest_gap < GAP_S_MAX, f"that is more than {GAP_S_MAX} s")
+        said = Door(others[1]["socket"]).request("GET", f"/v1/query/param/get/{writer.key}")
+        check(said["item"]["value"] == writer.count,
+              f"{writer.count} writes were acknowledged, {said} is there")
+        self.measured("acknowledged writes, all of them there", writer.count)
 
     def stop(self):
         """Ends everything, in whatever state it is."""
@@ -290,6 +376,63 @@ class Tour:
                 process.wait()
         if (self.data / "dev.json").exists():
             self.cli("dev", "stop", "--data", self.data, shown=False)
+
+
+class Door(http.client.HTTPConnection):
+    """An agent's own door: HTTP over the Unix socket in its data directory."""
+
+    def __init__(self, socket_path, timeout_s=5.0):
+        super().__init__("flotilla", timeout=timeout_s)
+        self.socket_path = socket_path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.socket_path)
+
+    def request(self, method, path, body=None, headers=None):
+        """One request; gives what the agent says."""
+        payload = None if body is None else json.dumps(body).encode()
+        super().request(method, path, payload, headers or {})
+        return json.loads(self.getresponse().read())
+
+
+class DoorWriter(threading.Thread):
+    """Counts a parameter upwards at one door, under the same request id until answered."""
+
+    def __init__(self, agent):
+        super().__init__(daemon=True)
+        self.agent, self.key = agent, f"tour.{agent['name']}"
+        self.count, self.unknown = 0, 0
+        self.last = time.monotonic()
+        self.longest_gap = 0.0
+        self.stopped = threading.Event()
+
+    def run(self):
+        door = Door(self.agent["socket"])
+        while not self.stopped.is_set():
+            headers = {"Flotilla-Request-Id": str(uuid.uuid4())}
+            give_up = time.monotonic() + STEP_S_MAX
+            while time.monotonic() < give_up:
+                try:
+                    said = door.request("POST", f"/v1/commands/param/set/{self.key}",
+                                        self.count + 1, headers)
+                except (OSError, ValueError, http.client.HTTPException):
+                    door = Door(self.agent["socket"])
+                    time.sleep(0.005)
+                    continue
+                if said.get("ok"):
+                    now = time.monotonic()
+                    if self.count:
+                        self.longest_gap = max(self.longest_gap, now - self.last)
+                    self.count, self.last = self.count + 1, now
+                    break
+                self.unknown += said["error"]["code"] == "unknown"
+                time.sleep(0.005)
+
+    def stop(self):
+        self.stopped.set()
+        self.join()
 
 
 class Writer(threading.Thread):
@@ -333,13 +476,15 @@ def main():
     parser = argparse.ArgumentParser(description="A tour of a local site of three agents.")
     parser.add_argument("--bin-dir", type=Path, default=ROOT / "target" / "debug",
                         help="where flotilla and flotilla-agent are")
+    parser.add_argument("--no-nats", action="store_true",
+                        help="a shorter tour of a site that does without NATS")
     parser.add_argument("--keep", action="store_true", help="keep the files of the site")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="flotilla-tour-"))
     begun, failed, tour = time.monotonic(), None, None
     try:
         tour = Tour(options.bin_dir.resolve(), folder)
-        tour.run()
+        tour.run_without_nats() if options.no_nats else tour.run()
     except (Wrong, KeyError, *LOST, subprocess.TimeoutExpired) as reason:
         failed = f"{type(reason).__name__}: {reason}"
     except KeyboardInterrupt:

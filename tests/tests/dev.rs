@@ -161,3 +161,26 @@ fn a_start_that_does_not_come_to_an_end_is_given_up_and_leaves_nothing_running()
     let ports = server.filter(|entry| entry.path().extension().is_some_and(|it| it == "ports"));
     assert_eq!(ports.count(), 0, "the nats-server takes its file away when it stops");
 }
+
+#[test]
+fn a_site_without_nats_is_commanded_at_its_doors_and_stays_without() {
+    let workplace = Workplace::new();
+    let data = workplace.join("site");
+    let _stop = Stop(&data);
+    let door = |manifest: &Value, index: usize| {
+        let socket = manifest["agents"][index]["socket"].as_str().unwrap();
+        Cli::new(&format!("unix:{socket}"), "home")
+    };
+    let said = run(&["--detach", "--no-nats"], &data).expect_code(0).stdout;
+    assert!(said.contains("without NATS") && said.contains("FLOTILLA_SERVER=unix:"), "{said}");
+    let first = manifest(&data).unwrap();
+    assert_eq!((&first["nats_url"], &first["nats_pid"]), (&Value::Null, &Value::Null));
+    door(&first, 0).run(&["param", "set", "kept", "1"]).expect_code(0);
+    run(&["stop"], &data).expect_code(0);
+
+    // The folder remembers.
+    run(&["--detach"], &data).expect_code(0);
+    let second = manifest(&data).unwrap();
+    assert_eq!(second["nats_url"], Value::Null);
+    assert_eq!(door(&second, 2).json(&["param", "get", "kept"])["value"], json!(1));
+}

@@ -46,6 +46,9 @@ struct StartArgs {
     /// Return once the site is whole, and leave it running
     #[arg(long, requires = "data")]
     detach: bool,
+    /// Do without NATS: the agents know each other over their mesh, and are commanded at their doors
+    #[arg(long)]
+    no_nats: bool,
     /// The nats-server to start [default: the one on PATH, or the fetched one]
     #[arg(long, value_name = "FILE", env = "FLOTILLA_NATS_SERVER")]
     nats_server: Option<PathBuf>,
@@ -72,9 +75,9 @@ pub(crate) async fn run(args: DevArgs, site: Option<SiteName>) -> Result<()> {
     if let Some(DevCommand::Stop { data }) = args.command {
         return dev::stop(&data).await;
     }
-    let StartArgs { agents, voters, data, detach, nats_server, agent_bin, start_timeout } =
+    let StartArgs { agents, voters, data, detach, no_nats, nats_server, agent_bin, start_timeout } =
         args.start;
     let wanted = dev::Wanted { site, agents, voters };
-    dev::start(dev::Start { wanted, data, detach, nats_server, agent_bin, within: start_timeout })
-        .await
+    let within = start_timeout;
+    dev::start(dev::Start { wanted, data, detach, no_nats, nats_server, agent_bin, within }).await
 }

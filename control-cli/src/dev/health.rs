@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fleet_protocol::{NodeStatus, record::SiteBody};
+use fleet_state::SiteName;
 use tokio::time::{Instant, sleep};
 
 use super::contact::Contact;
@@ -14,6 +15,23 @@ const AGENT_LIMIT: Duration = Duration::from_secs(60);
 /// Until all voters vote.
 const SITE_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
+
+/// Waits until the agent behind a door takes requests there.
+pub(crate) async fn await_door(
+    door: &str,
+    site: &SiteName,
+    process: &mut Process,
+) -> Result<Contact> {
+    let begun = Instant::now();
+    loop {
+        process.ensure_running()?;
+        match Contact::connect(door, site).await {
+            Ok(contact) => return Ok(contact),
+            Err(error) if begun.elapsed() >= AGENT_LIMIT => return Err(error),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
 
 /// Waits until the agent called `name` answers; it must not end meanwhile.
 pub(crate) async fn await_agent(

@@ -1,7 +1,7 @@
 //! `dev.json`: what runs where.
 //!
-//! Scripts read it, so its fields are a promise: `site`, `nats_url`, `nats_pid` and `agents`, each
-//! with `name`, `node_id`, `pid`, `data_dir` and `socket`, its local door.
+//! Scripts read it, so its fields are a promise: `site`, `nats_url` and `nats_pid`, which are null on
+//! a site without NATS, and `agents`, each with `name`, `node_id`, `pid`, `data_dir` and `socket`, its local door.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,8 +19,9 @@ const BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) site: String,
-    pub(crate) nats_url: String,
-    pub(crate) nats_pid: u32,
+    /// Absent on a site without NATS.
+    pub(crate) nats_url: Option<String>,
+    pub(crate) nats_pid: Option<u32>,
     pub(crate) agents: Vec<AgentEntry>,
 }
 
@@ -89,8 +90,8 @@ mod tests {
     fn manifest() -> Manifest {
         Manifest {
             site: "home".to_owned(),
-            nats_url: "nats://127.0.0.1:4222".to_owned(),
-            nats_pid: 7,
+            nats_url: Some("nats://127.0.0.1:4222".to_owned()),
+            nats_pid: Some(7),
             agents: vec![AgentEntry {
                 name: "n1".to_owned(),
                 node_id: 1,

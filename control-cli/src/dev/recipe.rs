@@ -18,8 +18,9 @@ const FILE_NAME: &str = "recipe.json";
 pub(crate) struct Recipe {
     pub(crate) site: String,
     pub(crate) agents: u8,
-    /// The port that nats-server had; it gets it again if it is free.
-    pub(crate) nats_port: u16,
+    /// The port that nats-server had; it gets it again if it is free. None where the site does
+    /// without.
+    pub(crate) nats_port: Option<u16>,
 }
 
 impl Recipe {
@@ -57,7 +58,7 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Recipe::read(folder.path()).unwrap(), None);
-        let recipe = Recipe { site: "home".to_owned(), agents: 3, nats_port: 4222 };
+        let recipe = Recipe { site: "home".to_owned(), agents: 3, nats_port: Some(4222) };
         recipe.write(folder.path()).unwrap();
         assert_eq!(Recipe::read(folder.path()).unwrap(), Some(recipe));
         fs::write(folder.path().join(FILE_NAME), "?").unwrap();

@@ -13,7 +13,14 @@ const EVENT_CHARS_MAX: usize = 160;
 /// A site that is whole, and how to talk to it.
 pub(crate) fn ready(manifest: &Manifest, leader: &str, root: &Path, detached: bool) -> String {
     let Manifest { site, nats_url, .. } = manifest;
-    let mut text = format!("site {site} runs: NATS at {nats_url}, leader {leader}\n");
+    let (reach, server) = match nats_url {
+        Some(url) => (format!("NATS at {url}"), url.clone()),
+        None => {
+            let door = manifest.agents.first().map(|agent| agent.socket.display().to_string());
+            ("without NATS".to_owned(), format!("unix:{}", door.unwrap_or_default()))
+        }
+    };
+    let mut text = format!("site {site} runs: {reach}, leader {leader}\n");
     for agent in &manifest.agents {
         let _ = writeln!(
             text,
@@ -26,7 +33,7 @@ pub(crate) fn ready(manifest: &Manifest, leader: &str, root: &Path, detached: bo
     }
     let _ = write!(
         text,
-        "talk to it:\n  export FLOTILLA_SERVER={nats_url} FLOTILLA_SITE={site}\n  \
+        "talk to it:\n  export FLOTILLA_SERVER={server} FLOTILLA_SITE={site}\n  \
          flotilla status\n  flotilla device register hall1.lamp-1\n  \
          flotilla device set hall1.lamp-1 on=true\n\
          logs are in {}, for scripts there is {}\n",
@@ -85,8 +92,8 @@ mod tests {
     fn a_ready_site_says_how_to_talk_to_it() {
         let manifest = Manifest {
             site: "home".to_owned(),
-            nats_url: "nats://127.0.0.1:4222".to_owned(),
-            nats_pid: 9,
+            nats_url: Some("nats://127.0.0.1:4222".to_owned()),
+            nats_pid: Some(9),
             agents: vec![AgentEntry {
                 name: "n1".to_owned(),
                 node_id: 1,

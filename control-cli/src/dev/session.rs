@@ -27,6 +27,7 @@ pub(crate) struct Start {
     pub(crate) wanted: Wanted,
     pub(crate) data: Option<PathBuf>,
     pub(crate) detach: bool,
+    pub(crate) no_nats: bool,
     pub(crate) nats_server: Option<PathBuf>,
     pub(crate) agent_bin: Option<PathBuf>,
     /// How long the start may take as a whole.
@@ -53,13 +54,25 @@ impl Place {
 /// Everything that runs.
 #[derive(Debug)]
 struct Running {
-    nats: Process,
-    nats_url: String,
+    /// None on a site without NATS.
+    nats: Option<NatsProcess>,
     agents: Vec<Process>,
     data_dirs: Vec<PathBuf>,
 }
 
+/// The server between the agents.
+#[derive(Debug)]
+struct NatsProcess {
+    process: Process,
+    port: u16,
+}
+
 impl Running {
+    /// How a client or an agent finds the server.
+    fn nats_url(&self) -> Option<String> {
+        self.nats.as_ref().map(|nats| nats::url(nats.port))
+    }
+
     /// Agents first: they say goodbye to each other over the server.
     async fn stop(mut self) {
         for agent in &mut self.agents {
@@ -74,7 +87,9 @@ impl Running {
         let by_hand: Vec<u32> =
             self.data_dirs.iter().flat_map(|folder| process::running_with(folder)).collect();
         process::stop_all(&by_hand).await;
-        self.nats.stop().await;
+        if let Some(nats) = &mut self.nats {
+            nats.process.stop().await;
+        }
     }
 }
 
@@ -87,16 +102,23 @@ pub(crate) async fn start(start: Start) -> Result<()> {
     let earlier = recipe.as_ref().map(Recipe::earlier).transpose()?;
     let plan = Plan::new(&start.wanted, earlier.as_ref(), &root)?;
     let agent_bin = programs::agent(start.agent_bin.as_deref())?;
-    let nats_bin = programs::nats_server(start.nats_server.as_deref())?;
+    // A site that was made without NATS goes on without.
+    let without = start.no_nats || recipe.as_ref().is_some_and(|recipe| recipe.nats_port.is_none());
     fs::create_dir_all(plan.logs_dir())
         .with_context(|| format!("{} cannot be made", plan.logs_dir().display()))?;
 
-    let wanted_port = recipe.map(|recipe| recipe.nats_port);
-    let (server, port) =
-        nats::start(&nats_bin, &plan.nats_dir(), &plan.nats_log(), wanted_port).await?;
+    let nats = if without {
+        None
+    } else {
+        let nats_bin = programs::nats_server(start.nats_server.as_deref())?;
+        let wanted_port = recipe.and_then(|recipe| recipe.nats_port);
+        let (process, port) =
+            nats::start(&nats_bin, &plan.nats_dir(), &plan.nats_log(), wanted_port).await?;
+        Some(NatsProcess { process, port })
+    };
+    let nats_port = nats.as_ref().map(|nats| nats.port);
     let mut running = Running {
-        nats: server,
-        nats_url: nats::url(port),
+        nats,
         agents: Vec::new(),
         data_dirs: plan.agents.iter().map(|agent| agent.data_dir.clone()).collect(),
     };
@@ -109,7 +131,7 @@ pub(crate) async fn start(start: Start) -> Result<()> {
         Ok(Some((manifest, contact, leader))) => {
             let agents = u8::try_from(plan.agents.len()).unwrap_or(u8::MAX);
             let site = plan.site.to_string();
-            Recipe { site, agents, nats_port: port }.write(&root)?;
+            Recipe { site, agents, nats_port }.write(&root)?;
             manifest.write(&root)?;
             print!("{}", report::ready(&manifest, &leader, &root, start.detach));
             if start.detach {
@@ -158,7 +180,8 @@ pub(crate) async fn stop(root: &Path) -> Result<()> {
         eprintln!("process {pid} did not end by itself and was killed");
     }
     Manifest::remove(&root)?;
-    eprintln!("stopped {} agents and nats-server of site {}", agents.len(), manifest.site);
+    let server = if manifest.nats_url.is_some() { " and nats-server" } else { "" };
+    eprintln!("stopped {} agents{server} of site {}", agents.len(), manifest.site);
     Ok(())
 }
 
@@ -201,24 +224,25 @@ async fn raise(
     agent_bin: &Path,
     running: &mut Running,
 ) -> Result<(Manifest, Contact, String)> {
-    let url = running.nats_url.clone();
-    let contact = Contact::connect(&url, &plan.site).await?;
+    let url = running.nats_url();
+    let url = url.as_deref();
     let (known, new): (Vec<&AgentPlan>, Vec<&AgentPlan>) =
         plan.agents.iter().partition(|agent| agent.data_dir.join("node.json").exists());
     let mut new = new.into_iter();
     if known.is_empty() {
         let first = new.next().context("a plan has an agent")?;
-        found(plan, agent_bin, first, &url).await?;
-        running.agents.push(run(agent_bin, first, &url)?);
+        found(plan, agent_bin, first, url).await?;
+        running.agents.push(run(agent_bin, first, url)?);
     }
     for agent in known {
-        running.agents.push(run(agent_bin, agent, &url)?);
+        running.agents.push(run(agent_bin, agent, url)?);
     }
+    let contact = contact(plan, running).await?;
     health::await_leader(&contact).await?;
     for agent in new {
         let token = contact.token().await?;
-        join(agent_bin, agent, &url, &token).await?;
-        let mut process = run(agent_bin, agent, &url)?;
+        join(agent_bin, agent, url, &token).await?;
+        let mut process = run(agent_bin, agent, url)?;
         let joined = health::await_agent(&contact, &agent.name, &mut process).await;
         running.agents.push(process);
         joined?;
@@ -227,6 +251,28 @@ async fn raise(
     let leader = health::await_whole(&contact, &names, &mut running.agents).await?;
     let manifest = record(plan, &contact, running).await?;
     Ok((manifest, contact, leader))
+}
+
+/// Speaks to the site over NATS, or at the door of its first agent.
+async fn contact(plan: &Plan, running: &mut Running) -> Result<Contact> {
+    if let Some(url) = running.nats_url() {
+        return Contact::connect(&url, &plan.site).await;
+    }
+    let process = running.agents.first_mut().context("a plan has an agent")?;
+    let agent = plan.agents.iter().find(|agent| agent.name == process.name);
+    let agent = agent.context("every process is an agent of the plan")?;
+    let door = format!("unix:{}", agent.data_dir.join(DOOR_SOCKET).display());
+    health::await_door(&door, &plan.site, process).await
+}
+
+/// What tells an agent how the site is reached. On one machine the mesh stays there, too.
+fn reach(url: Option<&str>) -> Vec<&str> {
+    let mut words = match url {
+        Some(url) => vec!["--nats", url],
+        None => vec!["--no-nats"],
+    };
+    words.extend(["--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"]);
+    words
 }
 
 async fn record(plan: &Plan, contact: &Contact, running: &mut Running) -> Result<Manifest> {
@@ -243,15 +289,16 @@ async fn record(plan: &Plan, contact: &Contact, running: &mut Running) -> Result
             socket: agent.data_dir.join(DOOR_SOCKET),
         });
     }
-    let (site, nats_url) = (plan.site.to_string(), running.nats_url.clone());
-    Ok(Manifest { site, nats_url, nats_pid: running.nats.pid, agents })
+    let (site, nats_url) = (plan.site.to_string(), running.nats_url());
+    let nats_pid = running.nats.as_ref().map(|nats| nats.process.pid);
+    Ok(Manifest { site, nats_url, nats_pid, agents })
 }
 
 /// Makes the site on the first agent's folder.
-async fn found(plan: &Plan, agent_bin: &Path, agent: &AgentPlan, url: &str) -> Result<()> {
+async fn found(plan: &Plan, agent_bin: &Path, agent: &AgentPlan, url: Option<&str>) -> Result<()> {
     let mut command = Command::new(agent_bin);
     command.args(["init", "--site", plan.site.as_ref(), "--name", &agent.name]);
-    command.args(["--voters", &plan.voters.to_string(), "--nats", url]);
+    command.args(["--voters", &plan.voters.to_string()]).args(reach(url));
     command.arg("--data-dir").arg(&agent.data_dir).kill_on_drop(true);
     let done = command.output().await.context("flotilla-agent does not start")?;
     ensure!(
@@ -262,18 +309,16 @@ async fn found(plan: &Plan, agent_bin: &Path, agent: &AgentPlan, url: &str) -> R
     Ok(())
 }
 
-fn run(agent_bin: &Path, agent: &AgentPlan, url: &str) -> Result<Process> {
+fn run(agent_bin: &Path, agent: &AgentPlan, url: Option<&str>) -> Result<Process> {
     let mut command = Command::new(agent_bin);
-    command.args(["run", "--nats", url]).arg("--data-dir").arg(&agent.data_dir);
-    // A site on one machine keeps its mesh there, too.
-    command.args(["--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"]);
+    command.arg("run").args(reach(url)).arg("--data-dir").arg(&agent.data_dir);
     Process::start(&agent.name, command, &agent.log)
 }
 
 /// Lets an agent join. The token goes to its standard input, so that it is in no process list.
-async fn join(agent_bin: &Path, agent: &AgentPlan, url: &str, token: &str) -> Result<()> {
+async fn join(agent_bin: &Path, agent: &AgentPlan, url: Option<&str>, token: &str) -> Result<()> {
     let mut command = Command::new(agent_bin);
-    command.args(["join", "-", "--only", "--name", &agent.name, "--nats", url]);
+    command.args(["join", "-", "--only", "--name", &agent.name]).args(reach(url));
     command.arg("--data-dir").arg(&agent.data_dir).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("flotilla-agent does not start")?;
@@ -307,7 +352,8 @@ async fn follow(contact: Contact, running: &mut Running) -> Result<()> {
 }
 
 fn tell_of_ended(running: &mut Running, gone: &mut Vec<u32>) {
-    for process in running.agents.iter_mut().chain([&mut running.nats]) {
+    let nats = running.nats.as_mut().map(|nats| &mut nats.process);
+    for process in running.agents.iter_mut().chain(nats) {
         if let Some(status) = process.ended()
             && !gone.contains(&process.pid)
         {
