@@ -89,10 +89,6 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn handle_raft(&mut self, from: NodeId, message: RaftMessage, now: Now) -> Result<(), Fault> {
-        #[cfg(feature = "seeded-bugs")]
-        let mut message = message;
-        #[cfg(feature = "seeded-bugs")]
-        self.misread(&mut message);
         match self.check(from, &message, now) {
             Ok(()) => {}
             Err(_) if seeded::on("guard-off") => {}
@@ -112,6 +108,8 @@ impl<D: Disk, T> Replica<D, T> {
             }
             Err(Objection::Quarantine(lost)) => return Err(Fault::LostLog(lost)),
         }
+        #[cfg(feature = "seeded-bugs")]
+        let message = self.misread(message);
         if let MessageKind::Snapshot(offer) = &message.kind {
             return self.handle_offer(from, message.term, offer, now);
         }

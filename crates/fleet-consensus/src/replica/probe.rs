@@ -28,6 +28,12 @@ impl<D: Disk, T> Replica<D, T> {
         progress.map(|(node, progress)| (*node, progress.matched, progress.next_idx))
     }
 
+    /// Whether this node has a vote in the configuration that it has applied.
+    #[doc(hidden)]
+    pub fn has_vote(&self) -> bool {
+        self.conf.voters.contains(&self.config.node)
+    }
+
     /// The log, to be compared with those of other nodes.
     #[doc(hidden)]
     pub fn log(&self) -> &Log<D> {

@@ -65,8 +65,8 @@ impl<D: Disk, T> Replica<D, T> {
         entry
     }
 
-    /// Makes a message say what its sender did not.
-    pub(super) fn misread(&mut self, message: &mut RaftMessage) {
+    /// Makes a message that the guard let pass say what its sender did not.
+    pub(super) fn misread(&mut self, mut message: RaftMessage) -> RaftMessage {
         let raft = &mut self.raw.raft;
         match &mut message.kind {
             MessageKind::VoteResponse(answer) if seeded::on("refusal-counts-as-vote") => {
@@ -101,5 +101,6 @@ impl<D: Disk, T> Replica<D, T> {
             | MessageKind::Snapshot(_)
             | MessageKind::TimeoutNow => {}
         }
+        message
     }
 }

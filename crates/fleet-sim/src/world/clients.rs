@@ -162,7 +162,7 @@ impl World {
             return Ok(());
         };
         if operation.open == 0 {
-            let tired = operation.attempts >= ATTEMPTS_MAX || self.random.per_mille(30);
+            let tired = operation.attempts >= ATTEMPTS_MAX || self.random.per_mille(80);
             if tired {
                 self.give_up(client, &operation);
                 return Ok(());

@@ -187,6 +187,10 @@ impl World {
             checks.log_time.elected(term, self.now_ms);
             check_new_leader(id, term, log, &checks.committed)?;
         }
+        if replica.is_leader() && !replica.has_vote() {
+            let what = format!("node {id} leads in term {term} and has no vote");
+            return Err(Violation::new("a leader has a vote", what));
+        }
         check_progress(id, replica.sent_next())?;
         checks.bounds.log(id, log.entries_len(), self.swarm.snapshot_every_entries)?;
         let asked = self.clients.open_attempts(id);

@@ -114,9 +114,12 @@ impl World {
         };
         // The boot counter is on the disk too. With one that nobody has heard before, an old copy
         // looks like a node that restarted; only two starts in between tell.
-        if copy_boot + 1 >= node.boot {
-            if node.is_running() {
-                self.crash(id, false, "kill");
+        let starts = (copy_boot + 2).saturating_sub(node.boot);
+        if starts > 0 {
+            let restarts = if node.is_running() { starts } else { 0 };
+            for _ in 0..restarts {
+                self.take_down(id, false, "restart");
+                self.start(id)?;
             }
             return Ok(false);
         }
