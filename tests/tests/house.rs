@@ -86,7 +86,7 @@ const CONFINED_WORDS: &[(&str, &[&str])] = &[
             "agent/src/control",
             "agent/src/nats",
             // A gateway asks to be let in before it has a control plane of its own.
-            "agent/src/site/join.rs",
+            "agent/src/site",
             "agent/src/device/connectors/nats",
             "crates/fleet-client/src",
             "tests/",

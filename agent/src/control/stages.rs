@@ -62,7 +62,8 @@ impl OnItsWay {
         deadline: Instant,
     ) -> (Stage, Option<String>) {
         let mut views = desk.handle.watch_view();
-        let decided = views.wait_for(|view| wait.met_by(self.stage(view)).is_some());
+        let decided =
+            views.wait_for(|view| wait.met_by(self.stage(view)).is_some() || !self.has_a_way(view));
         let until = deadline.checked_sub(ANSWER_BEFORE).unwrap_or(deadline);
         // Both ends lead to the same look.
         let _in_time = tokio::time::timeout_at(until, decided).await.is_ok();
@@ -72,7 +73,15 @@ impl OnItsWay {
         (stage, if reached { None } else { self.reason(desk, &view, stage) })
     }
 
+    /// Whether its device hangs on a link. Nobody hands anything to one that does not.
+    fn has_a_way(&self, view: &View) -> bool {
+        view.state.device(&self.device).is_some_and(|device| device.spec.link.is_some())
+    }
+
     fn reason(&self, desk: &Desk, view: &View, stage: Stage) -> Option<String> {
+        if !self.has_a_way(view) {
+            return Some("the device has no link, so nothing is handed to it".to_owned());
+        }
         let told = if self.invokes {
             view.state.invocation(&self.request_id).map(|invocation| invocation.detail.to_string())
         } else {
