@@ -117,6 +117,7 @@ const EMPTY_NAMES: &[&str] = &[
 
 /// The one file that spells subjects.
 const SUBJECTS_FILES: &str = "crates/fleet-protocol/src/subjects";
+const FUZZER: &str = "crates/fleet-fuzz/";
 
 const LINES_MAX: usize = 600;
 const LINES_WANTED_MAX: usize = 400;
@@ -314,7 +315,8 @@ fn pure_crates_touch_nothing_outside() {
 fn subjects_are_spelled_in_one_file() {
     let mut broken = Vec::new();
     for source in sources() {
-        if source.path.starts_with(SUBJECTS_FILES) {
+        // What feeds hostile text to the parsers spells subjects as an attacker would.
+        if source.path.starts_with(SUBJECTS_FILES) || source.path.starts_with(FUZZER) {
             continue;
         }
         for (number, line) in source.product_lines() {
