@@ -276,6 +276,7 @@ fn mesh(reader: &Reader<'_>) -> Result<MeshConfig, ConfigError> {
         listen_is_default: reader.origin("mesh.listen") == Some(Origin::Default),
         bootstrap: reader.list("mesh.bootstrap"),
         mdns: reader.flag("mesh.mdns"),
+        bulk_bytes_per_second: reader.number("mesh.bulk_bytes_per_second"),
     };
     for (name, addresses) in
         [("mesh.listen", &config.listen), ("mesh.bootstrap", &config.bootstrap)]

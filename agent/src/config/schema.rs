@@ -202,6 +202,14 @@ pub(super) const KEYS: &[KeySpec] = &[
         "addresses of other gateways; one that is up is enough",
     ),
     with(key("mesh.mdns", Kind::Bool, "find gateways on the local network"), "true"),
+    with(
+        key(
+            "mesh.bulk_bytes_per_second",
+            Kind::Number { min: 2 << 20, max: 1 << 32 },
+            "how fast snapshots go to one gateway over the mesh",
+        ),
+        "16777216",
+    ),
     with(key("http.listen", TEXT, "health and metrics; \"off\" for none"), "\"127.0.0.1:0\""),
     with(
         key("http.allow_remote", Kind::Bool, "let http.listen be an address off the loopback"),

@@ -146,6 +146,8 @@ pub struct MeshConfig {
     pub bootstrap: Vec<String>,
     /// Whether gateways are looked for on the local network.
     pub mdns: bool,
+    /// How fast snapshots, and what devices report, go to one gateway.
+    pub bulk_bytes_per_second: u64,
 }
 
 /// Section `[http]`.

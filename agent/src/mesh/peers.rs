@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::frames::{StreamTo, write};
 use super::lanes::NodeLanes;
+use crate::consensus::MonotonicClock;
 use crate::metrics::Metrics;
 
 /// The writers of one node; they end with this.
@@ -41,6 +42,8 @@ pub(super) struct WriterParts<'a> {
     pub(super) control: &'a Control,
     pub(super) protocol: &'a StreamProtocol,
     pub(super) metrics: &'a Metrics,
+    pub(super) bulk_bytes_per_second: u64,
+    pub(super) clock: MonotonicClock,
 }
 
 /// The peers that are connected now.
@@ -139,6 +142,8 @@ fn begin(peer: PeerId, node: NodeId, parts: &WriterParts<'_>) -> Writers {
             control: parts.control.clone(),
             lanes: Arc::clone(&lanes),
             metrics: parts.metrics.clone(),
+            bulk_bytes_per_second: parts.bulk_bytes_per_second,
+            clock: parts.clock,
         };
         tokio::spawn(write(to)).abort_handle()
     });

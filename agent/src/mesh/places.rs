@@ -83,6 +83,7 @@ mod tests {
             listen_is_default: false,
             bootstrap: Vec::new(),
             mdns: false,
+            bulk_bytes_per_second: 1 << 20,
         }
     }
 

@@ -154,6 +154,8 @@ impl EventLoop {
             control: &self.control,
             protocol: &self.names.frames,
             metrics: &self.metrics,
+            bulk_bytes_per_second: self.bulk_bytes_per_second,
+            clock: self.clock,
         };
         if !self.peers.set_node(peer, node, &parts) {
             return;

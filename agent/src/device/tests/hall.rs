@@ -72,6 +72,7 @@ impl Hall {
                 listen_is_default: false,
                 bootstrap: Vec::new(),
                 mdns: false,
+                bulk_bytes_per_second: 1 << 20,
             },
         };
         found(&data, &request).expect("a site");

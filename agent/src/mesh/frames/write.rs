@@ -11,7 +11,9 @@ use libp2p::{PeerId, Stream, StreamProtocol};
 use libp2p_stream::Control;
 use tokio::time::timeout;
 
+use super::pace::{Pace, Rate};
 use super::{READY, codec};
+use crate::consensus::MonotonicClock;
 use crate::mesh::lanes::NodeLanes;
 use crate::metrics::Metrics;
 
@@ -19,6 +21,8 @@ use crate::metrics::Metrics;
 const OPEN_MAX: Duration = Duration::from_secs(3);
 /// Wait before a stream is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// Bulk frames may go at once for this part of a second, and then at their rate.
+const BULK_BURSTS_PER_SECOND: u64 = 4;
 /// Small frames are written together up to this many bytes.
 const TOGETHER_BYTES_MAX: usize = 64 * 1024;
 
@@ -40,6 +44,21 @@ pub(in crate::mesh) struct StreamTo {
     pub(in crate::mesh) control: Control,
     pub(in crate::mesh) lanes: Arc<NodeLanes>,
     pub(in crate::mesh) metrics: Metrics,
+    /// How fast bulk frames may go.
+    pub(in crate::mesh) bulk_bytes_per_second: u64,
+    pub(in crate::mesh) clock: MonotonicClock,
+}
+
+impl StreamTo {
+    /// The bound on this stream, if it has one: what is large must leave room for what is urgent.
+    fn pace(&self) -> Option<Pace> {
+        let rate = Rate {
+            bytes_per_second: self.bulk_bytes_per_second,
+            burst_bytes: self.bulk_bytes_per_second / BULK_BURSTS_PER_SECOND,
+            frame_cost_bytes: 0,
+        };
+        (self.class == Class::Bulk).then(|| Pace::new(rate, self.clock.now_ms()))
+    }
 }
 
 /// Goes on until it is aborted, which happens when the node is not connected any more.
@@ -76,6 +95,7 @@ async fn open(to: &mut StreamTo) -> io::Result<Stream> {
 /// Ends with the reason why the stream is of no more use.
 async fn write_frames(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io::Error {
     let queue = to.lanes.queue(to.class);
+    let mut pace = to.pace();
     let mut buffer = BytesMut::new();
     loop {
         buffer.clear();
@@ -84,6 +104,10 @@ async fn write_frames(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io:
             && let Some(frame) = queue.try_pop()
         {
             codec::put(&mut buffer, &frame);
+        }
+        if let Some(pace) = &mut pace {
+            let wait_ms = pace.take(buffer.len(), to.clock.now_ms());
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
         let written = async {
             stream.write_all(&buffer).await?;

@@ -144,6 +144,7 @@ pub(super) fn config(bootstrap: &[String]) -> MeshConfig {
         listen_is_default: false,
         bootstrap: bootstrap.to_vec(),
         mdns: false,
+        bulk_bytes_per_second: 1 << 20,
     }
 }
 

@@ -175,3 +175,27 @@ async fn port_of(node: &Node) -> String {
     until("the status says where it listens", || address().is_some()).await;
     address().unwrap().split('/').nth(4).unwrap().to_owned()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_keeps_to_its_rate_and_holds_nobody_up() {
+    let mut nodes = chain(2).await;
+    nodes[0].await_connected(&[2]).await;
+    nodes[1].await_connected(&[1]).await;
+    let begun = std::time::Instant::now();
+    // Three seconds of the rate, less what may go at once.
+    for number in 0..12u8 {
+        assert_eq!(nodes[0].send(2, Class::Bulk, vec![number; 256 * 1024]), 0);
+    }
+    assert_eq!(nodes[0].send(2, Class::Urgent, vec![99; 10]), 0);
+    let mut bulk = 0;
+    let mut urgent_after = None;
+    while bulk < 12 {
+        match nodes[1].receive().await.frame.len() {
+            10 => urgent_after = Some(bulk),
+            _ => bulk += 1,
+        }
+    }
+    let took = begun.elapsed();
+    assert!(took.as_millis() >= 2_500, "3 MiB at 1 MiB a second came within {took:?}");
+    assert!(urgent_after.is_some_and(|bulk| bulk < 12), "what is urgent waits for no bulk");
+}
