@@ -36,6 +36,7 @@ pub mod field;
 pub mod load;
 pub mod metrics;
 pub mod nats_server;
+pub mod plant;
 pub mod process;
 pub mod programs;
 pub mod site;

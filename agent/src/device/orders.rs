@@ -96,7 +96,9 @@ fn property_policy(policy: &DriftPolicy) -> plan::PropertyPolicy {
             OnDrift::Adopt => plan::OnDrift::Adopt,
             OnDrift::Enforce => plan::OnDrift::Enforce,
         },
-        settle_ms: policy.settle_ms,
+        // Without a time of its own it gets the usual one: with none at all, a report that was on
+        // its way when something was handed over would count as the device's answer to it.
+        settle_ms: if policy.settle_ms == 0 { plan::SETTLE_MS_DEFAULT } else { policy.settle_ms },
         tolerance: policy.tolerance.map_or(0.0, |tolerance| tolerance.get()),
     }
 }

@@ -42,6 +42,7 @@ pub struct Course {
     /// A step is under way; it began then.
     busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
+    answered_ms: Option<u64>,
     asked: u32,
     /// The orders allowed writing when they were looked at last.
     writing: bool,
@@ -59,6 +60,7 @@ impl Course {
             tracks: BTreeMap::new(),
             busy_since_ms: None,
             ask_next_ms: now_ms,
+            answered_ms: None,
             asked: 0,
             writing: false,
         }
@@ -128,6 +130,7 @@ impl Course {
                 }
                 self.take_values(&reading.values, reading.quality, false, now_ms);
                 self.first_read = FirstRead::Done;
+                self.answered_ms = Some(now_ms);
                 for track in self.tracks.values_mut() {
                     track.doubtful = false;
                 }
@@ -281,6 +284,7 @@ impl Course {
                 mode: orders.mode,
                 on_return: orders.on_return,
                 can_ask: self.first_read != FirstRead::Impossible,
+                answered_ms: self.answered_ms,
                 began_ms: self.began_ms,
                 now_ms,
             };

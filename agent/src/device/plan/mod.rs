@@ -35,5 +35,5 @@ mod tests;
 pub use alike::alike;
 pub use course::Course;
 pub use marks::{Marks, Trouble, TroubleCode};
-pub use orders::{Mode, OnDrift, OnReturn, Orders, PropertyPolicy, Ttl, Wish};
+pub use orders::{Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish};
 pub use step::{Drift, Plan, Reported, Step, Why};

@@ -58,7 +58,7 @@ pub struct PropertyPolicy {
 }
 
 /// How long a device has to show a new value, unless its policy says otherwise.
-pub(super) const SETTLE_MS_DEFAULT: u64 = 2_000;
+pub const SETTLE_MS_DEFAULT: u64 = 2_000;
 
 impl Default for PropertyPolicy {
     fn default() -> Self {

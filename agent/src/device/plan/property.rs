@@ -9,7 +9,7 @@ use super::track::{Said, Track, pause_ms};
 
 /// Hand-overs of a wish that the device doesn't show.
 pub(super) const HAND_OVERS_MAX: u32 = 3;
-/// Hand-overs of a wish that was verified once and is enforced.
+/// Hand-overs of a wish that is enforced, before it is verified and, again, after.
 pub(super) const ENFORCEMENTS_MAX: u32 = 5;
 /// What was said within this time before a wish is what the device still is.
 pub(super) const FRESH_MS: u64 = 5_000;
@@ -43,6 +43,8 @@ pub(super) struct Case<'a> {
     pub on_return: OnReturn,
     /// Whether the device can be asked for it.
     pub can_ask: bool,
+    /// When it last answered.
+    pub answered_ms: Option<u64>,
     /// When this session began to listen.
     pub began_ms: u64,
     pub now_ms: u64,
@@ -52,8 +54,9 @@ impl Case<'_> {
     /// Gives the verdict, and notes in the track what it is based on.
     pub(super) fn verdict(&self, track: &mut Track) -> Verdict {
         let proof = self.proof(track);
-        let as_wished =
-            proof.map(|said| alike(&self.wish.value, &said.value, self.policy.tolerance));
+        let as_wished = proof
+            .map(|said| alike(&self.wish.value, &said.value, self.policy.tolerance))
+            .or_else(|| self.was_left_out(track).then_some(false));
         if track.is_verified() {
             return match as_wished {
                 Some(true) => {
@@ -91,6 +94,12 @@ impl Case<'_> {
         (said.at_ms >= since_ms).then_some(said)
     }
 
+    /// The device answered after the hand-over, and said nothing of this property.
+    fn was_left_out(&self, track: &Track) -> bool {
+        let handed = track.handed.filter(|_| !track.is_verified());
+        handed.is_some_and(|handed| self.answered_ms.is_some_and(|at_ms| at_ms > handed.ended_ms))
+    }
+
     /// A value that was said before the wish may have changed without a word.
     fn still_holds(&self, track: &Track) -> bool {
         let Some(said) = self.said else { return false };
@@ -116,8 +125,14 @@ impl Case<'_> {
             None => Verdict::Rest,
             // What was heard before the hand-over had ended may have been said before it began,
             // and waited in a queue: it can confirm, and it is no reason to write again.
-            Some(_) if self.can_ask && self.was_said_by(handed.ended_ms) => Verdict::Ask,
-            Some(_) if track.tries >= HAND_OVERS_MAX => {
+            Some(_)
+                if self.can_ask
+                    && self.was_said_by(handed.ended_ms)
+                    && !self.was_left_out(track) =>
+            {
+                Verdict::Ask
+            }
+            Some(_) if track.tries >= self.hand_overs_max() => {
                 let message =
                     format!("the device shows something else after {} hand-overs", track.tries);
                 track.give_up(TroubleCode::NotVerified, message);
@@ -126,6 +141,11 @@ impl Case<'_> {
             }
             Some(_) => self.hand_over(track),
         }
+    }
+
+    fn hand_overs_max(&self) -> u32 {
+        let enforced = self.mode == Mode::Auto && self.policy.on_drift == OnDrift::Enforce;
+        if enforced { ENFORCEMENTS_MAX } else { HAND_OVERS_MAX }
     }
 
     /// It is handed over, if it may be.

@@ -283,6 +283,17 @@ fn who_does_not_obey_is_tried_a_few_times_and_then_told_of() {
 }
 
 #[test]
+fn a_hand_over_that_got_lost_before_the_device_ever_spoke_of_it_is_repeated() {
+    let mut hall = Hall::new(&[], orders(&[("on", 1, 7)]));
+    hall.takes = false;
+    hall.run_to(1_000);
+    assert_eq!(hall.writes.len(), 1, "it may still come");
+    hall.takes = true;
+    let plan = hall.run_to(10_000);
+    assert_eq!((hall.writes.len(), plan.marks.verified), (2, Revision::new(7)));
+}
+
+#[test]
 fn what_was_kept_or_is_uncertain_verifies_nothing() {
     for retained in [true, false] {
         let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));

@@ -1,0 +1,243 @@
+//! Commands reach simulated devices, and their own journal says what really came.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "this whole file is a test"
+)]
+
+use std::time::{Duration, Instant};
+
+use flotilla_tests::plant::{DEVICE_LIMIT, Plant, set, set_verified};
+use flotilla_tests::site::Site;
+use flotilla_tests::wait;
+use serde_json::{Value, json};
+
+/// From the death of an owner to the next owner's record. The goal is four seconds; a loaded
+/// machine gets a margin.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
+
+async fn item(site: &Site, id: &str) -> Value {
+    let reply = site.client.request(&format!("control.query.device.get.{id}"), "").await.accepted();
+    reply.at("/item").clone()
+}
+
+async fn invoke(site: &Site, id: &str, request: &str) {
+    let body = json!({"action": "blink", "args": {}}).to_string();
+    let headers = [("Flotilla-Request-Id", request), ("Flotilla-Ttl", "60s")];
+    let subject = format!("control.commands.device.invoke.{id}");
+    site.client.request_with(&subject, &headers, body).await.accepted();
+}
+
+async fn invocation_stage(site: &Site, request: &str) -> Option<String> {
+    let subject = format!("control.query.command.get.{request}");
+    let answer = site.client.hasty().request(&subject, "").await;
+    answer.is_ok().then(|| answer.reply().at("/item/stage").as_str().map(ToOwned::to_owned))?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_says_how_far_it_got() {
+    let site = Site::start(1).await;
+    let plant = Plant::register(&site, "plant", &json!({})).await;
+    plant.device(&site, "lamp", "auto", &json!({"on_return": "discard"})).await;
+
+    let reply = set(&site, "lamp", &json!({"on": true}), &[("Flotilla-Wait", "verified")]).await;
+    assert_eq!(reply.at("/stage"), "verified", "{}", reply.0);
+    let lamp = item(&site, "lamp").await;
+    assert_eq!(lamp["observed"]["reported"]["on"]["value"], json!(true), "{lamp}");
+
+    // Away: the wait runs out, and the answer says committed and why.
+    plant.happens(&json!({"device": "lamp", "did": "availability", "availability": "offline"}));
+    wait::until_true("the lamp is seen to be away", DEVICE_LIMIT, || async {
+        item(&site, "lamp").await["observed"]["availability"] == json!("offline")
+    })
+    .await;
+    let headers =
+        [("Flotilla-Wait", "sent"), ("Flotilla-Timeout", "500ms"), ("Flotilla-Ttl", "1s")];
+    let reply = set(&site, "lamp", &json!({"on": false}), &headers).await;
+    assert_eq!(reply.at("/stage"), "committed", "{}", reply.0);
+    // Its time passes, it never happened, and it does not happen when the lamp comes back.
+    wait::until_true("it has expired", DEVICE_LIMIT, || async {
+        item(&site, "lamp").await["desired"]["on"] == json!(true)
+    })
+    .await;
+    plant.happens(&json!({"device": "lamp", "did": "availability", "availability": "online"}));
+    wait::until_true("the lamp is seen to be back", DEVICE_LIMIT, || async {
+        item(&site, "lamp").await["observed"]["availability"] == json!("online")
+    })
+    .await;
+    set_verified(&site, "lamp", &json!({"dim": 3})).await;
+    let told = plant.done("lamp", "write");
+    assert!(told.iter().all(|line| line["values"]["on"] != json!(false)), "{told:?}");
+
+    // The wall switch is shown, not fought.
+    let before = plant.done("lamp", "write").len();
+    plant.happens(&json!({"device": "lamp", "did": "hand", "values": {"on": false}}));
+    wait::until_true("the drift is shown", DEVICE_LIMIT, || async {
+        item(&site, "lamp").await["observed"]["drift"]["on"]["reported"] == json!(false)
+    })
+    .await;
+    assert_eq!(plant.done("lamp", "write").len(), before);
+    let listed = site.cli.json(&["device", "get", "lamp"]);
+    assert_eq!(listed["observed"]["drift"]["on"]["desired"], json!(true), "{listed}");
+    plant.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_killed_with_one_shots_in_its_hands_and_nothing_comes_twice() {
+    let mut site = Site::start(3).await;
+    let plant = Plant::register(&site, "plant", &json!({"latency_ms": 200})).await;
+    let lamps: Vec<String> = (0..6).map(|number| format!("lamp-{number}")).collect();
+    for lamp in &lamps {
+        plant.device(&site, lamp, "auto", &json!({"on_drift": "enforce"})).await;
+        set_verified(&site, lamp, &json!({"on": true})).await;
+    }
+    let owner = plant.owner_but(&site, &[]).await;
+    for (number, lamp) in lamps.iter().enumerate() {
+        invoke(&site, lamp, &format!("shot-{number}")).await;
+        set(&site, lamp, &json!({"on": false}), &[]).await;
+    }
+    // Some have been handed over by now, some are on their way, some wait.
+    wait::until_true("a one-shot has come", DEVICE_LIMIT, || async {
+        lamps.iter().any(|lamp| !plant.done(lamp, "invoke").is_empty())
+    })
+    .await;
+    let died = Instant::now();
+    site.agents[owner].kill();
+    let next = plant.owner_but(&site, &[owner]).await;
+    let took = died.elapsed();
+    println!("take-over of a killed owner's link: {} ms", took.as_millis());
+    assert!(took < TAKE_OVER_MAX, "{took:?}");
+    assert!(took > Duration::from_secs(2), "before the lease was over: {took:?}");
+    assert_ne!(next, owner);
+    for lamp in &lamps {
+        set_verified(&site, lamp, &json!({"dim": 1})).await;
+    }
+    for number in 0..lamps.len() {
+        wait::until_true("every one-shot has an end", DEVICE_LIMIT, || async {
+            let stage = invocation_stage(&site, &format!("shot-{number}")).await;
+            stage.is_some_and(|stage| stage != "committed" && stage != "dispatching")
+        })
+        .await;
+    }
+    // The dead one comes back, and writes nothing of what it had in its hands.
+    site.start_all();
+    site.await_equal_digests().await;
+    set_verified(&site, "lamp-0", &json!({"dim": 2})).await;
+    plant.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_stood_still_past_its_lease_writes_nothing_when_it_wakes() {
+    let mut site = Site::start(3).await;
+    let plant = Plant::register(&site, "plant", &json!({"latency_ms": 50})).await;
+    plant.device(&site, "lamp", "auto", &json!({"on_drift": "enforce"})).await;
+    set_verified(&site, "lamp", &json!({"dim": 0})).await;
+    let owner = plant.owner_but(&site, &[]).await;
+    site.agents[owner].pause();
+    let next = plant.owner_but(&site, &[owner]).await;
+    for dim in 1..5 {
+        set_verified(&site, "lamp", &json!({"dim": dim})).await;
+    }
+    site.agents[owner].resume();
+    set_verified(&site, "lamp", &json!({"dim": 5})).await;
+    site.await_equal_digests().await;
+    set_verified(&site, "lamp", &json!({"dim": 6})).await;
+    assert_eq!(plant.owner_but(&site, &[]).await, next, "who comes back gets nothing back");
+    plant.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_in_order_gives_its_links_back_at_once() {
+    let mut site = Site::start(3).await;
+    let plant = Plant::register(&site, "plant", &json!({})).await;
+    plant.device(&site, "lamp", "auto", &json!({})).await;
+    set_verified(&site, "lamp", &json!({"dim": 0})).await;
+    let owner = plant.owner_but(&site, &[]).await;
+    site.agents[owner].stop().await;
+    plant.owner_but(&site, &[owner]).await;
+    set_verified(&site, "lamp", &json!({"dim": 1})).await;
+    plant.check();
+}
+
+/// Devices of the large hall, and links that they hang on.
+const MANY_DEVICES: usize = 2_000;
+const MANY_LINKS: usize = 10;
+/// Items in one batch.
+const BATCH: usize = 200;
+
+async fn batch(site: &Site, items: &[Value]) {
+    for items in items.chunks(BATCH) {
+        let body = Value::Array(items.to_vec()).to_string();
+        wait::until_true("a batch is taken", DEVICE_LIMIT, || async {
+            site.client.hasty().request("control.commands.batch", body.clone()).await.is_ok()
+        })
+        .await;
+    }
+}
+
+fn of_all(op: &str, body: impl Fn(usize) -> Value) -> Vec<Value> {
+    let item =
+        |number: usize| json!({"op": op, "id": format!("many.d{number}"), "body": body(number)});
+    (0..MANY_DEVICES).map(item).collect()
+}
+
+/// How many devices show drift, or are not verified yet, by a walk over all pages.
+async fn not_verified(site: &Site) -> usize {
+    let (mut after, mut open) = (String::new(), 0);
+    loop {
+        let body = match after.as_str() {
+            "" => json!({"limit": 500}),
+            after => json!({"limit": 500, "after": after}),
+        };
+        let answer =
+            site.client.hasty().request("control.query.device.list", body.to_string()).await;
+        if !answer.is_ok() {
+            return usize::MAX;
+        }
+        let page = answer.reply();
+        let items = page.at("/items").as_array().cloned().unwrap_or_default();
+        open += items.iter().filter(|item| item["stage"] != json!("verified")).count();
+        match page.0.get("next").and_then(Value::as_str) {
+            Some(next) => next.clone_into(&mut after),
+            None => return open,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_devices_with_churn_end_as_they_are_wanted() {
+    let mut site = Site::start(3).await;
+    let mut plants = Vec::new();
+    for number in 0..MANY_LINKS {
+        let link = format!("plant-{number}");
+        plants.push(Plant::register(&site, &link, &json!({"loss": 0.02, "seed": number})).await);
+    }
+    let link = |number: usize| format!("plant-{}", number % MANY_LINKS);
+    let policy = json!({"on_drift": "enforce", "settle": "1s"});
+    batch(&site, &of_all("device.register", |n| json!({"link": link(n), "policy": policy}))).await;
+    batch(&site, &of_all("device.mode", |_| json!("auto"))).await;
+    let begun = Instant::now();
+    batch(&site, &of_all("device.update", |number| json!({"level": number}))).await;
+    // A node dies in the middle, local hands turn knobs, and everybody wants something else.
+    let owner = plants[0].owner_but(&site, &[]).await;
+    site.agents[owner].kill();
+    for (number, plant) in plants.iter().enumerate() {
+        let device = format!("many.d{number}");
+        plant.happens(&json!({"device": device, "did": "hand", "values": {"level": -1}}));
+    }
+    batch(&site, &of_all("device.update", |number| json!({"level": number + 1}))).await;
+    let limit = Duration::from_secs(120);
+    wait::until_true("all devices are verified", limit, || async {
+        not_verified(&site).await == 0
+    })
+    .await;
+    println!(
+        "4000 changes to 2000 devices with a killed owner: {} ms",
+        begun.elapsed().as_millis()
+    );
+    site.start_all();
+    site.await_equal_digests().await;
+    plants.iter().for_each(Plant::check);
+}
