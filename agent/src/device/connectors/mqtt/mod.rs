@@ -15,7 +15,7 @@
 //!   availability topics is not watched for commands of others, unless `watch` says so;
 //! - retained reports are uncertain; so are reports right after a write to something that
 //!   repeats what it is told;
-//! - a payload is at most [`PAYLOAD_BYTES_MAX`] long, UTF-8, and what the model says; anything
+//! - a payload is at most `PAYLOAD_BYTES_MAX` long, UTF-8, and what the model says; anything
 //!   else is counted, reported as bad, and changes nothing.
 
 mod credentials;
