@@ -24,20 +24,30 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("fleet-log", "crates/fleet-log", &[]),
     ("fleet-consensus", "crates/fleet-consensus", &["fleet-log", "fleet-state"]),
     ("fleet-protocol", "crates/fleet-protocol", &["fleet-state"]),
-    ("fleet-sim", "crates/fleet-sim", &["fleet-consensus", "fleet-log", "fleet-state"]),
+    ("fleet-device", "crates/fleet-device", &["fleet-consensus", "fleet-state"]),
+    (
+        "fleet-sim",
+        "crates/fleet-sim",
+        &["fleet-consensus", "fleet-device", "fleet-log", "fleet-state"],
+    ),
     (
         "fleet-fuzz",
         "crates/fleet-fuzz",
         &["fleet-consensus", "fleet-log", "fleet-protocol", "fleet-state"],
     ),
     ("fleet-client", "crates/fleet-client", &["fleet-protocol", "fleet-state"]),
-    ("flotilla-agent", "agent", &["fleet-consensus", "fleet-log", "fleet-protocol", "fleet-state"]),
+    (
+        "flotilla-agent",
+        "agent",
+        &["fleet-consensus", "fleet-device", "fleet-log", "fleet-protocol", "fleet-state"],
+    ),
     ("flotilla", "control-cli", &["fleet-client", "fleet-protocol", "fleet-state"]),
     ("flotilla-tests", "tests", &[]),
 ];
 
 /// Crates without a clock, a task, a file, a socket or a random source.
-const PURE: &[&str] = &["fleet-state", "fleet-log", "fleet-consensus", "fleet-protocol"];
+const PURE: &[&str] =
+    &["fleet-state", "fleet-log", "fleet-consensus", "fleet-device", "fleet-protocol"];
 
 /// What a pure crate may not name.
 const IMPURE: &[&str] = &[
@@ -422,7 +432,8 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// Crates that make mistakes on purpose when they are asked to, for the judge of the simulator.
-const SEEDED: &[&str] = &["fleet-consensus", "fleet-log", "fleet-sim", "fleet-state"];
+const SEEDED: &[&str] =
+    &["fleet-consensus", "fleet-device", "fleet-log", "fleet-sim", "fleet-state"];
 
 /// The programs of a site, each with the line that keeps mistakes out of it.
 const PROGRAMS: &[(&str, &str)] = &[

@@ -27,7 +27,7 @@
 //!
 //! Panics and hangs are contained by the task that calls, in `link`.
 
-mod observation;
+mod reports;
 mod setup;
 mod traffic;
 
@@ -37,11 +37,14 @@ use fleet_state::SiteName;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
-pub use observation::{Availability, Observation, Quality, Reports};
-pub use setup::{Access, DeviceSetup, Fence, LinkSetup, Profile, Refusal};
-pub use traffic::{
-    Handed, Invoke, Read, ReadError, ReadErrorKind, Reading, Write, WriteError, WriteErrorKind,
+// What the planner knows as well, in the words that both use.
+pub use fleet_device::{
+    Access, Availability, Fence, Handed, Observation, Profile, Quality, ReadErrorKind, Reading,
+    WriteError, WriteErrorKind,
 };
+pub use reports::Reports;
+pub use setup::{DeviceSetup, LinkSetup, Refusal};
+pub use traffic::{Invoke, Read, ReadError, Write};
 
 /// A protocol of devices.
 pub trait Connector: Send + Sync {

@@ -1,17 +1,12 @@
-//! The links of this node: one task for each that it owns.
-//!
-//! A task is started for a link in an epoch, once: it never runs again in an epoch in which it
-//! has ended, panicked, or run in an earlier start of the process. What such a run may have
-//! handed over nobody knows, so the link is given back and comes again, here or elsewhere, in a
-//! new epoch. What an earlier start owned is known from a read barrier, which sees everything
-//! that start could have acted on.
+//! The links of this node: one task for each that it owns. Which ones, and in which epochs, says
+//! [`fleet_device::charges`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_consensus::View;
-use fleet_state::{AgentCommand, Link, LinkId, Placement};
+use fleet_device::charges::{Charge, Charges};
+use fleet_state::{AgentCommand, FleetState, LinkId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -28,23 +23,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// How long the first barrier may take until it is asked for again.
 const BARRIER_WITHIN: Duration = Duration::from_secs(4);
 
-/// A link in an epoch.
-type Charge = (LinkId, u64);
-
 /// What runs.
 struct Links {
     parts: Arc<DeviceParts>,
+    charges: Charges,
     tasks: JoinSet<(Charge, Ended)>,
-    running: BTreeMap<LinkId, Running>,
+    let_go: BTreeMap<LinkId, watch::Sender<bool>>,
     by_task: BTreeMap<tokio::task::Id, Charge>,
-    /// Not to be run any more; to be given back.
-    over: BTreeSet<Charge>,
     wanted: watch::Sender<bool>,
-}
-
-struct Running {
-    epoch: u64,
-    let_go: watch::Sender<bool>,
 }
 
 /// Runs the links of this node until `stopping`, and gives them back then.
@@ -53,13 +39,13 @@ pub(super) async fn run(
     wanted: watch::Sender<bool>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let over = earlier_charges(&parts, &mut stopping).await;
+    let charges = charges_at_start(&parts, &mut stopping).await;
     let mut links = Links {
         parts,
+        charges,
         tasks: JoinSet::new(),
-        running: BTreeMap::new(),
+        let_go: BTreeMap::new(),
         by_task: BTreeMap::new(),
-        over,
         wanted,
     };
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -74,8 +60,8 @@ pub(super) async fn run(
             Some(released) = releases.join_next() => forget(&mut releasing, released),
         }
         let view = links.parts.handle.view();
-        links.follow(&view);
-        for charge in links.to_release(&view) {
+        links.follow(&view.state);
+        for charge in links.charges.to_release(&view.state) {
             if releasing.insert(charge.clone()) {
                 releases.spawn(release(Arc::clone(&links.parts), charge));
             }
@@ -94,24 +80,16 @@ fn forget(releasing: &mut BTreeSet<Charge>, released: Result<Charge, tokio::task
     }
 }
 
-/// What an earlier start of this node owned.
-async fn earlier_charges(
-    parts: &DeviceParts,
-    stopping: &mut watch::Receiver<bool>,
-) -> BTreeSet<Charge> {
+/// Waits for the read barrier that shows what an earlier start of this node owned.
+async fn charges_at_start(parts: &DeviceParts, stopping: &mut watch::Receiver<bool>) -> Charges {
     loop {
         let barrier = parts.handle.linearizable(Instant::now() + BARRIER_WITHIN);
         let view = tokio::select! {
             view = barrier => view,
-            _ = stopping.wait_for(|stopping| *stopping) => return BTreeSet::new(),
+            _ = stopping.wait_for(|stopping| *stopping) => return Charges::none(parts.node),
         };
         if let Ok(view) = view {
-            return view
-                .state
-                .links()
-                .filter(|link| link.owner == Some(parts.node))
-                .map(|link| (link.id.clone(), link.epoch))
-                .collect();
+            return Charges::after_barrier(parts.node, &view.state);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -126,45 +104,31 @@ async fn release(parts: Arc<DeviceParts>, charge: Charge) -> Charge {
 }
 
 impl Links {
-    /// Starts and stops what the view asks for.
-    fn follow(&mut self, view: &View) {
-        let node = self.parts.node;
-        let mut lease_wanted = false;
-        for link in view.state.links().filter(|link| link.owner == Some(node)) {
-            lease_wanted |= matches!(link.spec.placement, Placement::Any { .. });
-            let charge = (link.id.clone(), link.epoch);
-            if self.over.contains(&charge) {
-                continue;
-            }
-            match self.running.get(&link.id) {
-                None => self.start(link),
-                Some(running) if running.epoch != link.epoch || link.releasing => {
-                    running.let_go.send_replace(true);
-                }
-                Some(_) => {}
+    /// Starts and stops what the state asks for.
+    fn follow(&mut self, state: &FleetState) {
+        let turn = self.charges.follow(state);
+        for charge in turn.start {
+            self.start(charge);
+        }
+        for id in turn.let_go {
+            if let Some(let_go) = self.let_go.get(&id) {
+                let_go.send_replace(true);
             }
         }
-        for (id, running) in &self.running {
-            let owned = view.state.link(id).is_some_and(|link| link.owner == Some(node));
-            if !owned {
-                running.let_go.send_replace(true);
-            }
-        }
-        self.over
-            .retain(|(id, epoch)| view.state.link(id).is_some_and(|link| link.epoch <= *epoch));
+        let lease_wanted = turn.lease_wanted;
         self.wanted
             .send_if_modified(|wanted| std::mem::replace(wanted, lease_wanted) != lease_wanted);
     }
 
-    fn start(&mut self, link: &Link) {
+    fn start(&mut self, charge: Charge) {
+        let (link, epoch) = charge.clone();
         let (let_go, let_go_seen) = watch::channel(false);
-        let task = LinkTask::new(Arc::clone(&self.parts), link.id.clone(), link.epoch, let_go_seen);
-        let charge = (link.id.clone(), link.epoch);
+        let task = LinkTask::new(Arc::clone(&self.parts), link.clone(), epoch, let_go_seen);
         let named = charge.clone();
         let handle = self.tasks.spawn(async move { (named, link::run(task).await) });
-        tracing::info!(link = %link.id, epoch = link.epoch, "this node owns a link");
+        tracing::info!(%link, epoch, "this node owns a link");
         self.by_task.insert(handle.id(), charge);
-        self.running.insert(link.id.clone(), Running { epoch: link.epoch, let_go });
+        self.let_go.insert(link, let_go);
     }
 
     /// A task has ended, by itself or in a panic.
@@ -174,37 +138,26 @@ impl Links {
             Err(error) => (error.id(), true),
         };
         let Some(charge) = self.by_task.remove(&task) else { return };
-        self.running.remove(&charge.0);
+        self.let_go.remove(&charge.0);
         if panicked {
             tracing::error!(link = %charge.0, epoch = charge.1, "the task of a link panicked; the link is given back");
         } else {
             tracing::info!(link = %charge.0, epoch = charge.1, "this node is done with a link");
         }
-        // Whatever the reason: not again in this epoch.
-        self.over.insert(charge);
-    }
-
-    /// What this node owns and does not run.
-    fn to_release(&self, view: &View) -> Vec<Charge> {
-        let owned = |(id, epoch): &&Charge| {
-            let link = view.state.link(id);
-            link.is_some_and(|link| link.owner == Some(self.parts.node) && link.epoch == *epoch)
-        };
-        let idle = |(id, _): &&Charge| !self.running.contains_key(id);
-        self.over.iter().filter(owned).filter(idle).cloned().collect()
+        self.charges.ended(charge);
     }
 
     /// Gives all links back, so that others need not wait for the end of a lease.
     async fn stop(mut self) {
-        for running in self.running.values() {
-            running.let_go.send_replace(true);
+        for let_go in self.let_go.values() {
+            let_go.send_replace(true);
         }
         let all = async {
             while let Some(ended) = self.tasks.join_next_with_id().await {
                 self.ended(ended);
             }
             let view = self.parts.handle.view();
-            let releases = self.to_release(&view).into_iter();
+            let releases = self.charges.to_release(&view.state).into_iter();
             let releases = releases.map(|charge| release(Arc::clone(&self.parts), charge));
             futures_util::future::join_all(releases).await;
         };

@@ -2,11 +2,11 @@
 //!
 //! - `connector` is the contract of everything that speaks a protocol of devices; `connectors/`
 //!   are those that come with the agent.
-//! - `plan` decides what is done next with a device. It is pure.
-//! - `ownership` is the leader's: which node owns which link. `lease` is the node's: until when
-//!   it may write.
+//! - What is decided, and is pure, stands in the crate `fleet-device`: what is done next with a
+//!   device, which node owns which link, until when it may write.
+//! - `ownership` carries the leader's decisions out; `lease` renews what this node may write by.
 //! - `links` runs one task for each link that this node owns, in one epoch; `link` is that task.
-//!   `orders` turns the records of the state into what planner and connectors are told.
+//!   `setups` turns the records of the state into what connectors are told.
 //! - `observed` is what is known of devices without being agreed on; `publish` carries it to the
 //!   other nodes.
 //!
@@ -17,15 +17,14 @@
 
 pub mod connector;
 pub mod connectors;
-pub mod lease;
+mod lease;
 mod link;
 mod links;
 mod metrics;
 pub mod observed;
-mod orders;
 mod ownership;
-pub mod plan;
 mod publish;
+mod setups;
 
 #[cfg(test)]
 mod tests;
@@ -34,16 +33,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_device::lease::Lease;
 use fleet_state::{NodeId, SiteName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::consensus::Handle;
 use connectors::Connectors;
-use lease::Lease;
 pub use metrics::DeviceMetrics;
 pub use observed::ObservedTable;
-pub(crate) use orders::{device_setup, link_setup};
+pub(crate) use setups::{device_setup, link_setup};
 
 /// How long the southbound side may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(4);

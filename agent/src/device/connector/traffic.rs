@@ -1,13 +1,12 @@
-//! What is asked of devices and handed to them, and how that ends.
+//! What is asked of devices and handed to them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use fleet_device::ReadErrorKind;
 use fleet_state::{DeviceId, Object, RequestId, Revision, Value};
 use thiserror::Error;
 use tokio::time::Instant;
-
-use super::Quality;
 
 /// A question to a device.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,17 +19,6 @@ pub struct Read {
     pub deadline: Instant,
 }
 
-/// A device's answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    /// What it said.
-    pub values: Object,
-    /// How far that can be trusted.
-    pub quality: Quality,
-    /// When the source says that it was so, in milliseconds since 1970.
-    pub source_ms: Option<u64>,
-}
-
 /// Why a device gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
@@ -39,21 +27,6 @@ pub struct ReadError {
     pub kind: ReadErrorKind,
     /// The reason, for people.
     pub message: String,
-}
-
-/// Kinds of [`ReadError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadErrorKind {
-    /// This device can't be asked; it only reports.
-    Unsupported,
-    /// It is away.
-    Offline,
-    /// It didn't answer in time.
-    Timeout,
-    /// It answered that it won't.
-    Refused,
-    /// The connection is gone.
-    LinkLost,
 }
 
 /// Values for a device.
@@ -95,63 +68,4 @@ pub struct Invoke {
     pub deadline: Instant,
     /// After it it must not happen any more.
     pub expires: Option<Instant>,
-}
-
-/// How far something was handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Handed {
-    /// It has left, or somebody on the way has it.
-    Sent,
-    /// The device itself has said that it has it.
-    Acknowledged,
-}
-
-/// Why something was not handed over, as far as that is known.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
-pub struct WriteError {
-    /// Whether the device may have acted all the same. `true` when in doubt.
-    pub may_have_acted: bool,
-    /// What kind of reason.
-    pub kind: WriteErrorKind,
-    /// The reason, for people.
-    pub message: String,
-}
-
-/// Kinds of [`WriteError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteErrorKind {
-    /// The device is away.
-    Offline,
-    /// The device says that it won't; the same again will end the same.
-    Refused,
-    /// The device says that it can't now.
-    Busy,
-    /// No answer in time.
-    Timeout,
-    /// The connection is gone.
-    LinkLost,
-    /// This can't be said in the device's protocol; the same again will end the same.
-    Invalid,
-}
-
-impl WriteErrorKind {
-    /// Whether trying the same again may end otherwise.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        !matches!(self, WriteErrorKind::Refused | WriteErrorKind::Invalid)
-    }
-
-    /// The word of replies and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WriteErrorKind::Offline => "offline",
-            WriteErrorKind::Refused => "refused",
-            WriteErrorKind::Busy => "busy",
-            WriteErrorKind::Timeout => "timeout",
-            WriteErrorKind::LinkLost => "link_lost",
-            WriteErrorKind::Invalid => "invalid",
-        }
-    }
 }

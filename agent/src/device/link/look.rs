@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_device::claimed_until_ms;
+use fleet_device::one_shots::{Begun, Next, open_one_shots};
+use fleet_device::plan::Step;
 use fleet_state::{
-    AgentCommand, ClaimItem, Claimed, DeviceId, Invocation, Outcome, RequestId, Revision, Stage,
+    AgentCommand, ClaimItem, Claimed, DeviceId, Invocation, Outcome, RequestId, Revision,
 };
 use tokio::time::Instant;
 
 use super::calls::CallEnd;
-use super::slot::{Call, open_one_shots};
+use super::slot::Call;
 use super::work::Work;
 use crate::consensus::Submitted;
-use crate::device::connector::{Availability, Handed, Invoke, Read, Write, WriteError};
-use crate::device::plan::Step;
+use crate::device::connector::{Handed, Invoke, Read, Write, WriteError};
 
 /// How long a device may take for an answer.
 const ANSWER_WITHIN_MS: u64 = 5_000;
@@ -170,8 +172,7 @@ impl Work<'_> {
         slot.course.given_up(now_ms);
         self.under_way = self.under_way.saturating_sub(1);
         if let (Some(request), Some(memory)) = (call.one_shot, self.task.memory.get_mut(id)) {
-            let end = (Stage::Unknown, "the connector blocks".to_owned());
-            memory.one_shots.ends.insert(request, end);
+            memory.one_shots.given_up(request, "the connector blocks");
         }
     }
 
@@ -193,7 +194,6 @@ impl Work<'_> {
             }
         };
         let view = self.task.parts.handle.view();
-        let log_ms = view.state.log_time_ms();
         let device = view.state.device(id).cloned();
         for (revision, claimed) in revisions.iter().zip(claims) {
             if *claimed != Claimed::Granted {
@@ -205,9 +205,7 @@ impl Work<'_> {
                 wish.ttl.as_ref().map(|ttl| ttl.deadline_log_ms)
             });
             if let (Some(deadline_log_ms), Some(memory)) = (limited, self.task.memory.get_mut(id)) {
-                // The claim was stamped after it was asked for, so log time is now at most what
-                // the state shows and the time since then.
-                let until_ms = asked_ms.saturating_add(deadline_log_ms.saturating_sub(log_ms));
+                let until_ms = claimed_until_ms(&view.state, deadline_log_ms, asked_ms);
                 memory.claims.entry(*revision).or_insert(until_ms);
             }
         }
@@ -236,30 +234,21 @@ impl Work<'_> {
         );
         let slot = self.slots.get(id)?;
         let memory = self.task.memory.get(id)?;
-        let next = open.into_iter().find(|next| !memory.one_shots.begun.contains(&next.id))?;
+        let next = memory.one_shots.next(open, &slot.orders, slot.course.availability())?;
         if now_ms < slot.one_shot_next_ms {
             self.agenda.insert((slot.one_shot_next_ms, id.clone()));
             return None;
         }
-        if let Some(asked_ms) = memory.one_shots.asked.get(&next.id).copied()
-            && next.stage == Stage::Dispatching
-        {
-            // The claim was granted, and nobody had heard of it.
-            return self.hand_over(id, &next, asked_ms, until_ms, now_ms);
+        match next {
+            Next::Ask(request) => self.ask_for(id, request, now_ms),
+            Next::HandOver(invocation, asked_ms) => {
+                self.hand_over(id, &invocation, asked_ms, until_ms, now_ms)
+            }
         }
-        if next.stage != Stage::Committed || !slot.orders.allows_writing() {
-            return None;
-        }
-        if slot.course.availability() == Availability::Offline && next.deadline_log_ms.is_some() {
-            // It may come back in time.
-            return None;
-        }
-        self.ask_for(id, next.id.clone(), now_ms)
     }
 
     fn ask_for(&mut self, id: &DeviceId, request: RequestId, now_ms: u64) -> Option<u64> {
-        let asked = &mut self.task.memory.get_mut(id)?.one_shots.asked;
-        let asked_ms = *asked.entry(request.clone()).or_insert(now_ms);
+        let asked_ms = self.task.memory.get_mut(id)?.one_shots.ask(&request, now_ms);
         let (link, epoch) = (self.link.id.clone(), self.task.epoch);
         let items = vec![ClaimItem::Invocation(request.clone())];
         let claim = AgentCommand::Claim { link, epoch, items };
@@ -311,31 +300,19 @@ impl Work<'_> {
         lease_ms: u64,
         now_ms: u64,
     ) -> Option<u64> {
-        let log_ms = self.task.parts.handle.view().state.log_time_ms();
-        let until_ms = invocation
-            .deadline_log_ms
-            .map(|deadline_log_ms| asked_ms.saturating_add(deadline_log_ms.saturating_sub(log_ms)));
-        let away = self.slots.get(id)?.course.availability() == Availability::Offline;
-        let actions = self.slots.get(id)?.orders.profile.actions.clone();
-        let request = invocation.id.clone();
+        let view = self.task.parts.handle.view();
+        let slot = self.slots.get(id)?;
+        let device = (&slot.orders, slot.course.availability());
         let one_shots = &mut self.task.memory.get_mut(id)?.one_shots;
-        if !one_shots.begun.insert(request.clone()) {
-            return None;
-        }
-        let refused = if until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
-            Some("its time was over before it could be handed over")
-        } else if away {
-            Some("the device is away; give it a time limit to wait for it")
-        } else if actions.is_some_and(|actions| !actions.contains(&invocation.action)) {
-            Some("the device has no such action")
-        } else {
-            None
+        let until_ms = match one_shots.begin(&view.state, invocation, asked_ms, device, now_ms) {
+            Begun::HandOver { until_ms } => until_ms,
+            Begun::Again => return None,
+            Begun::Refused => {
+                self.line_up(id);
+                return self.settle(id, now_ms);
+            }
         };
-        if let Some(refused) = refused {
-            one_shots.ends.insert(request, (Stage::Failed, refused.to_owned()));
-            self.line_up(id);
-            return self.settle(id, now_ms);
-        }
+        let request = invocation.id.clone();
         let deadline = self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms);
         self.begun = Some(request.clone());
         let invoke = Invoke {
@@ -352,14 +329,8 @@ impl Work<'_> {
     }
 
     fn invoked(&mut self, id: &DeviceId, request: RequestId, ended: Result<Handed, WriteError>) {
-        let end = match ended {
-            Ok(Handed::Sent) => (Stage::Sent, String::new()),
-            Ok(Handed::Acknowledged) => (Stage::Acknowledged, String::new()),
-            Err(error) if error.may_have_acted => (Stage::Unknown, error.message),
-            Err(error) => (Stage::Failed, error.message),
-        };
         if let Some(memory) = self.task.memory.get_mut(id) {
-            memory.one_shots.ends.insert(request, end);
+            memory.one_shots.handed_over(request, ended);
         }
     }
 
@@ -387,8 +358,7 @@ impl Work<'_> {
     fn settled(&mut self, id: &DeviceId, request: &RequestId, end: Submitted, now_ms: u64) {
         if let Submitted::Decided(_) = end {
             if let Some(memory) = self.task.memory.get_mut(id) {
-                memory.one_shots.ends.remove(request);
-                memory.one_shots.asked.remove(request);
+                memory.one_shots.told(request);
             }
         } else if let Some(slot) = self.slots.get_mut(id) {
             slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);

@@ -21,13 +21,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_state::{DeviceId, Link, LinkId, Placement};
+use fleet_state::{DeviceId, Link, LinkId};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::DeviceParts;
 use super::connector::{Connect, ConnectError, Connector, Reports, Session};
-use super::orders::{device_setup, link_setup};
+use super::setups::{device_setup, link_setup};
 use slot::Memory;
 use work::{Work, WorkEnded};
 
@@ -86,11 +86,7 @@ impl LinkTask {
 
     /// Until when this task may write; `None`: now it may not.
     fn until_ms(&self, link: &Link, now_ms: u64) -> Option<u64> {
-        if matches!(link.spec.placement, Placement::On(_)) {
-            return Some(u64::MAX);
-        }
-        let lease = *self.parts.lease.borrow();
-        lease.holds(now_ms).then_some(lease.until_ms)
+        self.parts.lease.borrow().until_ms(&link.spec, now_ms)
     }
 
     fn next_sequence(&mut self) -> u64 {

@@ -1,15 +1,17 @@
 //! What a link's task holds of one device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::{Device, FleetState, Invocation, LinkId, NodeId, Object, RequestId, Stage};
+use fleet_device::one_shots::OneShots;
+use fleet_device::plan::{Course, Marks, Orders, Trouble};
+use fleet_device::{Claims, orders};
+use fleet_state::{Device, FleetState, Object, RequestId};
 
 use crate::device::connector::{
     Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, Refusal, WriteError,
 };
-use crate::device::orders::{Claims, device_setup, orders};
-use crate::device::plan::{Course, Marks, Orders, Trouble};
+use crate::device::setups::device_setup;
 
 /// A device of the link.
 pub(super) struct Slot {
@@ -50,17 +52,6 @@ pub(super) struct Call {
     pub hard_ms: u64,
     /// The one-shot that it hands over.
     pub one_shot: Option<RequestId>,
-}
-
-/// One-shots of a device that are open.
-#[derive(Default)]
-pub(super) struct OneShots {
-    /// Asked for in the log, with when that was first; nothing has left.
-    pub asked: BTreeMap<RequestId, u64>,
-    /// Ended, with what is to be told.
-    pub ends: BTreeMap<RequestId, (Stage, String)>,
-    /// Everything open that a hand-over was ever begun of in this epoch.
-    pub begun: BTreeSet<RequestId>,
 }
 
 impl Slot {
@@ -109,32 +100,9 @@ impl Slot {
     /// Follows the records.
     pub(super) fn follow(&mut self, state: &FleetState, device: &Device, memory: &mut Memory) {
         memory.claims.retain(|revision, _| device.wishes.holds(*revision));
-        let open = |id: &RequestId| state.invocation(id).is_some_and(|i| i.stage.is_open());
-        memory.one_shots.begun.retain(open);
+        memory.one_shots.follow(state);
         self.orders = orders(state, device, &self.orders.profile, &memory.claims);
     }
-}
-
-/// One-shots that the state has for a device and that this owner has to see to.
-pub(super) fn open_one_shots(
-    state: &FleetState,
-    device: &Device,
-    link: &LinkId,
-    node: NodeId,
-    epoch: u64,
-) -> Vec<Arc<Invocation>> {
-    let mine = |invocation: &&Arc<Invocation>| match &invocation.dispatch {
-        None => invocation.stage == Stage::Committed,
-        Some(dispatch) => {
-            invocation.stage == Stage::Dispatching
-                && dispatch.link == *link
-                && dispatch.node == node
-                && dispatch.epoch == epoch
-        }
-    };
-    let mut open: Vec<_> = state.invocations_open(&device.id).filter(mine).cloned().collect();
-    open.sort_by_key(|invocation| invocation.committed);
-    open
 }
 
 /// The profile of a device that can't be served.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fleet_device::plan::{Plan, Trouble, TroubleCode};
 use fleet_state::{
     AgentCommand, DeviceId, Entity, Object, Outcome, StageFailure, StageItem, Value, limits,
 };
@@ -14,7 +15,6 @@ use super::work::Work;
 use crate::consensus::Submitted;
 use crate::device::connector::{Availability, Quality};
 use crate::device::observed::{BODY_BYTES_MAX, Observed};
-use crate::device::plan::{Plan, Trouble, TroubleCode};
 
 /// How long the log may take for an entry of stages.
 const STAGES_WITHIN: Duration = Duration::from_secs(3);

@@ -19,7 +19,7 @@ use super::calls::{Calls, Ended};
 use super::slot::Slot;
 use crate::consensus::AppliedBatch;
 use crate::device::connector::{CloseReason, Connector, Observation, Session};
-use crate::device::orders::{device_setup, link_setup};
+use crate::device::setups::{device_setup, link_setup};
 
 /// Calls under way for one link.
 const CALLS_MAX: usize = 64;

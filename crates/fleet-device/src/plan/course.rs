@@ -9,7 +9,7 @@ use super::choice::would_write;
 use super::property::{Case, Verdict};
 use super::track::{HandOver, RETRY_MS_FIRST, Said, Track, pause_ms};
 use super::{Orders, Plan, Reported, TroubleCode};
-use crate::device::connector::{
+use crate::{
     Availability, Handed, Observation, Quality, ReadErrorKind, Reading, WriteError, WriteErrorKind,
 };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fleet_state::{Revision, Value};
 
 use super::Marks;
-use crate::device::connector::Profile;
+use crate::Profile;
 
 /// Whether a device is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

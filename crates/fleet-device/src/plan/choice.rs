@@ -8,7 +8,7 @@ use fleet_state::{Object, Revision};
 use super::course::{Course, FirstRead};
 use super::property::Verdict;
 use super::{Mode, Orders, Step, Why};
-use crate::device::connector::Availability;
+use crate::Availability;
 
 impl Course {
     pub(super) fn choose(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fleet_state::{Object, Revision, Value};
 
 use super::{Marks, Trouble};
-use crate::device::connector::Quality;
+use crate::Quality;
 
 /// Something to be done with a device.
 #[derive(Clone, Debug, PartialEq)]

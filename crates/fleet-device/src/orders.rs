@@ -1,45 +1,19 @@
-//! From the records of the state to the words of the planner and of connectors.
+//! From the records of the state to the words of the planner.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::{
-    Device, DeviceId, DeviceSpec, DriftPolicy, FleetState, LinkId, LinkSpec, Mode, OnDrift,
-    OnReturn, Revision, Value,
-};
+use fleet_state::{Device, DriftPolicy, FleetState, Mode, OnDrift, OnReturn, Revision};
 
-use super::connector::{DeviceSetup, LinkSetup, Profile};
-use super::plan;
-
-/// The setting that names what a device is, where a connector has presets.
-const MODEL_SETTING: &str = "model";
+use crate::{Profile, plan};
 
 /// Wishes with an end that this owner has claimed, and until when they may be handed over, in
 /// milliseconds of the node's monotonic clock.
-pub(super) type Claims = BTreeMap<Revision, u64>;
-
-/// What a link's connector is told.
-pub(crate) fn link_setup(id: &LinkId, spec: &LinkSpec) -> LinkSetup {
-    LinkSetup {
-        id: id.clone(),
-        address: Arc::clone(&spec.address),
-        settings: spec.settings.clone(),
-    }
-}
-
-/// What a device's connector is told.
-pub(crate) fn device_setup(id: &DeviceId, spec: &DeviceSpec) -> DeviceSetup {
-    let model = spec.settings.get(MODEL_SETTING).and_then(Value::as_text);
-    DeviceSetup {
-        id: id.clone(),
-        address: Arc::clone(&spec.address),
-        model: model.map(Arc::from),
-        settings: spec.settings.clone(),
-    }
-}
+pub type Claims = BTreeMap<Revision, u64>;
 
 /// What the planner is told.
-pub(super) fn orders(
+#[must_use]
+pub fn orders(
     state: &FleetState,
     device: &Device,
     profile: &Arc<Profile>,
@@ -101,4 +75,14 @@ fn property_policy(policy: &DriftPolicy) -> plan::PropertyPolicy {
         settle_ms: if policy.settle_ms == 0 { plan::SETTLE_MS_DEFAULT } else { policy.settle_ms },
         tolerance: policy.tolerance.map_or(0.0, |tolerance| tolerance.get()),
     }
+}
+
+/// Until when something may be handed over that an owner asked for in the log, by its own
+/// monotonic clock, when its time ends at `deadline_log_ms`.
+///
+/// The claim was stamped after it was asked for, so log time is now at most what the state shows
+/// and the time since then.
+#[must_use]
+pub fn claimed_until_ms(state: &FleetState, deadline_log_ms: u64, asked_ms: u64) -> u64 {
+    asked_ms.saturating_add(deadline_log_ms.saturating_sub(state.log_time_ms()))
 }

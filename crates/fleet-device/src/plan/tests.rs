@@ -7,7 +7,7 @@ use fleet_state::{DeviceId, Object, Revision, Value};
 use proptest::prelude::*;
 
 use super::*;
-use crate::device::connector::{
+use crate::{
     Access, Availability, Fence, Handed, Observation, Profile, Quality, ReadErrorKind, Reading,
     WriteError, WriteErrorKind,
 };

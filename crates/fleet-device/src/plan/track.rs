@@ -3,7 +3,7 @@
 use fleet_state::{Revision, Value};
 
 use super::{Marks, TroubleCode};
-use crate::device::connector::{Handed, Quality};
+use crate::{Handed, Quality};
 
 /// Pause before something is tried again, for the first time; it doubles.
 pub(super) const RETRY_MS_FIRST: u64 = 250;
