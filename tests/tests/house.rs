@@ -25,10 +25,12 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("fleet-consensus", "crates/fleet-consensus", &["fleet-log", "fleet-state"]),
     ("fleet-protocol", "crates/fleet-protocol", &["fleet-state"]),
     ("fleet-device", "crates/fleet-device", &["fleet-consensus", "fleet-state"]),
+    // Judges what clients heard, of simulated sites and of real ones alike.
+    ("fleet-judge", "crates/fleet-judge", &[]),
     (
         "fleet-sim",
         "crates/fleet-sim",
-        &["fleet-consensus", "fleet-device", "fleet-log", "fleet-state"],
+        &["fleet-consensus", "fleet-device", "fleet-judge", "fleet-log", "fleet-state"],
     ),
     (
         "fleet-fuzz",
@@ -42,12 +44,19 @@ const CRATES: &[(&str, &str, &[&str])] = &[
         &["fleet-consensus", "fleet-device", "fleet-log", "fleet-protocol", "fleet-state"],
     ),
     ("flotilla", "control-cli", &["fleet-client", "fleet-protocol", "fleet-state"]),
-    ("flotilla-tests", "tests", &[]),
+    // The judge knows no encoding of ours, so that no mistake can hide in what is shared.
+    ("flotilla-tests", "tests", &["fleet-judge"]),
 ];
 
 /// Crates without a clock, a task, a file, a socket or a random source.
-const PURE: &[&str] =
-    &["fleet-state", "fleet-log", "fleet-consensus", "fleet-device", "fleet-protocol"];
+const PURE: &[&str] = &[
+    "fleet-state",
+    "fleet-log",
+    "fleet-consensus",
+    "fleet-device",
+    "fleet-judge",
+    "fleet-protocol",
+];
 
 /// What a pure crate may not name.
 const IMPURE: &[&str] = &[

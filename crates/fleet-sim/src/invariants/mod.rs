@@ -1,59 +1,35 @@
 //! What must hold at every moment, whatever the faults. One file each.
 //!
 //! The checks look from outside: they read what replicas give out and what their logs hold, and
-//! remember what was seen on any node. None of them trusts a replica's own opinion.
+//! remember what was seen on any node. None of them trusts a replica's own opinion. Those that
+//! only look at what clients asked and heard live in fleet-judge, and judge real sites as well.
 
 mod answers;
 mod bounds;
 mod commit_monotone;
 mod committed_log;
 mod election_safety;
-mod histories;
 mod leader_completeness;
-mod linearizable;
 mod log_matching;
 mod log_time;
 mod membership;
 mod progress;
 mod state_machine;
 
-use std::fmt;
+use fleet_state::ParamKey;
 
 pub use answers::{Answers, Known};
 pub use bounds::Bounds;
 pub use commit_monotone::CommitMonotone;
 pub use committed_log::CommittedLog;
 pub use election_safety::ElectionSafety;
-pub use histories::{Heard, Histories, Wanted};
+pub use fleet_judge::{Floor, Heard, Histories, Linearizable, Violation, Wanted};
 pub use leader_completeness::check_new_leader;
-pub use linearizable::{Floor, Linearizable};
 pub use log_matching::compare_logs;
 pub use log_time::LogTime;
 pub use membership::Membership;
 pub use progress::check_progress;
 pub use state_machine::StateMachine;
-
-/// An invariant that doesn't hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Which.
-    pub invariant: &'static str,
-    /// What was seen.
-    pub what: String,
-}
-
-impl Violation {
-    /// A violation.
-    pub fn new(invariant: &'static str, what: impl Into<String>) -> Self {
-        Self { invariant, what: what.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.what)
-    }
-}
 
 /// All of them, with what they remember.
 #[derive(Debug, Default)]
@@ -69,9 +45,9 @@ pub struct Invariants {
     /// Answers come from the log, once, and stay.
     pub answers: Answers,
     /// Reads and writes see what ended before they began.
-    pub order: Linearizable,
+    pub order: Linearizable<ParamKey>,
     /// What clients saw of each key has an explanation.
-    pub histories: Histories,
+    pub histories: Histories<ParamKey>,
     /// One history of configurations.
     pub membership: Membership,
     /// Log time goes on, and no faster than time.

@@ -331,12 +331,13 @@ fn conf_change(entry: &fleet_log::LogEntry) -> Option<ConfChange> {
 }
 
 fn note_changes(
-    order: &mut crate::invariants::Linearizable,
+    order: &mut crate::invariants::Linearizable<fleet_state::ParamKey>,
     done: &AppliedEntry,
 ) -> Result<(), Violation> {
     for change in &done.changes {
         if let Entity::Param(key) = &change.entity {
-            order.changed(key, done.revision.get(), change.previous, change.record.is_some())?;
+            let previous = change.previous.map(fleet_state::Revision::get);
+            order.changed(key, done.revision.get(), previous, change.record.is_some())?;
         }
     }
     Ok(())

@@ -8,8 +8,7 @@
 //! What a read gives out must also be the value of its index: the last write at or below it.
 
 use std::collections::BTreeMap;
-
-use fleet_state::{ParamKey, Revision};
+use std::fmt::Display;
 
 use super::Violation;
 
@@ -18,14 +17,20 @@ use super::Violation;
 pub struct Floor(u64);
 
 /// What anybody was told so far, and every parameter's history.
-#[derive(Debug, Default)]
-pub struct Linearizable {
+#[derive(Debug)]
+pub struct Linearizable<K> {
     told: u64,
-    values: BTreeMap<ParamKey, Vec<(u64, bool)>>,
+    values: BTreeMap<K, Vec<(u64, bool)>>,
     reads: u64,
 }
 
-impl Linearizable {
+impl<K> Default for Linearizable<K> {
+    fn default() -> Self {
+        Self { told: 0, values: BTreeMap::new(), reads: 0 }
+    }
+}
+
+impl<K: Clone + Display + Ord> Linearizable<K> {
     /// An operation begins.
     #[must_use]
     pub fn begin(&self) -> Floor {
@@ -53,15 +58,15 @@ impl Linearizable {
     /// The change doesn't follow from the one before.
     pub fn changed(
         &mut self,
-        key: &ParamKey,
+        key: &K,
         index: u64,
-        previous: Option<Revision>,
+        previous: Option<u64>,
         exists: bool,
     ) -> Result<(), Violation> {
         let history = self.values.entry(key.clone()).or_default();
         let last = history.last().filter(|(_, exists)| *exists).map(|(index, _)| *index);
         let in_order = history.last().is_none_or(|(last, _)| *last < index);
-        if last != previous.map(Revision::get) || !in_order {
+        if last != previous || !in_order {
             return Err(Violation::new(
                 "history of a key",
                 format!("{key} at index {index} follows {previous:?}, but was {last:?}"),
@@ -79,20 +84,30 @@ impl Linearizable {
         &mut self,
         floor: Floor,
         applied: u64,
-        key: &ParamKey,
+        key: &K,
         seen: Option<u64>,
     ) -> Result<(), Violation> {
-        if applied < floor.0 {
-            return Err(Violation::new(
-                "linearizable reads",
-                format!("a read begun after index {} was known saw index {applied}", floor.0),
-            ));
-        }
+        self.looked(floor, applied)?;
         let wanted = self.value_at(key, applied);
         if seen != wanted {
             return Err(Violation::new(
                 "linearizable reads",
                 format!("{key} at index {applied} is of {wanted:?}, a read saw {seen:?}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The same where nobody knows what the log holds, as with a real site: what was seen can't
+    /// be judged, only when.
+    ///
+    /// # Errors
+    /// It is too old.
+    pub fn looked(&mut self, floor: Floor, applied: u64) -> Result<(), Violation> {
+        if applied < floor.0 {
+            return Err(Violation::new(
+                "linearizable reads",
+                format!("a read begun after index {} was known saw index {applied}", floor.0),
             ));
         }
         self.told = self.told.max(applied);
@@ -102,7 +117,7 @@ impl Linearizable {
 
     /// The revision that a key has at an index.
     #[must_use]
-    pub fn value_at(&self, key: &ParamKey, index: u64) -> Option<u64> {
+    pub fn value_at(&self, key: &K, index: u64) -> Option<u64> {
         let history = self.values.get(key)?;
         let after = history.partition_point(|(at, _)| *at <= index);
         let (at, exists) = history.get(after.checked_sub(1)?)?;
@@ -110,7 +125,7 @@ impl Linearizable {
     }
 
     /// All keys that were ever set.
-    pub fn keys(&self) -> impl Iterator<Item = &ParamKey> {
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.values.keys()
     }
 

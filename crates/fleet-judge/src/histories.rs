@@ -12,8 +12,7 @@
 //! not judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use fleet_state::ParamKey;
+use std::fmt::Display;
 
 use super::Violation;
 
@@ -75,25 +74,31 @@ type State = Option<(u64, Version)>;
 type Explanation = (State, u32);
 
 /// What clients did to each key.
-#[derive(Debug, Default)]
-pub struct Histories {
-    keys: BTreeMap<ParamKey, Vec<Event>>,
+#[derive(Debug)]
+pub struct Histories<K> {
+    keys: BTreeMap<K, Vec<Event>>,
     judged: u64,
 }
 
-impl Histories {
+impl<K> Default for Histories<K> {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), judged: 0 }
+    }
+}
+
+impl<K: Clone + Display + Ord> Histories<K> {
     /// An operation begins; `id` is its own.
-    pub fn begin(&mut self, key: &ParamKey, id: u64, wanted: Wanted) {
+    pub fn begin(&mut self, key: &K, id: u64, wanted: Wanted) {
         self.note(key, Event::Begin(id, wanted));
     }
 
     /// An operation ended; `None` when it was refused and has no effect. One whose client never
     /// hears anything doesn't end.
-    pub fn end(&mut self, key: &ParamKey, id: u64, heard: Option<Heard>) {
+    pub fn end(&mut self, key: &K, id: u64, heard: Option<Heard>) {
         self.note(key, Event::End(id, heard));
     }
 
-    fn note(&mut self, key: &ParamKey, event: Event) {
+    fn note(&mut self, key: &K, event: Event) {
         let events = self.keys.entry(key.clone()).or_default();
         if events.len() < EVENTS_MAX {
             events.push(event);
