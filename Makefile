@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all sim judge fuzz verify fix bench nats counterparts fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all sim judge fuzz verify fix bench nats counterparts fault-tools fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -16,6 +16,11 @@ FETCH_COUNTERPARTS := deploy/counterparts/fetch-counterparts.py
 WITH_NATS = FLOTILLA_NATS_SERVER="$$($(FETCH))"
 # The MQTT broker and the Modbus and MQTT devices that the connectors are tested against.
 WITH_COUNTERPARTS = env $$($(FETCH_COUNTERPARTS))
+# What breaks networks, clocks and disks; what can't be had is said, and its tests are not run.
+FETCH_FAULT_TOOLS := deploy/faults/fetch-fault-tools.py
+WITH_FAULTS = env $$($(FETCH_FAULT_TOOLS))
+# Which tests this machine could not run, and why: printed after all others.
+NOT_RUN := $(CURDIR)/target/not-run.txt
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +39,26 @@ demo: ## fetch, build, and a tour of a local site of three agents, with what it 
 build: ## build the programs, unoptimised
 	$(CARGO) build --workspace --bins
 
-test: nats counterparts ## every test that fits in fifteen minutes on two cores
-	$(CARGO) build --workspace --all-targets
-	$(CARGO) test --quiet --workspace --doc
-	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace
-	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge
+# Also when a test fails, what was not run is said.
+define run-tests
+@rm -f $(NOT_RUN)
+$(WITH_NATS) $(WITH_COUNTERPARTS) $(WITH_FAULTS) FLOTILLA_NOT_RUN=$(NOT_RUN) \
+  $(CARGO) nextest run $(1) || { $(say-not-run); exit 1; }
+endef
+say-not-run = if [ -s $(NOT_RUN) ]; then sort -u $(NOT_RUN); fi
 
-test-all: nats counterparts ## also the tests that take minutes each
+test: nats counterparts fault-tools ## every test that fits in fifteen minutes on two cores
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
-	$(WITH_NATS) $(WITH_COUNTERPARTS) $(CARGO) nextest run --workspace --profile all --run-ignored all
+	$(call run-tests,--workspace)
+	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge
+	@$(say-not-run)
+
+test-all: nats counterparts fault-tools ## also the tests that take minutes each
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --quiet --workspace --doc
+	$(call run-tests,--workspace --profile all --run-ignored all)
+	@$(say-not-run)
 
 # How many seeds, from which one on: make sim SEEDS=20000 SEED=0
 SEEDS ?= 500
@@ -86,6 +101,9 @@ nats: ## fetch the nats-server that tests and the demo use
 
 counterparts: ## fetch and build what the connectors are tested against: mosquitto, pymodbus, paho-mqtt
 	@$(FETCH_COUNTERPARTS) --quiet
+
+fault-tools: ## fetch what breaks networks, clocks and disks: nft, libfaketime, strace
+	@$(FETCH_FAULT_TOOLS) --quiet
 
 clean-tools: ## forget what was fetched
 	rm -rf .tools

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::cli::{self, Finished};
+use crate::lan::machine::Machine;
 use crate::process::Process;
 use crate::programs;
 
@@ -20,6 +21,7 @@ pub struct Agent {
     config: PathBuf,
     log: PathBuf,
     environment: Vec<(String, String)>,
+    machine: Option<Machine>,
     process: Option<Process>,
 }
 
@@ -37,6 +39,7 @@ impl Agent {
             config: path,
             log: workplace.join(format!("{name}.log")),
             environment: Vec::new(),
+            machine: None,
             process: None,
         }
     }
@@ -51,6 +54,11 @@ impl Agent {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes it to a machine with an address of its own; counts from its next start.
+    pub fn move_to(&mut self, machine: Machine) {
+        self.machine = Some(machine);
+    }
+
     /// Where its log, snapshots and keys are.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -58,7 +66,11 @@ impl Agent {
 
     /// A command of the agent's program with this agent's directory and configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(programs::agent());
+        let program = programs::agent();
+        let mut command = match &self.machine {
+            None => Command::new(program),
+            Some(machine) => machine.command(program),
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("FLOTILLA_") {
                 command.env_remove(name);
@@ -184,7 +196,11 @@ impl Agent {
         let marked = log.rsplit("health and metrics are served address=").next();
         let address = marked.and_then(|rest| rest.split_whitespace().next());
         let address = address.unwrap_or_else(|| panic!("no address of metrics in: {log}"));
-        get(address, path)
+        // The loopback of its machine is not the loopback of this one.
+        match &self.machine {
+            None => get(address, path),
+            Some(machine) => machine.enter(|| get(address, path)),
+        }
     }
 
     /// Everything it has logged, over all its starts.

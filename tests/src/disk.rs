@@ -1,13 +1,15 @@
 //! A real file system of a few megabytes, for one data directory.
 //!
 //! Mounting takes the rights of root. Where this user may not, [`SmallDisk::mount`] says so
-//! on standard error, in capitals, and the test that wanted it is not run; a machine that
-//! has to run all of them sets `FLOTILLA_MUST_MOUNT`, and then it fails instead.
+//! ([`crate::not_run`]), and the test that wanted it is not run; a machine that has to run all
+//! of them sets `FLOTILLA_MUST_MOUNT`, and then it fails instead.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::not_run;
 
 /// Written at a time when the disk is filled.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -34,7 +36,7 @@ impl SmallDisk {
             Err(error) => error.to_string(),
         };
         assert!(std::env::var_os("FLOTILLA_MUST_MOUNT").is_none(), "nothing can be mounted: {why}");
-        eprintln!("NOT RUN: this test needs a file system of its own, and {why}");
+        not_run::say(&format!("it needs a file system of its own, and {why}"));
         None
     }
 

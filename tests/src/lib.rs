@@ -2,18 +2,22 @@
 //!
 //! A scenario under `tests/tests/` starts the programs that users start, breaks
 //! something, and looks at what a user would see. Nothing of Flotilla's own code is
-//! linked here, so that a mistake in a shared encoder cannot hide itself: subjects,
-//! headers and replies are spelled as `docs/protocol.md` spells them.
+//! linked here but the judge of histories, which knows no encoding, so that a mistake in a
+//! shared encoder cannot hide itself: subjects, headers and replies are spelled as
+//! `docs/protocol.md` spells them.
 //!
 //! - [`nats_server::NatsServer`]: a real server on a free port, which can be paused,
 //!   killed and started again on the same port.
 //! - [`site::Site`]: agents as processes, made with `init` and `join` like real ones.
+//! - [`lan::Lan`]: a network of its own, whose machines have addresses, cables and faults.
+//! - [`hall::Hall`]: a site on such a network.
 //! - [`bare::BareClient`]: NATS requests without our client.
 //! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`field`]: an MQTT broker and devices that we did not write.
 //! - [`load`]: many writers at once, and what was promised to each of them.
+//! - [`not_run`]: what this machine can't run, said so that nobody misses it.
 //! - [`wait`]: the only place that lets time pass, always towards a deadline.
 //!
 //! Everything that is started is stopped on drop, by its own process id. The folder
@@ -21,6 +25,7 @@
 //! Without a nats-server or without the built programs a test fails and says what to
 //! do; it never passes by not running.
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
@@ -33,9 +38,12 @@ pub mod cli;
 pub mod disk;
 pub mod door;
 pub mod field;
+pub mod hall;
+pub mod lan;
 pub mod load;
 pub mod metrics;
 pub mod nats_server;
+pub mod not_run;
 pub mod plant;
 pub mod process;
 pub mod programs;

@@ -1,10 +1,13 @@
-//! A real nats-server on a free port of the loopback.
+//! A real nats-server, on a free port of the loopback or on a machine with an address of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use crate::lan::machine::Machine;
 use crate::process::Process;
 use crate::{programs, wait};
 
@@ -17,6 +20,7 @@ pub struct NatsServer {
     config: Option<PathBuf>,
     environment: Vec<(String, String)>,
     port: u16,
+    machine: Option<Machine>,
     process: Option<Process>,
 }
 
@@ -52,12 +56,29 @@ impl NatsServer {
     fn prepare(workplace: &Path) -> Self {
         let folder = workplace.join("nats");
         fs::create_dir_all(&folder).expect("the workplace is writable");
-        Self { folder, config: None, environment: Vec::new(), port: 0, process: None }
+        let environment = Vec::new();
+        Self { folder, config: None, environment, port: 0, machine: None, process: None }
+    }
+
+    /// Starts a server on a machine with an address of its own, with this configuration text.
+    pub fn start_on(machine: Machine, workplace: &Path, config: &str) -> Self {
+        let path = workplace.join("nats.conf");
+        fs::write(&path, config).expect("the workplace is writable");
+        let mut server = Self::prepare(workplace);
+        server.config = Some(path);
+        server.machine = Some(machine);
+        server.run();
+        server
+    }
+
+    fn address(&self) -> String {
+        let address = self.machine.as_ref().map(|machine| machine.address().to_string());
+        address.unwrap_or_else(|| "127.0.0.1".to_owned())
     }
 
     /// The address for clients, without credentials.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.address(), self.port)
     }
 
     /// The port it listens on.
@@ -82,6 +103,11 @@ impl NatsServer {
         self.running().resume();
     }
 
+    /// SIGUSR2: it tells its clients that it will go, and goes after a while.
+    pub fn begin_lame_duck(&self) {
+        self.running().signal(Signal::USR2);
+    }
+
     /// Starts again on the same port, after [`NatsServer::kill`] or instead of it.
     pub fn restart(&mut self) {
         self.kill();
@@ -99,8 +125,12 @@ impl NatsServer {
 
     fn run(&mut self) {
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let mut command = Command::new(programs::nats_server());
-        command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(&self.folder);
+        let program = programs::nats_server();
+        let mut command = match &self.machine {
+            None => Command::new(program),
+            Some(machine) => machine.command(program),
+        };
+        command.args(["-a", &self.address(), "-p", &port, "--ports_file_dir"]).arg(&self.folder);
         if let Some(config) = &self.config {
             command.arg("-c").arg(config);
         }

@@ -84,6 +84,29 @@ pub fn counterparts() -> PathBuf {
         .unwrap_or_else(|| panic!("paho-mqtt and pymodbus are not there: run `make counterparts`"))
 }
 
+/// The program that tells a bridge what to throw away: `FLOTILLA_NFT`, the fetched one, or the one
+/// on PATH; `None` if there is none.
+pub fn nft() -> Option<PathBuf> {
+    fault_tool("FLOTILLA_NFT", "nft").or_else(|| on_path("nft"))
+}
+
+/// The tracer that answers system calls with errors: `FLOTILLA_STRACE`, or one as for [`nft`].
+pub fn strace() -> Option<PathBuf> {
+    fault_tool("FLOTILLA_STRACE", "strace").or_else(|| on_path("strace"))
+}
+
+/// The library that moves a wall clock: `FLOTILLA_FAKETIME`, or the fetched one.
+pub fn faketime() -> Option<PathBuf> {
+    fault_tool("FLOTILLA_FAKETIME", "libfaketime.so.1")
+}
+
+/// A program that breaks things, named by a variable or fetched.
+fn fault_tool(variable: &str, name: &str) -> Option<PathBuf> {
+    let chosen = std::env::var_os(variable).map(PathBuf::from);
+    let fetched = || tool("fault-tools-").map(|folder| folder.join(name));
+    chosen.or_else(fetched).filter(|path| path.is_file())
+}
+
 /// The folder of a fetched tool.
 fn tool(prefix: &str) -> Option<PathBuf> {
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools");
@@ -92,7 +115,8 @@ fn tool(prefix: &str) -> Option<PathBuf> {
     named.map(|entry| entry.path()).filter(|path| path.is_dir()).max()
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// A program on PATH.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let mut folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
     // Where Debian puts servers, on the path of root only.
