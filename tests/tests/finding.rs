@@ -12,7 +12,6 @@ use std::time::Duration;
 use flotilla_tests::hall::{Hall, HallPlan};
 use flotilla_tests::wait;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough to be found, were there a way to be.
 const ALONE: Duration = Duration::from_secs(4);
 
