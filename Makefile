@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all sim judge fuzz verify fix bench nats counterparts fault-tools fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all power sim judge fuzz verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -21,6 +21,9 @@ FETCH_FAULT_TOOLS := deploy/faults/fetch-fault-tools.py
 WITH_FAULTS = env $$($(FETCH_FAULT_TOOLS))
 # Which tests this machine could not run, and why: printed after all others.
 NOT_RUN := $(CURDIR)/target/not-run.txt
+# A guest kernel, etcd, Debian's nats-server. What can't be had is said, and its tests are not run.
+FETCH_DEBIAN := deploy/counterparts/fetch-from-debian.py
+WITH_DEBIAN = env $$($(FETCH_DEBIAN))
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,22 +45,32 @@ build: ## build the programs, unoptimised
 # Also when a test fails, what was not run is said.
 define run-tests
 @rm -f $(NOT_RUN)
-$(WITH_NATS) $(WITH_COUNTERPARTS) $(WITH_FAULTS) FLOTILLA_NOT_RUN=$(NOT_RUN) \
+$(WITH_NATS) $(WITH_COUNTERPARTS) $(WITH_FAULTS) $(WITH_DEBIAN) FLOTILLA_NOT_RUN=$(NOT_RUN) \
   $(CARGO) nextest run $(1) || { $(say-not-run); exit 1; }
 endef
 say-not-run = if [ -s $(NOT_RUN) ]; then sort -u $(NOT_RUN); fi
 
-test: nats counterparts fault-tools ## every test that fits in fifteen minutes on two cores
+test: nats counterparts fault-tools debian ## every test that fits in fifteen minutes on two cores
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
 	$(call run-tests,--workspace)
 	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge
 	@$(say-not-run)
 
-test-all: nats counterparts fault-tools ## also the tests that take minutes each
+test-all: nats counterparts fault-tools debian ## also the tests that take minutes each
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
 	$(call run-tests,--workspace --profile all --run-ignored all)
+	@$(say-not-run)
+
+# How often power is cut: make power CUTS=100. FLOTILLA_SEED=… makes the same choices again.
+CUTS ?= 20
+
+power: nats debian ## cut the power of a site, of etcd and of JetStream, and judge what each kept
+	$(CARGO) build --workspace --bins
+	@rm -f $(NOT_RUN)
+	$(WITH_NATS) $(WITH_DEBIAN) FLOTILLA_POWER_CUTS=$(CUTS) FLOTILLA_NOT_RUN=$(NOT_RUN) $(CARGO) nextest run \
+	  --package flotilla-tests --profile all --run-ignored all --no-capture -E 'binary(/^power/)'
 	@$(say-not-run)
 
 # How many seeds, from which one on: make sim SEEDS=20000 SEED=0
@@ -104,6 +117,8 @@ counterparts: ## fetch and build what the connectors are tested against: mosquit
 
 fault-tools: ## fetch what breaks networks, clocks and disks: nft, libfaketime, strace
 	@$(FETCH_FAULT_TOOLS) --quiet
+debian: ## fetch a guest kernel, etcd and an older nats-server from Debian's packages, where there is apt
+	@$(FETCH_DEBIAN) --quiet
 
 clean-tools: ## forget what was fetched
 	rm -rf .tools

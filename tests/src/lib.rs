@@ -15,6 +15,7 @@
 //! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
+//! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
 //! - [`load`]: many writers at once, and what was promised to each of them.
 //! - [`not_run`]: what this machine can't run, said so that nobody misses it.
@@ -38,6 +39,7 @@ pub mod cli;
 pub mod disk;
 pub mod door;
 pub mod field;
+pub mod guest;
 pub mod hall;
 pub mod lan;
 pub mod load;

@@ -16,9 +16,11 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A server process. It keeps its port over restarts.
 #[derive(Debug)]
 pub struct NatsServer {
+    program: PathBuf,
     folder: PathBuf,
     config: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    address: &'static str,
     port: u16,
     machine: Option<Machine>,
     process: Option<Process>,
@@ -28,6 +30,22 @@ impl NatsServer {
     /// Starts a server without a configuration: no users, 1 MiB payloads.
     pub fn start(workplace: &Path) -> Self {
         let mut server = Self::prepare(workplace);
+        server.run();
+        server
+    }
+
+    /// Starts another server than the one that all tests use.
+    pub fn start_program(workplace: &Path, program: &Path) -> Self {
+        let mut server = Self::prepare(workplace);
+        server.program = program.to_path_buf();
+        server.run();
+        server
+    }
+
+    /// Starts a server on another address of this machine than the loopback.
+    pub fn start_at(workplace: &Path, address: &'static str) -> Self {
+        let mut server = Self::prepare(workplace);
+        server.address = address;
         server.run();
         server
     }
@@ -56,8 +74,16 @@ impl NatsServer {
     fn prepare(workplace: &Path) -> Self {
         let folder = workplace.join("nats");
         fs::create_dir_all(&folder).expect("the workplace is writable");
-        let environment = Vec::new();
-        Self { folder, config: None, environment, port: 0, machine: None, process: None }
+        Self {
+            program: programs::nats_server(),
+            folder,
+            config: None,
+            environment: Vec::new(),
+            address: "127.0.0.1",
+            port: 0,
+            machine: None,
+            process: None,
+        }
     }
 
     /// Starts a server on a machine with an address of its own, with this configuration text.
@@ -73,7 +99,7 @@ impl NatsServer {
 
     fn address(&self) -> String {
         let address = self.machine.as_ref().map(|machine| machine.address().to_string());
-        address.unwrap_or_else(|| "127.0.0.1".to_owned())
+        address.unwrap_or_else(|| self.address.to_owned())
     }
 
     /// The address for clients, without credentials.
@@ -125,10 +151,9 @@ impl NatsServer {
 
     fn run(&mut self) {
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let program = programs::nats_server();
         let mut command = match &self.machine {
-            None => Command::new(program),
-            Some(machine) => machine.command(program),
+            None => Command::new(&self.program),
+            Some(machine) => machine.command(self.program.clone()),
         };
         command.args(["-a", &self.address(), "-p", &port, "--ports_file_dir"]).arg(&self.folder);
         if let Some(config) = &self.config {

@@ -107,6 +107,35 @@ fn fault_tool(variable: &str, name: &str) -> Option<PathBuf> {
     chosen.or_else(fetched).filter(|path| path.is_file())
 }
 
+/// A guest kernel (user-mode-linux): `FLOTILLA_GUEST_KERNEL`, the fetched one, or the one on
+/// PATH.
+pub fn guest_kernel() -> Option<PathBuf> {
+    debian("FLOTILLA_GUEST_KERNEL", "user-mode-linux_", "usr/bin/linux.uml", "linux.uml")
+}
+
+/// An etcd: `FLOTILLA_ETCD`, the fetched one, or the one on PATH.
+pub fn etcd() -> Option<PathBuf> {
+    debian("FLOTILLA_ETCD", "etcd-server_", "usr/bin/etcd", "etcd")
+}
+
+/// Debian's nats-server, which is older than the one that all tests use:
+/// `FLOTILLA_DEBIAN_NATS_SERVER`, or the fetched one.
+pub fn older_nats_server() -> Option<PathBuf> {
+    // Not one on PATH: nobody knows how old that is.
+    debian("FLOTILLA_DEBIAN_NATS_SERVER", "nats-server_", "usr/sbin/nats-server", "")
+}
+
+/// What a package of Debian holds that was fetched into a folder.
+fn debian(variable: &str, package: &str, inside: &str, name: &str) -> Option<PathBuf> {
+    if let Some(chosen) = std::env::var_os(variable) {
+        let path = PathBuf::from(chosen);
+        assert!(path.is_file(), "{variable} names {}, which is no file", path.display());
+        return Some(path);
+    }
+    let fetched = tool(package).map(|folder| folder.join(inside));
+    fetched.filter(|path| path.is_file()).or_else(|| on_path(name))
+}
+
 /// The folder of a fetched tool.
 fn tool(prefix: &str) -> Option<PathBuf> {
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools");
@@ -116,10 +145,10 @@ fn tool(prefix: &str) -> Option<PathBuf> {
 }
 
 /// A program on PATH.
-pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let mut folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
-    // Where Debian puts servers, on the path of root only.
-    folders.push(PathBuf::from("/usr/sbin"));
+    // Where Debian puts servers, and tools of root, on the path of root only.
+    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     folders.into_iter().map(|folder| folder.join(program)).find(|it| it.is_file())
 }

@@ -37,6 +37,8 @@ pub struct Plan {
     pub config: String,
     /// The nats-server's configuration; none if empty.
     pub nats_config: String,
+    /// Another nats-server than the one that all tests use.
+    pub nats_program: Option<PathBuf>,
     /// How agents and this test show the server who they are; not at all if `None`.
     pub logins: Option<Logins>,
 }
@@ -64,6 +66,7 @@ impl Plan {
             voters: u8::try_from(voters).expect("a small site"),
             config: String::new(),
             nats_config: String::new(),
+            nats_program: None,
             logins: None,
         }
     }
@@ -72,6 +75,8 @@ impl Plan {
 fn serve(workplace: &Workplace, plan: &Plan) -> NatsServer {
     if let Some(Logins { config, environment, .. }) = &plan.logins {
         NatsServer::start_with_environment(workplace.path(), config, environment)
+    } else if let Some(program) = &plan.nats_program {
+        NatsServer::start_program(workplace.path(), program)
     } else if plan.nats_config.is_empty() {
         NatsServer::start(workplace.path())
     } else {
