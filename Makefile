@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all power sim judge fuzz verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all power sim judge fuzz chaos verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -88,6 +88,17 @@ SECONDS_EACH ?= 60
 
 fuzz: ## mutated input for everything that reads foreign bytes, a minute for each target
 	$(CARGO) run --quiet --profile sim --package fleet-fuzz -- $(TARGET) --seconds $(SECONDS_EACH)
+
+# How long, and what decides which faults come: make chaos CHAOS_SECONDS=3600 SEED=7
+CHAOS_SECONDS ?= 600
+CHAOS_REPORT := $(CURDIR)/target/chaos-$(SEED).txt
+
+chaos: nats fault-tools ## real agents under faults drawn from a seed, ten minutes of it; judged like the simulator
+	$(CARGO) build --workspace --bins
+	$(WITH_NATS) $(WITH_FAULTS) FLOTILLA_CHAOS_SECONDS=$(CHAOS_SECONDS) FLOTILLA_CHAOS_SEED=$(SEED) \
+	  FLOTILLA_CHAOS_REPORT=$(CHAOS_REPORT) FLOTILLA_MUST_RUN=1 \
+	  $(CARGO) test --package flotilla-tests --test chaos -- --ignored --nocapture
+	@echo "the report: $(CHAOS_REPORT)"
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 

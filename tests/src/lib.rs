@@ -17,6 +17,7 @@
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
+//! - [`chaos`]: faults drawn from a seed, and clients whose histories are judged.
 //! - [`load`]: many writers at once, and what was promised to each of them.
 //! - [`not_run`]: what this machine can't run, said so that nobody misses it.
 //! - [`wait`]: the only place that lets time pass, always towards a deadline.
@@ -35,6 +36,7 @@
 
 pub mod agent;
 pub mod bare;
+pub mod chaos;
 pub mod cli;
 pub mod disk;
 pub mod door;
