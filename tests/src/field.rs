@@ -68,6 +68,12 @@ impl FieldDevice {
         Self::start(workplace, name, &["mqtt_device.py", &port, "plug", name])
     }
 
+    /// Starts a Zigbee2MQTT bridge with one lamp of this name.
+    pub fn lamp(workplace: &Path, broker: &Broker, name: &str) -> Self {
+        let port = broker.port.to_string();
+        Self::start(workplace, "lamp", &["mqtt_device.py", &port, "lamp", name])
+    }
+
     /// Starts a drive that speaks Modbus, and tells its address.
     pub fn drive(workplace: &Path, name: &str) -> (Self, String) {
         let port = free_port();

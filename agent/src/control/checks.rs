@@ -5,7 +5,7 @@
 //! before its link is checked by the owner of the link, and shown there.
 
 use fleet_protocol::{ErrorCode, Failure};
-use fleet_state::{Command, DeviceId, DeviceSpec, FleetState};
+use fleet_state::{Command, DeviceId, DeviceSpec, FleetState, LinkId, LinkSpec, Placement};
 
 use crate::device::connector::Refusal;
 use crate::device::connectors::Connectors;
@@ -19,9 +19,7 @@ pub(super) fn check(
 ) -> Result<(), Failure> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "connectors have no say in the others")]
     let checked = match command {
-        Command::LinkRegister { id, spec } => connectors
-            .get(&spec.connector)
-            .and_then(|connector| connector.check_link(&link_setup(id, spec))),
+        Command::LinkRegister { id, spec } => check_link(connectors, id, spec),
         Command::DeviceRegister { id, spec } => check_device(connectors, state, id, spec),
         Command::Batch(items) => {
             return items.iter().try_for_each(|item| check(connectors, state, &item.command));
@@ -36,6 +34,18 @@ pub(super) fn check(
             None => failure,
         }
     })
+}
+
+/// Checks a link, and that one that hangs on a node says on which.
+fn check_link(connectors: &Connectors, id: &LinkId, spec: &LinkSpec) -> Result<(), Refusal> {
+    let connector = connectors.get(&spec.connector)?;
+    let setup = link_setup(id, spec);
+    connector.check_link(&setup)?;
+    if connector.is_wired(&setup) && matches!(spec.placement, Placement::Any { .. }) {
+        return Err(Refusal::new("placement", "such a link is wired to one node")
+            .with_hint("say {\"on\": \"<node name>\"}, as flotilla link register --on does"));
+    }
+    Ok(())
 }
 
 /// Checks a device against its link, if that is registered.

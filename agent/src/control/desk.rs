@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
-use crate::device::ObservedTable;
 use crate::device::connectors::Connectors;
+use crate::device::{Lookout, ObservedTable};
 use crate::metrics::Metrics;
 use crate::transport::WaySwitch;
 
@@ -28,7 +28,7 @@ use super::nats_door::NatsDoor;
 use super::request_ids::RequestIds;
 use super::snapshots::SnapshotList;
 use super::{ControlContext, IntakeState, NodeFacts};
-use super::{admin, changes, commands, node, queries};
+use super::{admin, changes, commands, looks, node, queries};
 
 /// What every lane works with; shared, without a lock.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(super) struct Desk {
     /// What is known of devices.
     pub observed: ObservedTable,
     pub connectors: Connectors,
+    /// What looks along the links of this node.
+    pub lookout: Lookout,
     pub snapshots: SnapshotList,
     pub mesh: MeshSource,
     pub metrics: Metrics,
@@ -90,6 +92,7 @@ impl Desk {
             switches,
             observed,
             connectors,
+            lookout,
             metrics,
         } = context;
         let desk = Self {
@@ -108,6 +111,7 @@ impl Desk {
             facts: node,
             observed,
             connectors,
+            lookout,
             snapshots,
             mesh,
             metrics,
@@ -231,6 +235,9 @@ impl Desk {
             Action::Command(command) => commands::hand_over(desk, command, job).await,
             Action::Query(query) => {
                 tokio::spawn(queries::serve(desk, query, job));
+            }
+            Action::Look(query) => {
+                tokio::spawn(looks::serve(desk, query, job));
             }
             Action::Changes(request) => {
                 tokio::spawn(changes::serve(desk, request, job));

@@ -11,7 +11,7 @@
 //! 2. `desk` takes a request in: it is parsed once into a validated type, a permit bounds how
 //!    many are being worked on. Whatever is wrong is answered at once, counted by surface and
 //!    reason, and changes nothing.
-//! 3. The request goes to its place: `commands`, `queries`, `changes`, `admin`, `node`.
+//! 3. The request goes to its place: `commands`, `queries`, `looks`, `changes`, `admin`, `node`.
 //! 4. `answers` knows where the answer goes. A NATS message without a reply subject is served like
 //!    any other; the outcome of such a command is told as an event.
 //!
@@ -36,6 +36,7 @@ mod joins;
 mod judge;
 mod lanes;
 mod local;
+mod looks;
 mod membership;
 mod mesh;
 mod nats_door;
@@ -58,8 +59,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::consensus::Handle;
-use crate::device::ObservedTable;
 use crate::device::connectors::Connectors;
+use crate::device::{Lookout, ObservedTable};
 use crate::metrics::Metrics;
 use crate::nats::Connection;
 use crate::transport::WaySwitch;
@@ -115,6 +116,8 @@ pub struct ControlContext {
     pub observed: ObservedTable,
     /// What checks links and devices before they are registered.
     pub connectors: Connectors,
+    /// What looks along the links of this node.
+    pub lookout: Lookout,
     /// The numbers.
     pub metrics: Metrics,
 }

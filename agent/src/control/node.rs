@@ -38,6 +38,10 @@ pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
             Ok(message) => desk.answer(&job, message).await,
             Err(failure) => desk.fail(&job, &failure).await,
         },
+        NodeRequest::Look(asked) => match desk.lookout.look(&asked).await {
+            Ok(looked) => desk.answer(&job, reply::item(&job.request_id, &looked)).await,
+            Err(failure) => desk.fail(&job, &failure).await,
+        },
         // A member of the same name may have come since; only that one's snapshots count.
         NodeRequest::SnapshotChunk { .. }
             if *desk.intake.borrow() == IntakeState::Removed && !job.answers.are_local() => {}

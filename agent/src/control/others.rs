@@ -37,7 +37,8 @@ const HEADERS: [&str; 5] = [
 /// Passes a question on to one node.
 pub(super) async fn serve_one(desk: Arc<Desk>, name: NodeName, request: NodeRequest, job: Job) {
     let node = live_members(&desk).into_iter().find(|(_, held)| *held == name);
-    let answer = ask(&desk, node.as_ref().map(|(id, _)| *id), &name, request, &job).await;
+    let until = job.deadline.min(Instant::now() + answer_wait(&request));
+    let answer = ask(&desk, node.as_ref().map(|(id, _)| *id), &name, &request, until).await;
     match (answer, node) {
         (Some(message), _) => desk.answer(&job, message).await,
         (None, Some(_)) => {
@@ -58,8 +59,9 @@ pub(super) async fn serve_all(desk: Arc<Desk>, request: NodeRequest, job: Job) {
     }
     let members = live_members(&desk).into_iter().filter(|(node, _)| *node != desk.facts.id);
     let asked = futures_util::stream::iter(members).map(|(node, name)| {
-        let (desk, job) = (&desk, &job);
-        async move { ask(desk, Some(node), &name, request, job).await }
+        let (desk, request) = (&desk, &request);
+        let until = job.deadline.min(Instant::now() + answer_wait(request));
+        async move { ask(desk, Some(node), &name, request, until).await }
     });
     let mut told = std::pin::pin!(asked.buffer_unordered(ASKED_MAX));
     loop {
@@ -82,15 +84,25 @@ fn live_members(desk: &Desk) -> Vec<(NodeId, NodeName)> {
     view.state.members().filter(live).map(|member| (member.id, member.name.clone())).collect()
 }
 
+/// How long a node may take for its answer.
+fn answer_wait(request: &NodeRequest) -> Duration {
+    match request {
+        NodeRequest::Look(look) => Duration::from_millis(look.within_ms),
+        NodeRequest::Status
+        | NodeRequest::SnapshotChunk { .. }
+        | NodeRequest::Mesh
+        | NodeRequest::Ping { .. } => ANSWER_WAIT,
+    }
+}
+
 /// Asks another node; `None` when it gives no answer.
-async fn ask(
+pub(super) async fn ask(
     desk: &Desk,
     node: Option<NodeId>,
     name: &NodeName,
-    request: NodeRequest,
-    job: &Job,
+    request: &NodeRequest,
+    until: Instant,
 ) -> Option<ReplyMessage> {
-    let until = job.deadline.min(Instant::now() + ANSWER_WAIT);
     if let (Some(node), Some(mesh)) = (node, &desk.mesh.mesh) {
         let payload = request.to_payload().into();
         let question = Question { verb: request.verb().as_str().to_owned(), payload };

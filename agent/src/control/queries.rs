@@ -19,15 +19,9 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
             Err(failure) => return desk.fail(&job, &failure).await,
         },
     };
-    // Before it met a leader, a node can't know how long it was away.
-    let known = desk.met_leader.load(Ordering::Relaxed) || view.standing.leader.is_some();
-    let age_ms = match query.consistency {
-        Consistency::Stale if known => Some(age_ms(&view, desk.handle.clock().now_ms())),
-        Consistency::Stale | Consistency::Linearizable => None,
-    };
     let context = ReadContext {
         request_id: &job.request_id,
-        mark: ReadMark { consistency: query.consistency, revision: view.applied, age_ms },
+        mark: mark(&desk, &view, query.consistency),
         leader: view.standing.leader,
         term: view.standing.term,
         page_bytes_max: page_bytes_max(&job),
@@ -40,6 +34,17 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
         }
         Err(failure) => desk.fail(&job, &failure).await,
     }
+}
+
+/// At what point of the log a view was taken, and how old it may be.
+pub(super) fn mark(desk: &Desk, view: &View, consistency: Consistency) -> ReadMark {
+    // Before it met a leader, a node can't know how long it was away.
+    let known = desk.met_leader.load(Ordering::Relaxed) || view.standing.leader.is_some();
+    let age_ms = match consistency {
+        Consistency::Stale if known => Some(age_ms(view, desk.handle.clock().now_ms())),
+        Consistency::Stale | Consistency::Linearizable => None,
+    };
+    ReadMark { consistency, revision: view.applied, age_ms }
 }
 
 /// What fits into an answer beside the envelope.

@@ -25,8 +25,11 @@
 //! - its memory is bounded whatever the other side sends: messages that are too long or can't be
 //!   read are counted, reported as quality bad where a device is known, and dropped.
 //!
+//! Beside that a connector may look along a link that it has no session of (`looking`).
+//!
 //! Panics and hangs are contained by the task that calls, in `link`.
 
+mod looking;
 mod reports;
 mod setup;
 mod traffic;
@@ -42,6 +45,7 @@ pub use fleet_device::{
     Access, Availability, Fence, Handed, Observation, Profile, Quality, ReadErrorKind, Reading,
     WriteError, WriteErrorKind,
 };
+pub use looking::{AskedUnit, Candidate, Discover, Found, LookError, Place, Scan};
 pub use reports::Reports;
 pub use setup::{DeviceSetup, LinkSetup, Refusal};
 pub use traffic::{Invoke, Read, ReadError, Write};
@@ -69,6 +73,31 @@ pub trait Connector: Send + Sync {
         &'a self,
         connect: Connect,
     ) -> BoxFuture<'a, Result<Box<dyn Session>, ConnectError>>;
+
+    /// Whether the link hangs on one node by its nature, as a serial port does. Pure.
+    fn is_wired(&self, _link: &LinkSetup) -> bool {
+        false
+    }
+
+    /// Which devices a bridge, or devices themselves, have told of. Registers and writes nothing.
+    fn discover<'a>(
+        &'a self,
+        _place: Place,
+        _discover: Discover,
+    ) -> BoxFuture<'a, Result<Found, LookError>> {
+        Box::pin(async { Err(LookError::Unsupported(self.kind(), "asked for devices")) })
+    }
+
+    /// Which units of a bus answer: as many as can be asked in the time there is, in their order,
+    /// and at least one. Called while there is no session only. Reads and writes nothing of
+    /// theirs, but asks who they are.
+    fn scan<'a>(
+        &'a self,
+        _place: Place,
+        _scan: Scan,
+    ) -> BoxFuture<'a, Result<Vec<AskedUnit>, LookError>> {
+        Box::pin(async { Err(LookError::Unsupported(self.kind(), "scanned")) })
+    }
 }
 
 /// One connection of the owner of a link.

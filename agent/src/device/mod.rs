@@ -7,6 +7,7 @@
 //! - `ownership` carries the leader's decisions out; `lease` renews what this node may write by.
 //! - `links` runs one task for each link that this node owns, in one epoch; `link` is that task.
 //!   `setups` turns the records of the state into what connectors are told.
+//! - `lookout` looks along links of this node for devices that are not registered yet.
 //! - `observed` is what is known of devices without being agreed on; `publish` carries it to the
 //!   other nodes.
 //!
@@ -20,6 +21,7 @@ pub mod connectors;
 mod lease;
 mod link;
 mod links;
+mod lookout;
 mod metrics;
 pub mod observed;
 mod ownership;
@@ -40,6 +42,7 @@ use tokio::task::JoinSet;
 
 use crate::consensus::Handle;
 use connectors::Connectors;
+pub use lookout::{Lookout, LookoutParts, Page as LookPage};
 pub use metrics::DeviceMetrics;
 pub use observed::ObservedTable;
 pub(crate) use setups::{device_setup, link_setup};

@@ -2,7 +2,8 @@
 
     modbus_device.py PORT FRAMER
 
-FRAMER is `socket` or `rtu` (a serial bus behind a server). Unit 1 is a drive: coils and discrete
+FRAMER is `socket`, `rtu` (a serial bus behind a server), or `serial`: then PORT is the path of a link
+that is made to the serial port where the bus begins, at 19200 baud. Unit 1 is a drive: coils and discrete
 inputs 0-31, holding and input registers 0-199. Unit 2 is never there. What is written goes to
 stdout, one JSON object per line, beginning with {"ready": true}. Commands come over stdin, one
 JSON object per line, each confirmed by {"done": true}:
@@ -15,11 +16,17 @@ JSON object per line, each confirmed by {"done": true}:
 
 import asyncio
 import json
+import os
+import pty
 import sys
+import threading
+import tty
 
-from pymodbus import FramerType
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
+from pymodbus.exceptions import NoSuchIdException
+from pymodbus.pdu.mei_message import ReadDeviceInformationRequest
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 TABLES = {1: "coil", 5: "coil", 15: "coil", 2: "discrete", 3: "holding", 6: "holding",
@@ -34,12 +41,55 @@ class Faults:
     exception = 0
     silent = False
     handshake = False
+    # Whether anything was ever read or written; told once.
+    touched = False
     # This program itself sets a value.
     own = False
 
 
+def line():
+    """A serial line of two pseudo terminals; the names of its ends."""
+    ends = [pty.openpty(), pty.openpty()]
+
+    def carry(source, sink):
+        while True:
+            try:
+                os.write(sink, os.read(source, 512))
+            except OSError:
+                # Nobody has that end open now; the descriptor of ours below keeps it there.
+                return
+    for (master, slave), (other, _) in (ends, ends[::-1]):
+        tty.setraw(slave)
+        threading.Thread(target=carry, args=(master, other), daemon=True).start()
+    return [os.ttyname(slave) for _, slave in ends]
+
+
+async def identify(request, context, unit):
+    """Who is there. The simulator answers this one for every unit, also for those it hasn't."""
+    if unit != 1:
+        raise NoSuchIdException
+    return await ANSWER_IDENTITY(request, context, unit)
+
+
+ANSWER_IDENTITY = ReadDeviceInformationRequest.datastore_update
+ReadDeviceInformationRequest.datastore_update = identify
+
+
+def serve(drive, framer):
+    identity = ModbusDeviceIdentification(info_name={
+        "VendorName": "ACME", "ProductCode": "AX-200", "MajorMinorRevision": "1.4"})
+    if framer == "serial":
+        ours, theirs = line()
+        os.symlink(theirs, sys.argv[1])
+        # On a bus nobody answers for a unit that isn't there.
+        return ModbusSerialServer(drive, framer=FramerType.RTU, port=ours, baudrate=19200,
+                                  identity=identity, ignore_missing_devices=True)
+    return ModbusTcpServer(drive, framer=FramerType(framer), identity=identity,
+                           address=("127.0.0.1", int(sys.argv[1])))
+
+
 async def main():
-    port, framer = int(sys.argv[1]), sys.argv[2]
+    framer = sys.argv[2]
     server = None
 
     async def put(function, address, values):
@@ -50,6 +100,9 @@ async def main():
     async def action(function, _start, address, _count, _current, new):
         if Faults.own:
             return None
+        if not Faults.touched:
+            Faults.touched = True
+            journal(touched=True)
         if Faults.silent:
             await asyncio.sleep(3600)
         if Faults.exception:
@@ -65,7 +118,7 @@ async def main():
     bits = [SimData(0, count=32, values=False, datatype=DataType.BITS)]
     words = [SimData(0, count=200, values=0, datatype=DataType.REGISTERS)]
     drive = SimDevice(1, simdata=(bits, list(bits), words, list(words)), action=action)
-    server = ModbusTcpServer(drive, framer=FramerType(framer), address=("127.0.0.1", port))
+    server = serve(drive, framer)
     await server.serve_forever(background=True)
     journal(ready=True)
     functions = {"coil": 15, "discrete": 2, "holding": 16, "input": 4}

@@ -53,7 +53,7 @@ class Device:
         self.client.connect("127.0.0.1", port, keepalive=5)
 
     def topics(self):
-        return {"plug": [f"cmnd/{self.name}/#"], "lamp": ["zigbee2mqtt/+/set", "zigbee2mqtt/+/get"],
+        return {"plug": [f"cmnd/{self.name}/#"], "lamp": [f"zigbee2mqtt/{name}/{what}" for name in ("+", "+/+") for what in ("set", "get")],
                 "mute": [f"{self.name}/#"]}[self.kind]
 
     def connected(self, client, _data, _flags, _reason, _properties=None):

@@ -1,5 +1,7 @@
 //! `flotilla device`: what should be.
 
+mod import;
+mod scan;
 mod show;
 
 use std::path::PathBuf;
@@ -22,6 +24,10 @@ use crate::{
 pub(crate) enum DeviceCommand {
     /// Make a device known, or change its description; its desired state stays
     Register(Box<RegisterArgs>),
+    /// Register the devices that a bridge or a broker knows; shows first what would change
+    Import(import::ImportArgs),
+    /// Ask which units of a bus are there; registers nothing
+    Scan(scan::ScanArgs),
     /// List devices
     Ls(ListArgs),
     /// Show one device
@@ -136,6 +142,8 @@ pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()>
             let orders = args.orders()?;
             args.write.send_all(session, orders).await
         }
+        DeviceCommand::Import(args) => import::run(args, session).await,
+        DeviceCommand::Scan(args) => scan::run(args, session).await,
         DeviceCommand::Ls(args) => show::list(args, session).await,
         DeviceCommand::Get { id } => show::get(id, session).await,
         DeviceCommand::Set(args) => {

@@ -280,7 +280,7 @@ impl Client {
     }
 
     /// Why nobody listens: there is no such site here, or its agents can't help at the moment.
-    async fn nobody_there(&self) -> ClientError {
+    pub(crate) async fn nobody_there(&self) -> ClientError {
         match self.connection.sites().await {
             Ok(sites) if !sites.contains(self.site()) => ClientError::UnknownSite {
                 site: self.site().clone(),

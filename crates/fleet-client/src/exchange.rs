@@ -78,6 +78,16 @@ impl Exchange<'_> {
         settle(self.deadline, connection.patience(), || self.attempt(connection), denied).await
     }
 
+    /// Sends, and sends again only what was certainly not taken.
+    pub(crate) async fn run_patiently(
+        &self,
+        connection: &Connection,
+    ) -> Result<Ended, ClientError> {
+        let denied = || connection.denied(self.subject);
+        let patience = Duration::from_millis(TIMEOUT_MS_MAX);
+        settle(self.deadline, patience, || self.attempt(connection), denied).await
+    }
+
     async fn attempt(&self, connection: &Connection) -> Result<Attempt, ClientError> {
         let sent = Sent { headers: self.headers(), payload: self.payload.clone() };
         Ok(match connection.ask(self.subject, sent).await? {

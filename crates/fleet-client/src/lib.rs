@@ -22,6 +22,7 @@
 //!   called a failure ([`Outcome`]);
 //! - lists are read page by page ([`Client::list`]), changes are followed without a gap
 //!   ([`Follower`]), snapshots come in pieces ([`Client::download_snapshot`]);
+//! - links are looked along for devices ([`Client::look`]);
 //! - the secret of a join token is made here ([`Client::invite`]);
 //! - both ways to a site behind one set of calls (`transport`);
 //! - connections with all that NATS offers to log in, and the contexts of the `nats` command
@@ -36,6 +37,7 @@ mod error;
 mod exchange;
 mod follow;
 mod invite;
+mod look;
 mod node;
 mod outcome;
 mod request_ids;

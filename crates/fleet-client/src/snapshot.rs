@@ -77,7 +77,7 @@ impl Client {
         for _ in 0..TRIES_PER_PIECE {
             let sent = Sent { headers: Vec::new(), payload: request.to_payload().into() };
             match timeout(self.timeout, self.connection.ask(&subject, sent)).await {
-                Ok(Ok(Ok(heard))) => return read_piece(&heard, request),
+                Ok(Ok(Ok(heard))) => return read_piece(&heard, &request),
                 Ok(Ok(Err(Unheard::NobodyThere))) => {
                     why = format!("node {node} no longer answers");
                     tokio::time::sleep(PAUSE).await;
@@ -96,7 +96,7 @@ impl Client {
     }
 }
 
-fn read_piece(message: &Heard, request: NodeRequest) -> Result<Piece, ClientError> {
+fn read_piece(message: &Heard, request: &NodeRequest) -> Result<Piece, ClientError> {
     let NodeRequest::SnapshotChunk { index, offset, .. } = request else {
         return Err(ClientError::Local("not a request for a piece of a snapshot".to_owned()));
     };
@@ -105,7 +105,7 @@ fn read_piece(message: &Heard, request: NodeRequest) -> Result<Piece, ClientErro
         message.number(SNAPSHOT_OFFSET_HEADER),
         message.number(SNAPSHOT_SIZE_HEADER),
     ) {
-        (Some(found), Some(at), Some(size_bytes)) if found == index && at == offset => {
+        (Some(found), Some(at), Some(size_bytes)) if found == *index && at == *offset => {
             Ok(Piece { bytes: message.payload.clone(), size_bytes })
         }
         (Some(_), Some(_), Some(_)) => Err(ClientError::Local(

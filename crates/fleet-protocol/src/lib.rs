@@ -9,6 +9,7 @@
 //! - [`Options`]: the headers; [`request`]: a message in, a [`Request`] out;
 //! - [`ErrorCode`], [`Failure`]: the closed list of what can go wrong; [`reply`]: how it is told;
 //! - [`query`], [`changes`], [`event`]: reading the site, once, since, and as it goes on;
+//! - [`look`]: which devices a link carries, as its owner sees it;
 //! - [`admin`], [`node`], [`mesh`]: running the site; [`JoinToken`]: an invitation to it;
 //! - [`reply_subject`]: where an agent lets itself be told to answer to.
 //! - [`door`]: the same over HTTP, at an agent's own door.
@@ -32,6 +33,7 @@ mod headers;
 pub mod hex;
 mod json;
 pub mod limits;
+pub mod look;
 pub mod mesh;
 pub mod node;
 mod operation;

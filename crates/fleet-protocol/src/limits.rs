@@ -40,6 +40,11 @@ pub const PAGE_ENVELOPE_BYTES: usize = 2 * 1024;
 /// Most labels a filter may name.
 pub const FILTER_LABELS_MAX: usize = 16;
 
+/// Questions a second of a scan that does not say.
+pub const SCAN_PER_SECOND_DEFAULT: u32 = 5;
+/// Most questions a second of a scan.
+pub const SCAN_PER_SECOND_MAX: u32 = 50;
+
 /// Most bytes of a snapshot in one reply; well below any sensible `max_payload`.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: u32 = 128 * 1024;
 

@@ -3,7 +3,9 @@
 use fleet_state::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, NodeVerb, command, fields::Fields, limits::SNAPSHOT_CHUNK_BYTES_MAX};
+use crate::{
+    Failure, NodeVerb, command, fields::Fields, limits::SNAPSHOT_CHUNK_BYTES_MAX, look::NodeLook,
+};
 
 /// Reply header of a snapshot chunk: the snapshot's index.
 pub const SNAPSHOT_INDEX_HEADER: &str = "Flotilla-Snapshot-Index";
@@ -13,7 +15,7 @@ pub const SNAPSHOT_OFFSET_HEADER: &str = "Flotilla-Snapshot-Offset";
 pub const SNAPSHOT_SIZE_HEADER: &str = "Flotilla-Snapshot-Size";
 
 /// A question to one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeRequest {
     /// How it is; answered with a [`NodeStatus`].
     Status,
@@ -33,6 +35,8 @@ pub enum NodeRequest {
         /// The other node.
         to: NodeId,
     },
+    /// What it finds along a link that it owns; answered with a [`Looked`](crate::look::Looked).
+    Look(NodeLook),
 }
 
 /// The role of a node that was removed from its site.
@@ -95,6 +99,7 @@ impl NodeRequest {
                 let to = fields.whole_from("node", 1, u64::MAX)?.and_then(NodeId::new);
                 to.map(|to| Self::Ping { to }).ok_or_else(|| fields.missing("node"))
             }
+            NodeVerb::Look => NodeLook::parse(&body).map(Self::Look),
             NodeVerb::Snapshot => {
                 let fields = Fields::of("the request", &body, &["index", "offset", "length"])?;
                 let index =
@@ -111,9 +116,10 @@ impl NodeRequest {
 
     /// The payload that asks for this.
     #[must_use]
-    pub fn to_payload(self) -> Vec<u8> {
+    pub fn to_payload(&self) -> Vec<u8> {
         match self {
             Self::Status | Self::Mesh => Vec::new(),
+            Self::Look(look) => look.to_payload(),
             Self::Ping { to } => format!("{{\"node\":{to}}}").into_bytes(),
             Self::SnapshotChunk { index, offset, length } => {
                 format!("{{\"index\":{index},\"offset\":{offset},\"length\":{length}}}")
@@ -124,12 +130,13 @@ impl NodeRequest {
 
     /// Where it is asked.
     #[must_use]
-    pub fn verb(self) -> NodeVerb {
+    pub fn verb(&self) -> NodeVerb {
         match self {
             Self::Status => NodeVerb::Status,
             Self::SnapshotChunk { .. } => NodeVerb::Snapshot,
             Self::Mesh => NodeVerb::Mesh,
             Self::Ping { .. } => NodeVerb::Ping,
+            Self::Look(_) => NodeVerb::Look,
         }
     }
 }

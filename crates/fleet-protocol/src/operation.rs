@@ -154,6 +154,8 @@ spelled! {
         Mesh = "mesh",
         /// How long a round trip from it to another node takes.
         Ping = "ping",
+        /// What it finds along a link that it owns.
+        Look = "look",
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     command,
     headers::HeaderName,
     limits::REQUEST_BYTES_MAX,
+    look::{LookQuery, LookRequest},
     node::NodeRequest,
     query::Query,
 };
@@ -52,6 +53,8 @@ pub enum Action {
     Command(CommandRequest),
     /// A read.
     Query(Query),
+    /// A question that the owner of a link answers.
+    Look(LookQuery),
     /// Changes since a revision.
     Changes(ChangesRequest),
     /// Administration that does not go through the log as a command.
@@ -149,6 +152,10 @@ fn action(
         Inbound::Query(target) => {
             Query::parse(target, options.consistency(), payload).map(Action::Query)
         }
+        Inbound::Look(link, verb) => {
+            let request = LookRequest::parse(link, verb, payload)?;
+            Ok(Action::Look(LookQuery { request, consistency: options.consistency() }))
+        }
         Inbound::Changes(target) => ChangesRequest::parse(target, payload).map(Action::Changes),
         Inbound::Node(node, verb) if node == *this_node => node_request(verb, payload),
         Inbound::All(verb) => node_request(verb, payload),
@@ -175,6 +182,7 @@ fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
         Inbound::Command(target) => (target.entity().is_some(), true),
         Inbound::Admin(op) => (false, !matches!(op, AdminOp::SnapshotTake | AdminOp::SnapshotInfo)),
         Inbound::Query(_)
+        | Inbound::Look(..)
         | Inbound::Changes(_)
         | Inbound::Node(..)
         | Inbound::All(_)
@@ -196,7 +204,7 @@ fn check_options(inbound: &Inbound, options: &Options) -> Result<(), Failure> {
     if options.wait.is_some() && !is_write {
         return idle(HeaderName::Wait, "Only commands take it.");
     }
-    if options.consistency.is_some() && !matches!(inbound, Inbound::Query(_)) {
+    if options.consistency.is_some() && !matches!(inbound, Inbound::Query(_) | Inbound::Look(..)) {
         return idle(HeaderName::Consistency, "Only queries take it.");
     }
     Ok(())

@@ -12,14 +12,14 @@
 //! What an agent subscribes to is here too (`*_all`), so a subject without a subscriber, or a
 //! subscription without a builder, shows up side by side.
 
-use fleet_state::{Entity, IdError, NodeId, NodeName, Revision, SiteName};
+use fleet_state::{Entity, IdError, LinkId, NodeId, NodeName, Revision, SiteName};
 use thiserror::Error;
 
 pub use devices::{DeviceWord, device_headers};
 
 use crate::{
     AdminOp, Area, AreaError, ChangesTarget, CommandOp, CommandTarget, EventKind, NodeVerb, Noun,
-    QueryTarget, QueryVerb, limits::SUBJECT_BYTES_MAX, suggest, target,
+    QueryTarget, QueryVerb, limits::SUBJECT_BYTES_MAX, look::LookVerb, suggest, target,
 };
 
 /// First token of every subject of ours.
@@ -40,6 +40,8 @@ pub enum Inbound {
     Command(CommandTarget),
     /// `control.query.…`
     Query(QueryTarget),
+    /// `control.query.link.…`, which the owner of the link answers
+    Look(LinkId, LookVerb),
     /// `control.changes.since.…`
     Changes(ChangesTarget),
     /// `control.admin.…`
@@ -290,7 +292,7 @@ impl Subjects {
         let (area, rest) = rest.split_once('.').unwrap_or((rest, ""));
         match area {
             "commands" => parse_command(rest).map(Inbound::Command),
-            "query" => parse_query(rest).map(Inbound::Query),
+            "query" => looks::parse(rest).unwrap_or_else(|| parse_query(rest).map(Inbound::Query)),
             "changes" => parse_changes(rest).map(Inbound::Changes),
             "admin" => AdminOp::from_name(rest)
                 .map(Inbound::Admin)
@@ -389,6 +391,7 @@ fn node_verb(text: &str) -> Result<NodeVerb, SubjectError> {
 }
 
 mod devices;
+mod looks;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use fleet_protocol::{
     limits::{
         PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN,
     },
+    look::LookVerb,
 };
 
 const CONTRACT: &str = include_str!("../../../docs/protocol.md");
@@ -99,6 +100,9 @@ fn subjects() {
         if matches!(noun, Noun::Link | Noun::Device | Noun::Param | Noun::Command) {
             coded.insert(format!("control.query.{noun}.list.<area>"));
         }
+    }
+    for verb in LookVerb::ALL {
+        coded.insert(format!("control.query.link.{verb}.<id>"));
     }
     for rest in ["", ".<noun>", ".<noun>.<area>"] {
         coded.insert(format!("control.changes.since.<revision>{rest}"));

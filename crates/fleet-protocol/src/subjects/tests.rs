@@ -41,6 +41,13 @@ fn everything_built_is_read_back() {
     for query in queries {
         assert_eq!(subjects.parse(&subjects.query(&query)), Ok(Inbound::Query(query)));
     }
+    let link: LinkId = "hall2.bus".parse().unwrap();
+    for verb in LookVerb::ALL {
+        let read = subjects.parse(&subjects.look(&link, *verb));
+        assert_eq!(read, Ok(Inbound::Look(link.clone(), *verb)));
+    }
+    assert!(subjects.parse("flotilla.home.control.query.link.scan").is_err());
+    assert!(subjects.parse("flotilla.home.control.query.device.scan.lamp").is_err());
     let changes = [
         (None, None),
         (Some(Noun::Link), None),

@@ -13,18 +13,24 @@ use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::slave::SlaveContext;
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 
 use crate::device::connector::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
 
-use super::link::Endpoint;
+use super::link::{At, Endpoint};
 use super::register::Table;
+use super::serial::SerialPort;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// Answers in which a device may tell who it is.
+const IDENTITY_ANSWERS_MAX: usize = 4;
+/// Characters of each thing that it tells.
+const IDENTITY_CHARS_MAX: usize = 80;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -149,6 +155,29 @@ impl Bus {
         self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await.map(|_| ())
     }
 
+    /// Asks who a unit is: maker, product and version, with function 43/14. Nothing else of it is
+    /// read.
+    pub(crate) async fn identify(&mut self, unit: u8) -> Result<[Option<String>; 3], BusError> {
+        let mut identity = [const { None }; 3];
+        let mut object = 0;
+        for _ in 0..IDENTITY_ANSWERS_MAX {
+            let request = Request::ReadDeviceIdentification(ReadCode::Basic, object);
+            let Response::ReadDeviceIdentification(answer) = self.ask(unit, request).await? else {
+                return Err(self.nonsense("another question's answer"));
+            };
+            for told in answer.device_id_objects {
+                if let Some(place) = identity.get_mut(usize::from(told.id)) {
+                    *place = Some(plain(&told.value));
+                }
+            }
+            if !answer.more_follows || answer.next_object_id <= object {
+                break;
+            }
+            object = answer.next_object_id;
+        }
+        Ok(identity)
+    }
+
     /// Closes the connection.
     pub(crate) async fn close(&mut self) {
         if let Some(mut context) = self.context.take() {
@@ -188,10 +217,22 @@ impl Bus {
 }
 
 async fn open(endpoint: &Endpoint) -> Result<Context, BusError> {
-    let Endpoint { host, port, .. } = endpoint;
+    match &endpoint.at {
+        At::Serial { path, line } => {
+            let failed = |error| BusError::NotConnected(format!("{}: {error}", path.display()));
+            SerialPort::open(path, *line).map(rtu::attach).map_err(failed)
+        }
+        At::Network { host, port, serial_frames } => {
+            let stream = connect(host, *port).await?;
+            Ok(if *serial_frames { rtu::attach(stream) } else { tcp::attach(stream) })
+        }
+    }
+}
+
+async fn connect(host: &str, port: u16) -> Result<TcpStream, BusError> {
     let failed = |reason: &str| BusError::NotConnected(format!("{host}:{port}: {reason}"));
     let connecting = async {
-        let found = lookup_host((host.as_str(), *port)).await;
+        let found = lookup_host((host, port)).await;
         let addresses: Vec<SocketAddr> =
             found.map_err(|error| failed(&error.to_string()))?.take(ADDRESSES_MAX).collect();
         let mut reason = "the name has no address".to_owned();
@@ -207,7 +248,13 @@ async fn open(endpoint: &Endpoint) -> Result<Context, BusError> {
         .await
         .map_err(|_| failed("no connection in time"))??;
     stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
-    Ok(if endpoint.serial_frames { rtu::attach(stream) } else { tcp::attach(stream) })
+    Ok(stream)
+}
+
+/// A device's own text, in printable characters.
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().filter(|c| !c.is_control()).take(IDENTITY_CHARS_MAX).collect()
 }
 
 fn named(code: ExceptionCode) -> &'static str {

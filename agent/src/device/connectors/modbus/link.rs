@@ -1,31 +1,58 @@
 //! What a link to a Modbus endpoint is registered with.
 //!
 //! Address: `tcp://host:502`, or `host` alone; `rtu+tcp://host:port` for a serial bus behind a
-//! device server that passes the bytes of the bus on as they are. Settings: `timeout_ms` for one
-//! question (1,000 unless said) and `gap_ms`, a pause between questions that some devices need.
+//! device server that passes the bytes of the bus on as they are; `rtu:///dev/ttyUSB0` for a
+//! serial port of the gateway itself. Settings: `timeout_ms` for one question (1,000 unless said)
+//! and `gap_ms`, a pause between questions that some devices need; of a serial port `baud`,
+//! `parity` and `stop_bits`, which are 19,200, even and 1 unless said, as the standard has it.
 
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::device::connector::{LinkSetup, Refusal};
 
 use super::super::settings::{Fields, shown};
+use super::serial::{Line, Parity};
 
 const PORT: u16 = 502;
 const TIMEOUT_MS: i64 = 1_000;
+const BAUD: i64 = 19_200;
+const BAUDS: std::ops::RangeInclusive<i64> = 1_200..=1_000_000;
+/// Bits of one character on the line, with its parity or second stop bit.
+const CHARACTER_BITS: u64 = 11;
+/// The pause between frames is three characters and a half, but no shorter than this.
+const SILENCE_US_MIN: u64 = 1_750;
 
 /// An endpoint, and how it is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Name or address.
-    pub(crate) host: String,
-    /// Port.
-    pub(crate) port: u16,
-    /// The bytes are those of a serial bus, with their checksum.
-    pub(crate) serial_frames: bool,
+    /// Where it is.
+    pub(crate) at: At,
     /// How long one question may take.
     pub(crate) timeout: Duration,
     /// Pause between questions.
     pub(crate) gap: Duration,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// On the network.
+    Network {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The bytes are those of a serial bus, with their checksum.
+        serial_frames: bool,
+    },
+    /// At a serial port of this node.
+    Serial {
+        /// The port.
+        path: PathBuf,
+        /// How bits go over it.
+        line: Line,
+    },
 }
 
 impl Endpoint {
@@ -34,28 +61,67 @@ impl Endpoint {
     /// # Errors
     /// What is wrong, in which field.
     pub(crate) fn parse(link: &LinkSetup) -> Result<Self, Refusal> {
-        let (host, port, serial_frames) = address(&link.address)?;
         let fields = Fields::new("settings", &link.settings);
         let millis = |field, range, default| {
             let number: i64 = fields.whole(field, range)?.unwrap_or(default);
             Ok(Duration::from_millis(u64::try_from(number).unwrap_or(0)))
         };
-        let endpoint = Self {
-            host,
-            port,
-            serial_frames,
-            timeout: millis("timeout_ms", 20..=30_000, TIMEOUT_MS)?,
-            gap: millis("gap_ms", 0..=1_000, 0)?,
+        let mut gap = millis("gap_ms", 0..=1_000, 0)?;
+        let at = match port(&link.address)? {
+            Some(path) => {
+                let line = line(&fields)?;
+                gap = gap.max(silence(line.baud));
+                At::Serial { path, line }
+            }
+            None => network(&link.address)?,
         };
+        let endpoint = Self { at, timeout: millis("timeout_ms", 20..=30_000, TIMEOUT_MS)?, gap };
         fields.finish()?;
         Ok(endpoint)
     }
+
+    /// Whether it is a port of one node.
+    pub(crate) fn is_wired(&self) -> bool {
+        matches!(self.at, At::Serial { .. })
+    }
 }
 
-fn address(text: &str) -> Result<(String, u16, bool), Refusal> {
+/// How a serial line is to be set.
+fn line(fields: &Fields<'_>) -> Result<Line, Refusal> {
+    let baud = fields.whole("baud", BAUDS)?.unwrap_or(BAUD);
+    let parity = match fields.word("parity", &["even", "odd", "none"])? {
+        Some(1) => Parity::Odd,
+        Some(2) => Parity::None,
+        _ => Parity::Even,
+    };
+    let two_stop_bits = fields.whole("stop_bits", 1..=2)? == Some(2);
+    Ok(Line { baud: u32::try_from(baud).unwrap_or(u32::MAX), parity, two_stop_bits })
+}
+
+/// How long a bus is silent between two frames.
+fn silence(baud: u32) -> Duration {
+    let characters_us = CHARACTER_BITS * 3_500_000 / u64::from(baud.max(1));
+    Duration::from_micros(characters_us.max(SILENCE_US_MIN))
+}
+
+/// The serial port of an address, if it names one.
+fn port(text: &str) -> Result<Option<PathBuf>, Refusal> {
+    let Some(rest) = text.strip_prefix("rtu://") else { return Ok(None) };
+    let path = Path::new(rest);
+    let plain = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+    let named = !rest.contains(|c: char| c.is_control());
+    if path.starts_with("/dev") && path.components().count() > 2 && plain && named {
+        return Ok(Some(path.to_owned()));
+    }
+    let problem = format!("{} names no serial port", shown(text));
+    Err(Refusal::new("address", problem)
+        .with_hint("rtu:///dev/ttyUSB0, or better rtu:///dev/serial/by-id/…, which stays the same"))
+}
+
+fn network(text: &str) -> Result<At, Refusal> {
     let refuse = |problem: &str| {
         Refusal::new("address", format!("{} {problem}", shown(text)))
-            .with_hint("tcp://host:502, or rtu+tcp://host:port for a serial bus behind a server")
+            .with_hint("tcp://host:502, rtu+tcp://host:port for a serial bus behind a server, or rtu:///dev/ttyUSB0")
     };
     let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
     let serial_frames = match scheme {
@@ -85,7 +151,7 @@ fn address(text: &str) -> Result<(String, u16, bool), Refusal> {
             port.ok_or_else(|| refuse("has no usable port"))?
         }
     };
-    Ok((host.to_owned(), port, serial_frames))
+    Ok(At::Network { host: host.to_owned(), port, serial_frames })
 }
 
 #[cfg(test)]
@@ -111,8 +177,9 @@ mod tests {
             ("[::1]:1502", "::1", 1502, false),
         ] {
             let endpoint = parse(address, Object::new()).unwrap();
-            assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port), "{address}");
-            assert_eq!(endpoint.serial_frames, serial);
+            let at = At::Network { host: host.to_owned(), port, serial_frames: serial };
+            assert_eq!(endpoint.at, at, "{address}");
+            assert!(!endpoint.is_wired());
         }
         for bad in ["", "udp://plc", "tcp://", "plc:0", "plc:x", "[::1", "[::1]x", "[plc]", "a b"] {
             assert_eq!(parse(bad, Object::new()).unwrap_err().field, "address", "{bad:?}");
@@ -120,5 +187,40 @@ mod tests {
         let mut settings = Object::new();
         settings.insert("timeout_ms", Value::from(1_i64));
         assert_eq!(parse("plc", settings).unwrap_err().field, "settings.timeout_ms");
+    }
+
+    #[test]
+    fn serial_ports() {
+        let endpoint = parse("rtu:///dev/ttyUSB0", Object::new()).unwrap();
+        let line = Line { baud: 19_200, parity: Parity::Even, two_stop_bits: false };
+        assert_eq!(endpoint.at, At::Serial { path: "/dev/ttyUSB0".into(), line });
+        assert!(endpoint.is_wired());
+        // Three characters and a half at 19,200 baud.
+        assert_eq!(endpoint.gap, Duration::from_micros(2_005));
+        let mut settings = Object::new();
+        settings.insert("baud", 9_600_i64);
+        settings.insert("parity", "none");
+        settings.insert("stop_bits", 2_i64);
+        settings.insert("gap_ms", 20_i64);
+        let endpoint = parse("rtu:///dev/serial/by-id/usb-x", settings).unwrap();
+        let At::Serial { line, .. } = endpoint.at else { panic!("no serial port") };
+        assert_eq!(line, Line { baud: 9_600, parity: Parity::None, two_stop_bits: true });
+        assert_eq!(endpoint.gap, Duration::from_millis(20));
+        for bad in
+            ["rtu://", "rtu:///dev", "rtu:///etc/passwd", "rtu:///dev/../etc/x", "rtu://dev/x"]
+        {
+            assert_eq!(parse(bad, Object::new()).unwrap_err().field, "address", "{bad}");
+        }
+        for (address, field, value) in [
+            ("rtu:///dev/ttyS0", "baud", 300_i64),
+            ("rtu:///dev/ttyS0", "stop_bits", 3),
+            ("rtu:///dev/ttyS0", "parity", 1),
+            ("tcp://plc", "baud", 9_600),
+        ] {
+            let mut settings = Object::new();
+            settings.insert(field, value);
+            let refused = parse(address, settings).unwrap_err();
+            assert_eq!(refused.field, format!("settings.{field}"), "{address}");
+        }
     }
 }

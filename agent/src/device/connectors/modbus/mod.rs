@@ -2,8 +2,9 @@
 //!
 //! A link is an endpoint (`link`), a device is a unit number and a register map (`map`,
 //! `register`). `codec` does values and words, `blocks` says which questions read a set of
-//! registers, `unit` what is known of a device, all of it purely. `bus` is the connection,
-//! `session` the task that owns it and asks one question after the other.
+//! registers, `unit` what is known of a device, all of it purely. `bus` is the connection (over
+//! `serial` at a port of the node itself), `session` the task that owns it and asks one question
+//! after the other, `scan` what asks around who is there.
 //!
 //! What it keeps to:
 //! - a map is checked when it is registered: types, places, overlaps, constants;
@@ -25,6 +26,8 @@ mod codec;
 mod link;
 mod map;
 mod register;
+mod scan;
+mod serial;
 mod session;
 mod unit;
 
@@ -33,7 +36,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::device::connector::{
-    Connect, ConnectError, Connector, DeviceSetup, LinkSetup, Profile, Refusal, Session,
+    AskedUnit, Connect, ConnectError, Connector, DeviceSetup, LinkSetup, LookError, Place, Profile,
+    Refusal, Scan, Session,
 };
 
 use budget::Budgets;
@@ -69,5 +73,17 @@ impl Connector for ModbusConnector {
             let session = ModbusSession::connect(connect, Arc::clone(&self.budgets)).await?;
             Ok(Box::new(session) as Box<dyn Session>)
         })
+    }
+
+    fn is_wired(&self, link: &LinkSetup) -> bool {
+        Endpoint::parse(link).is_ok_and(|endpoint| endpoint.is_wired())
+    }
+
+    fn scan<'a>(
+        &'a self,
+        place: Place,
+        scan: Scan,
+    ) -> BoxFuture<'a, Result<Vec<AskedUnit>, LookError>> {
+        Box::pin(scan::scan(place, scan))
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! [`from_bridge`] reads what Zigbee2MQTT knows, [`from_announcements`] what devices publish for
 //! Home Assistant. Both are pure, and give [`Candidate`]s: what would be registered, nothing is
-//! registered by looking. [`MqttConnector::discover`] fetches the messages that the broker keeps,
-//! over a connection of its own, so that the session of the link's owner goes on undisturbed.
+//! registered by looking. `discover` fetches the messages that the broker keeps, over a
+//! connection of its own, so that the session of the link's owner goes on undisturbed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet_protocol::look::Source;
 use fleet_state::{Limits, Object, Value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::device::connector::{Connect, ConnectError};
+use crate::device::connector::{
+    Candidate, ConnectError, Discover, Found, LookError, Place, Refusal,
+};
 
 use super::link::Broker;
 use super::presets::homeassistant::{self, MESSAGES_MAX};
 use super::presets::zigbee2mqtt::{self, features_of, read_devices};
 use super::wire::{Opening, Wire, WireEvent};
-use super::{MqttConnector, credentials, topic};
+use super::{credentials, topic};
 
 /// How long a broker may take to hand out what it keeps.
 const COLLECT_WITHIN: Duration = Duration::from_secs(10);
@@ -28,65 +31,52 @@ const COLLECTED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The prefix of announcements unless another is said.
 const ANNOUNCED: &str = "homeassistant";
 
-/// A device that could be registered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
-    /// Its address on the link: what stays the same when it is renamed.
-    pub address: String,
-    /// What people call it.
-    pub name: String,
-    /// Who made it and what it is.
-    pub model: Option<String>,
-    /// The settings that it would be registered with.
-    pub settings: Object,
-    /// What its operator should know, and what could not be read.
-    pub warnings: Vec<String>,
+/// What is asked, and below which topic.
+struct Wanted {
+    source: Source,
+    base: String,
 }
 
-/// What was found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    /// The devices, by address.
-    pub candidates: Vec<Candidate>,
-    /// Messages that could not be read, and why.
-    pub problems: Vec<String>,
-}
-
-/// Who tells of devices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The Zigbee2MQTT bridge with this base topic.
-    Zigbee2Mqtt(String),
-    /// Devices that announce themselves below this prefix.
-    HomeAssistant(String),
-}
-
-impl Source {
-    /// The source of this word, with the topic that it uses unless another is said.
-    #[must_use]
-    pub fn named(word: &str, base: Option<&str>) -> Option<Self> {
-        let base = |default: &str| base.unwrap_or(default).to_owned();
-        match word {
-            "zigbee2mqtt" => Some(Source::Zigbee2Mqtt(base(zigbee2mqtt::BASE))),
-            "homeassistant" => Some(Source::HomeAssistant(base(ANNOUNCED))),
-            _ => None,
-        }
+impl Wanted {
+    fn of(discover: Discover) -> Self {
+        let Discover { source, base } = discover;
+        let default = match source {
+            Source::Zigbee2Mqtt => zigbee2mqtt::BASE,
+            Source::HomeAssistant => ANNOUNCED,
+        };
+        Self { source, base: base.unwrap_or_else(|| default.to_owned()) }
     }
 
     fn topics(&self) -> Vec<String> {
-        match self {
-            Source::Zigbee2Mqtt(base) => {
+        let base = &self.base;
+        match self.source {
+            Source::Zigbee2Mqtt => {
                 vec![format!("{base}/bridge/info"), format!("{base}/bridge/devices")]
             }
-            Source::HomeAssistant(prefix) => {
-                vec![format!("{prefix}/+/+/config"), format!("{prefix}/+/+/+/config")]
+            Source::HomeAssistant => {
+                vec![format!("{base}/+/+/config"), format!("{base}/+/+/+/config")]
             }
         }
     }
 
-    fn base(&self) -> &str {
-        let (Source::Zigbee2Mqtt(base) | Source::HomeAssistant(base)) = self;
-        base
+    /// What the messages tell.
+    fn read(&self, messages: &BTreeMap<String, bytes::Bytes>) -> Result<Found, LookError> {
+        let Self { source, base } = self;
+        match source {
+            Source::Zigbee2Mqtt => {
+                let message = |name: &str| messages.get(&format!("{base}/bridge/{name}"));
+                let devices = message("devices").ok_or_else(|| {
+                    LookError::Unreachable(format!(
+                        "there is nothing on {base}/bridge/devices; is the base right?"
+                    ))
+                })?;
+                let info = message("info").map(AsRef::as_ref);
+                from_bridge(base, devices, info).map_err(LookError::Unreachable)
+            }
+            Source::HomeAssistant => Ok(from_announcements(
+                messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_ref())),
+            )),
+        }
     }
 }
 
@@ -157,38 +147,23 @@ fn checks_availability(info: &[u8]) -> bool {
     }
 }
 
-impl MqttConnector {
-    /// Asks the broker of a link for the devices that a source tells of. Nothing is published,
-    /// and the owner of the link is not disturbed.
-    ///
-    /// # Errors
-    /// The broker can't be connected to, or nothing there is what the source says.
-    pub async fn discover(&self, connect: Connect, source: &Source) -> Result<Found, ConnectError> {
-        let failed = |problem: String| ConnectError::new(problem);
-        topic::check("base", source.base()).map_err(|refusal| failed(refusal.to_string()))?;
-        let broker = Broker::parse(&connect.link).map_err(|refusal| failed(refusal.to_string()))?;
-        let login = credentials::login(&connect.secrets_dir, &broker)?;
-        let certificates = match &broker.tls {
-            Some(tls) => credentials::certificates(&connect.secrets_dir, tls)?,
-            None => credentials::Certificates::default(),
-        };
-        let client_id = format!("flotilla-{}-{}-discover", connect.site, connect.link.id);
-        let opening = Opening { broker, client_id, login, certificates };
-        let messages = collect(opening, &source.topics()).await?;
-        match source {
-            Source::Zigbee2Mqtt(base) => {
-                let message = |name: &str| messages.get(&format!("{base}/bridge/{name}"));
-                let devices = message("devices").ok_or_else(|| {
-                    failed(format!("there is nothing on {base}/bridge/devices; is the base right?"))
-                })?;
-                let info = message("info").map(AsRef::as_ref);
-                from_bridge(base, devices, info).map_err(failed)
-            }
-            Source::HomeAssistant(_) => Ok(from_announcements(
-                messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_ref())),
-            )),
-        }
-    }
+/// Asks the broker of a link for the devices that a source tells of. Nothing is published, and
+/// the owner of the link is not disturbed.
+pub(super) async fn discover(place: Place, discover: Discover) -> Result<Found, LookError> {
+    let wanted = Wanted::of(discover);
+    let wrong = |refusal: Refusal| LookError::Wrong(refusal.to_string());
+    topic::check("base", &wanted.base).map_err(wrong)?;
+    let broker = Broker::parse(&place.link).map_err(wrong)?;
+    let unreachable = |error: ConnectError| LookError::Unreachable(error.message);
+    let login = credentials::login(&place.secrets_dir, &broker).map_err(unreachable)?;
+    let certificates = match &broker.tls {
+        Some(tls) => credentials::certificates(&place.secrets_dir, tls).map_err(unreachable)?,
+        None => credentials::Certificates::default(),
+    };
+    let client_id = format!("flotilla-{}-{}-discover", place.site, place.link.id);
+    let opening = Opening { broker, client_id, login, certificates };
+    let messages = collect(opening, &wanted.topics()).await.map_err(unreachable)?;
+    wanted.read(&messages)
 }
 
 /// What a broker keeps on these topics.

@@ -33,7 +33,8 @@ mod wiring;
 use futures_util::future::BoxFuture;
 
 use crate::device::connector::{
-    Connect, ConnectError, Connector, DeviceSetup, LinkSetup, Profile, Refusal, Session,
+    Connect, ConnectError, Connector, DeviceSetup, Discover, Found, LinkSetup, LookError, Place,
+    Profile, Refusal, Session,
 };
 
 use link::Broker;
@@ -70,5 +71,13 @@ impl Connector for MqttConnector {
             let session = MqttSession::connect(connect).await?;
             Ok(Box::new(session) as Box<dyn Session>)
         })
+    }
+
+    fn discover<'a>(
+        &'a self,
+        place: Place,
+        discover: Discover,
+    ) -> BoxFuture<'a, Result<Found, LookError>> {
+        Box::pin(discovery::discover(place, discover))
     }
 }

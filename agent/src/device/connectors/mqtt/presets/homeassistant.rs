@@ -19,10 +19,9 @@ use std::sync::Arc;
 
 use fleet_state::{Limits, Object, Value};
 
-use crate::device::connector::DeviceSetup;
+use crate::device::connector::{Candidate, DeviceSetup};
 
 use super::super::super::settings::shown;
-use super::super::discovery::Candidate;
 use super::super::model::Model;
 use super::super::template::Engine;
 use entity::{Part, parts};
