@@ -1,21 +1,24 @@
 //! Sending commands and telling what came of them: one, or a whole list.
 
+mod done;
+
 use anyhow::Result;
 use clap::Args;
-use fleet_client::{Client, ClientError, CommandOptions, Outcome};
-use fleet_protocol::{AdminOp, CommandTarget, WaitFor, duration, reply::Committed};
+use fleet_client::{Client, CommandOptions, Outcome};
+use fleet_protocol::{AdminOp, CommandTarget, WaitFor, duration};
 use fleet_state::{
-    RequestId, Revision, Stage,
+    RequestId, Revision,
     limits::{TTL_MS_MAX, TTL_MS_MIN},
 };
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{
-    exit::{self, Exit, Stop},
-    output::{Table, say, tame},
+    exit::{Exit, Stop},
+    output::{say, tame},
     session::Session,
 };
+use done::{Done, Waited, stop_of_all, table};
 
 /// Commands of a list that are under way at once.
 const AT_ONCE: usize = 32;
@@ -64,30 +67,6 @@ pub(crate) struct RetryArgs {
     request_id: Option<RequestId>,
 }
 
-/// What was done, as it is printed.
-#[derive(Debug, Serialize)]
-pub(crate) struct Done {
-    id: String,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    /// For --if-revision of a later command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thing_revision: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip)]
-    stop: Option<Stop>,
-}
-
 /// Something to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
@@ -123,8 +102,9 @@ impl WriteArgs {
         let client = session.client().await?;
         let options = named(self.options(), session, &client);
         let name = order.name();
+        let begun = Instant::now();
         let outcome = client.command(&order.target, order.payload, &options).await?;
-        report_one(session, name, outcome, self.wait)
+        report_one(session, name, outcome, Waited { wait: self.wait, took: begun.elapsed() })
     }
 
     /// Sends many commands, as many at once as make sense, and prints what came of each.
@@ -146,9 +126,9 @@ impl WriteArgs {
         let send = |order: Order| {
             let (client, options) = (client.clone(), options.clone());
             async move {
-                let name = order.name();
+                let (name, begun) = (order.name(), Instant::now());
                 let outcome = client.command(&order.target, order.payload, &options).await;
-                Done::of(name, outcome, options.wait)
+                Done::of(name, outcome, Waited { wait: options.wait, took: begun.elapsed() })
             }
         };
         let done: Vec<Done> = stream::iter(orders).map(send).buffered(AT_ONCE).collect().await;
@@ -170,8 +150,9 @@ impl RetryArgs {
         (name, payload): (String, String),
     ) -> Result<()> {
         let options = named(self.options(), session, client);
+        let begun = Instant::now();
         let outcome = client.admin_command(op, payload.into_bytes(), &options).await?;
-        report_one(session, name, outcome, None)
+        report_one(session, name, outcome, Waited { wait: None, took: begun.elapsed() })
     }
 }
 
@@ -197,114 +178,8 @@ fn refuse_doubles(orders: &[Order]) -> Result<(), Stop> {
     }
 }
 
-impl Done {
-    fn of(id: String, outcome: Result<Outcome, ClientError>, wait: Option<WaitFor>) -> Self {
-        let none = Self {
-            id,
-            ok: false,
-            request_id: None,
-            revision: None,
-            thing_revision: None,
-            changed: None,
-            stage: None,
-            detail: None,
-            error: None,
-            stop: None,
-        };
-        match outcome {
-            Ok(Outcome::Committed(committed)) => {
-                let stop = wait.and_then(|wait| missed(&committed, wait));
-                Self {
-                    ok: true,
-                    request_id: Some(committed.request_id),
-                    revision: Some(committed.revision),
-                    thing_revision: committed.thing_revision,
-                    changed: Some(committed.changed),
-                    stage: Some(committed.stage),
-                    detail: committed.detail,
-                    stop,
-                    ..none
-                }
-            }
-            Ok(Outcome::Rejected(failed)) => Self {
-                request_id: failed.request_id.clone(),
-                revision: failed.revision,
-                error: Some(failed.error.code.clone()),
-                stop: Some(exit::stop_of_failed(&failed)),
-                ..none
-            },
-            Ok(outcome @ Outcome::Unknown(_)) => Self {
-                request_id: match &outcome {
-                    Outcome::Unknown(unknown) => Some(unknown.request_id.to_string()),
-                    Outcome::Committed(_) | Outcome::Rejected(_) => None,
-                },
-                error: Some("unknown".to_owned()),
-                stop: exit::stop_of_outcome(&outcome),
-                ..none
-            },
-            Err(error) => {
-                let stop = exit::stop_of_client(&error);
-                Self { error: Some("unavailable".to_owned()), stop: Some(stop), ..none }
-            }
-        }
-    }
-
-    fn line(&self) -> [String; 2] {
-        let what = match (self.ok, self.revision, self.changed) {
-            (true, Some(revision), Some(true)) => match self.stage.as_deref() {
-                None | Some("committed") => format!("revision {revision}"),
-                Some(stage) => format!("revision {revision} {stage}"),
-            },
-            // The thing's own revision is the one that a later --if-revision compares.
-            (true, Some(_), _) => match self.thing_revision {
-                Some(revision) => format!("unchanged at revision {revision}"),
-                None => "unchanged".to_owned(),
-            },
-            (true, None, _) => "done".to_owned(),
-            (false, ..) => self.error.clone().unwrap_or_default(),
-        };
-        [self.id.clone(), what]
-    }
-}
-
-/// Why a command that is committed does not end as it was asked for.
-fn missed(committed: &Committed, wait: WaitFor) -> Option<Stop> {
-    if reached(&committed.stage, wait) {
-        return None;
-    }
-    let why = committed.detail.as_ref().map(|why| format!(": {}", tame(why))).unwrap_or_default();
-    let (exit, message, hint) = match Stage::from_name(&committed.stage) {
-        Some(Stage::Unknown) => (
-            Exit::Unknown,
-            format!("it is committed, and nobody can say whether the device acted{why}"),
-            "Look at the device, then decide whether to ask again.",
-        ),
-        Some(stage) if stage.is_final() => (
-            Exit::StageNotReached,
-            format!("it is committed, and ended {}, not {wait}{why}", committed.stage),
-            "It goes no further. Look at the device: flotilla device get.",
-        ),
-        _ => (
-            Exit::StageNotReached,
-            format!("it is committed, and got as far as {}, not {wait}{why}", committed.stage),
-            "What is committed holds; do not send it again, but look at the device later.",
-        ),
-    };
-    Some(Stop::new(exit, message).with_hint(hint))
-}
-
-/// A stage that is newer than this program is taken for reached.
-fn reached(stage: &str, wait: WaitFor) -> bool {
-    Stage::from_name(stage).is_none_or(|stage| wait.met_by(stage) == Some(true))
-}
-
-fn report_one(
-    session: &Session,
-    name: String,
-    outcome: Outcome,
-    wait: Option<WaitFor>,
-) -> Result<()> {
-    let mut done = Done::of(name, Ok(outcome), wait);
+fn report_one(session: &Session, name: String, outcome: Outcome, waited: Waited) -> Result<()> {
+    let mut done = Done::of(name, Ok(outcome), waited);
     let stop = done.stop.take();
     if done.ok {
         session.form().print(&done, || table(std::slice::from_ref(&done)))?;
@@ -329,60 +204,12 @@ fn report_all(session: &Session, done: Vec<Done>) -> Result<()> {
     stop.map_or(Ok(()), |stop| Err(stop.into()))
 }
 
-fn table(done: &[Done]) -> Table {
-    let mut table = Table::new(&[]);
-    for done in done {
-        table.row(done.line());
-    }
-    table
-}
-
-/// One end for many: done when all are, partly when some are, else as the first that is not.
-fn stop_of_all(done: &[Done]) -> Option<Stop> {
-    let first = done.iter().find_map(|done| done.stop.as_ref())?;
-    let failed = done.iter().filter(|done| done.stop.is_some()).count();
-    if failed == done.len() {
-        return Some(Stop::said(first.exit));
-    }
-    Some(Stop::new(Exit::Partly, format!("{failed} of {} were not done", done.len())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn committed(stage: &str) -> Outcome {
-        Outcome::Committed(Committed {
-            request_id: "r".to_owned(),
-            revision: 7,
-            thing_revision: Some(7),
-            changed: true,
-            stage: stage.to_owned(),
-            detail: None,
-            node: None,
-        })
-    }
-
     fn order(key: &str) -> Order {
         Order { target: CommandTarget::ParamDelete(key.parse().unwrap()), payload: Vec::new() }
-    }
-
-    #[test]
-    fn a_stage_that_was_not_reached_is_told() {
-        let done = Done::of("a".to_owned(), Ok(committed("committed")), Some(WaitFor::Verified));
-        assert!(done.ok);
-        assert_eq!(done.stop.unwrap().exit, Exit::StageNotReached);
-        let done = Done::of("a".to_owned(), Ok(committed("verified")), Some(WaitFor::Sent));
-        assert!(done.stop.is_none());
-    }
-
-    #[test]
-    fn a_list_ends_as_its_parts() {
-        let good = || Done::of("a".to_owned(), Ok(committed("committed")), None);
-        let bad = || Done::of("b".to_owned(), Err(ClientError::Unavailable("x".to_owned())), None);
-        assert!(stop_of_all(&[good(), good()]).is_none());
-        assert_eq!(stop_of_all(&[good(), bad()]).unwrap().exit, Exit::Partly);
-        assert_eq!(stop_of_all(&[bad(), bad()]).unwrap().exit, Exit::Unavailable);
     }
 
     #[test]

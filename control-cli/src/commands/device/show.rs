@@ -1,5 +1,7 @@
 //! Devices as they are shown.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use fleet_protocol::{Noun, QueryTarget, query::PageRequest, record::DeviceBody};
 use fleet_state::{DeviceId, Entity, Object, Value};
@@ -26,7 +28,7 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
             ("hold", hold(&device)),
             ("availability", observed(&device, "availability")),
             ("desired", device.desired.0.to_json()),
-            ("reported", observed(&device, "reported")),
+            ("reported", reported(&device)),
             ("drift", drift(&device)),
             ("stage", stage(&device)),
         ];
@@ -37,9 +39,7 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
         if let Some(failure) = device.watermarks.as_ref().and_then(|marks| marks.failure.as_ref()) {
             facts.push(("failure", format!("{}: {}", failure.code, failure.message)));
         }
-        for (name, key) in
-            [("note", "problem"), ("note", "last_error"), ("would write", "would_write")]
-        {
+        for (name, key) in [("note", "note"), ("would write", "would_write")] {
             facts.push((name, observed(&device, key)));
         }
         facts.push(("desired revision", device.desired_revision.to_string()));
@@ -103,23 +103,30 @@ fn stage(device: &DeviceBody) -> String {
     }
 }
 
+/// What it reported, with what is known of how far that can be trusted.
+fn reported(device: &DeviceBody) -> String {
+    let reported = seen(device, "reported").and_then(Value::as_map);
+    let one = |(property, told): (&Arc<str>, &Value)| {
+        let told = told.as_map()?;
+        let quality = told.get("quality").and_then(Value::as_text).filter(|word| *word != "good");
+        let quality = quality.map(|word| format!(" ({word})")).unwrap_or_default();
+        Some(format!("{property}={}{quality}", told.get("value")?.to_json()))
+    };
+    let told: Vec<String> = reported.into_iter().flat_map(Object::iter).filter_map(one).collect();
+    told.join(" ")
+}
+
 /// Where it is not as desired, and since when.
 fn drift(device: &DeviceBody) -> String {
-    let Some(Value::List(drift)) = seen(device, "drift") else {
-        return String::new();
+    let drift = seen(device, "drift").and_then(Value::as_map);
+    let one = |(property, told): (&Arc<str>, &Value)| {
+        let told = told.as_map()?;
+        let part = |key: &str| told.get(key).map(Value::to_json).unwrap_or_default();
+        let since = told.get("since_wall_ms").and_then(|since| since.to_json().parse().ok());
+        let since = since.map(|ms| format!(" since {}", time(ms))).unwrap_or_default();
+        Some(format!("{property} is {}, not {}{since}", part("reported"), part("desired")))
     };
-    let one = |one: &Object| {
-        let part = |key: &str| one.get(key).map(text).unwrap_or_default();
-        let since = one.get("since_ms").and_then(|since| since.to_json().parse().ok()).map(time);
-        format!(
-            "{} is {}, not {}, since {}",
-            part("property"),
-            part("reported"),
-            part("desired"),
-            since.unwrap_or_else(|| "before".to_owned())
-        )
-    };
-    let told: Vec<String> = drift.iter().filter_map(Value::as_map).map(one).collect();
+    let told: Vec<String> = drift.into_iter().flat_map(Object::iter).filter_map(one).collect();
     told.join("; ")
 }
 
@@ -161,4 +168,30 @@ fn drifting(found: &[DeviceBody]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_protocol::Json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_owner_observed_is_told_in_words() {
+        // As the agent's own `tell` writes it.
+        let observed = r#"{"drift": {"on": {"desired": true, "reported": false,
+            "since_wall_ms": 1000}}, "reported": {"level": {"value": 3, "quality": "good",
+            "heard_wall_ms": 1000}, "on": {"value": false, "quality": "uncertain"}}}"#;
+        let device = r#"{"id": "lamp", "link": null, "address": "", "name": "", "labels": {},
+            "model": null, "settings": {}, "policy": {"on_drift": "report", "settle": "0s",
+            "tolerance": null, "properties": {}, "on_return": "hold", "on_control_loss": "keep",
+            "stop_action": null, "idempotent_actions": []}, "mode": "auto", "hold": null,
+            "desired": {}, "wishes": {}, "registered": 1, "desired_revision": 0, "revision": 1,
+            "changed_wall_ms": 0}"#;
+        let mut device: DeviceBody = serde_json::from_str(device).unwrap();
+        assert_eq!((drift(&device), reported(&device)), (String::new(), String::new()));
+        device.observed = Some(Json::parse(observed.as_bytes()).unwrap());
+        assert_eq!(drift(&device), "on is false, not true since 1970-01-01T00:00:01Z");
+        assert_eq!(reported(&device), "level=3 on=false (uncertain)");
+    }
 }
