@@ -33,7 +33,9 @@ help: ## this list
 demo: ## fetch, build, and a tour of a local site of three agents, with what it measured
 	$(CARGO) build --workspace --bins
 	@if $(FETCH) --quiet; then \
-	  $(WITH_NATS) python3 deploy/demo/tour.py --bin-dir target/debug; \
+	  hall="$$($(FETCH_COUNTERPARTS))" || { hall=""; \
+	    echo "no mosquitto, paho-mqtt and pymodbus can be had here, so the tour goes without its hall of devices"; }; \
+	  $(WITH_NATS) env $$hall python3 deploy/demo/tour.py --bin-dir target/debug; \
 	else \
 	  echo "no nats-server can be had here, so this is the tour of a site without NATS"; \
 	  python3 deploy/demo/tour.py --bin-dir target/debug --no-nats; \

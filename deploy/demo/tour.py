@@ -1,135 +1,45 @@
 #!/usr/bin/env python3
 """A tour of a local site of three agents: what it does, and what it does when things break.
 
-    deploy/demo/tour.py [--bin-dir target/debug] [--no-nats] [--keep]
+    deploy/demo/tour.py [--bin-dir target/debug] [--no-nats] [--no-hall] [--keep]
 
-Everything is real: processes, a nats-server, files, kill -9. It prints what it measured
-and ends with a code other than 0, and a reason, if anything is not as it should be.
+Everything is real: processes, a nats-server, files, kill -9; and a hall of devices on a real MQTT
+broker and a Modbus simulator, where deploy/counterparts/fetch-counterparts.py could fetch them
+(FLOTILLA_MOSQUITTO and FLOTILLA_COUNTERPARTS name them). It prints what it measured and ends with
+a code other than 0, and a reason, if anything is not as it should be.
+
+`local_site` is what the steps share, `writers` are those who write while something breaks, `hall`
+is the part with devices.
 """
 
 import argparse
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # It would litter the sources.
-from bare_nats import BareNats, NoResponders
+from bare_nats import BareNats
+from hall import Hall
+from local_site import SITE, LocalSite, Wrong, check
+from writers import LOST, Door, DoorWriter, Writer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "deploy" / "examples"
-SITE = "plant"
 COPY = "annex"
 # Nobody should be unable to write for longer; the goal is below a second.
 GAP_S_MAX = 5.0
-STEP_S_MAX = 60.0
-LOST = (TimeoutError, NoResponders, ConnectionError, OSError)
 
 
-class Wrong(Exception):
-    """Something that is not as it should be."""
-
-
-def check(condition, text):
-    if not condition:
-        raise Wrong(text)
-
-
-class Tour:
-    """What the steps share."""
-
-    def __init__(self, bin_dir, folder):
-        self.flotilla = bin_dir / "flotilla"
-        self.agent_bin = bin_dir / "flotilla-agent"
-        for program in (self.flotilla, self.agent_bin):
-            check(program.is_file(), f"{program} is not built; run `cargo build --workspace --bins`")
-        self.folder = folder
-        self.data = folder / "site"
-        self.started = []
-        self.facts = []
-        self.nats = None
-
-    # --- saying ---
-
-    def step(self, title):
-        print(f"\n== {title}", flush=True)
-
-    def measured(self, what, value):
-        self.facts.append((what, value))
-        print(f"   {what}: {value}", flush=True)
-
-    # --- the command line ---
-
-    def cli(self, *words, site=SITE, shown=True):
-        """Runs `flotilla` and gives its standard output; it must succeed."""
-        if shown:
-            print(f"   $ flotilla {' '.join(str(word) for word in words)}", flush=True)
-        environment = dict(os.environ, FLOTILLA_SITE=site, NO_COLOR="1")
-        if self.nats is not None:
-            environment["FLOTILLA_SERVER"] = self.url
-        done = subprocess.run([str(self.flotilla), *map(str, words)], env=environment, check=False,
-                              capture_output=True, text=True, timeout=180)
-        check(done.returncode == 0,
-              f"flotilla {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
-
-    # --- bare NATS ---
-
-    def request(self, rest, body=None, headers=None, site=SITE, nats=None, timeout_s=5.0):
-        """One request, as any NATS client makes it."""
-        payload = b"" if body is None else json.dumps(body).encode()
-        return (nats or self.nats).request(f"flotilla.{site}.{rest}", payload, headers, timeout_s)
-
-    def accepted(self, rest, body=None, headers=None, site=SITE):
-        reply = self.request(rest, body, headers, site)
-        check(reply.get("ok") is True, f"{rest} was not accepted: {reply}")
-        return reply
-
-    def until(self, what, look, limit_s=STEP_S_MAX):
-        """Looks again and again until `look` gives something; lost requests are no news."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            try:
-                found = look()
-            except LOST:
-                found = None
-            if found:
-                return found
-            time.sleep(0.02)
-        raise Wrong(f"after {limit_s:.0f} s still not so: {what}")
-
-    def site_facts(self, site=SITE):
-        def look():
-            reply = self.request("control.query.site.get", site=site, timeout_s=1.0)
-            return reply["item"] if reply.get("ok") else None
-        return self.until(f"site {site} answers", look)
-
-    def status(self, name):
-        reply = self.request(f"control.node.{name}.status", timeout_s=1.0)
-        return reply["item"] if reply.get("ok") else None
-
-    def leader(self):
-        """The agent that leads, as everybody running sees it."""
-        node = self.until("there is a leader", lambda: self.site_facts().get("leader"))
-        return next(agent for agent in self.agents if agent["node_id"] == node)
-
-    def served(self):
-        """How many requests each agent has answered, by node name."""
-        stats = self.nats.gather(f"$SRV.STATS.flotilla-{SITE}", len(self.agents))
-        count = lambda it: sum(point.get("num_requests", 0) for point in it["endpoints"])
-        return {it["id"]: count(it) for it in stats}
-
-    # --- the steps ---
+class Tour(LocalSite):
+    """The steps, in the order of `run`."""
 
     def start(self):
         self.step("A site of three agents and a nats-server, all of them processes on this machine")
@@ -196,7 +106,7 @@ class Tour:
     def kill_leader(self):
         self.step("kill -9 of the leader while somebody writes without pause")
         leader = self.leader()
-        writer = Writer(self.url)
+        writer = Writer(self.url, SITE)
         writer.start()
         self.until("the writer writes", lambda: writer.count > 200)
         os.kill(leader["pid"], signal.SIGKILL)
@@ -259,13 +169,7 @@ class Tour:
     def restart(self):
         self.step(f"Start {self.killed['name']} again: it comes back as a follower and catches up")
         begun = time.monotonic()
-        log = open(self.data / "logs" / f"{self.killed['name']}.log", "ab")
-        process = subprocess.Popen(
-            [str(self.agent_bin), "run", "--data-dir", self.killed["data_dir"], "--nats", self.url,
-             "--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self.started.append(process)
-        self.killed["pid"] = process.pid
+        self.start_again(self.killed)
 
         def equal():
             all_of_them = [self.status(agent["name"]) for agent in self.agents]
@@ -316,16 +220,32 @@ class Tour:
         return json.loads(self.cli(noun, "ls", "-o", "json", site=site, shown=False))
 
     def things(self, noun, site):
-        """What is known and wanted of everything of this noun, without who drives it and since when."""
+        """What is known and wanted of everything of this noun, without who drives it and since when,
+        and how far that got, which a restored site finds out anew."""
         passing = ("revision", "changed_wall_ms", "hold", "owner", "epoch", "releasing", "wanted",
-                   "observed")
-        return [{key: value for key, value in thing.items() if key not in passing}
-                for thing in self.listed(noun, site)]
+                   "observed", "stage", "watermarks")
+        things = [{key: value for key, value in thing.items() if key not in passing}
+                  for thing in self.listed(noun, site)]
+        for thing in things:
+            for wish in thing.get("wishes", {}).values():
+                wish.pop("stage", None)
+        return things
 
-    def run(self):
+    def hall(self):
+        hall = Hall(self)
+        if hall.missing():
+            self.step("No hall of devices")
+            self.measured("left out, the hall", hall.missing())
+            return
+        hall.run()
+
+    def run(self, with_hall=True):
         for step in (self.start, self.register, self.command, self.bare, self.retry,
-                     self.kill_leader, self.restart, self.kill_nats, self.backup):
+                     self.kill_leader, self.restart, self.kill_nats):
             step()
+        if with_hall:
+            self.hall()
+        self.backup()
 
     def run_without_nats(self):
         """What a site shows where no nats-server can be had."""
@@ -378,113 +298,20 @@ class Tour:
             self.cli("dev", "stop", "--data", self.data, shown=False)
 
 
-class Door(http.client.HTTPConnection):
-    """An agent's own door: HTTP over the Unix socket in its data directory."""
-
-    def __init__(self, socket_path, timeout_s=5.0):
-        super().__init__("flotilla", timeout=timeout_s)
-        self.socket_path = socket_path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.socket_path)
-
-    def request(self, method, path, body=None, headers=None):
-        """One request; gives what the agent says."""
-        payload = None if body is None else json.dumps(body).encode()
-        super().request(method, path, payload, headers or {})
-        return json.loads(self.getresponse().read())
-
-
-class DoorWriter(threading.Thread):
-    """Counts a parameter upwards at one door, under the same request id until answered."""
-
-    def __init__(self, agent):
-        super().__init__(daemon=True)
-        self.agent, self.key = agent, f"tour.{agent['name']}"
-        self.count, self.unknown = 0, 0
-        self.last = time.monotonic()
-        self.longest_gap = 0.0
-        self.stopped = threading.Event()
-
-    def run(self):
-        door = Door(self.agent["socket"])
-        while not self.stopped.is_set():
-            headers = {"Flotilla-Request-Id": str(uuid.uuid4())}
-            give_up = time.monotonic() + STEP_S_MAX
-            while time.monotonic() < give_up:
-                try:
-                    said = door.request("POST", f"/v1/commands/param/set/{self.key}",
-                                        self.count + 1, headers)
-                except (OSError, ValueError, http.client.HTTPException):
-                    door = Door(self.agent["socket"])
-                    time.sleep(0.005)
-                    continue
-                if said.get("ok"):
-                    now = time.monotonic()
-                    if self.count:
-                        self.longest_gap = max(self.longest_gap, now - self.last)
-                    self.count, self.last = self.count + 1, now
-                    break
-                self.unknown += said["error"]["code"] == "unknown"
-                time.sleep(0.005)
-
-    def stop(self):
-        self.stopped.set()
-        self.join()
-
-
-class Writer(threading.Thread):
-    """Counts one parameter upwards, retrying under the same request id until answered."""
-
-    def __init__(self, url):
-        super().__init__(daemon=True)
-        self.url = url
-        self.count = 0
-        self.last = time.monotonic()
-        self.longest_gap = 0.0
-        self.stopped = threading.Event()
-
-    def run(self):
-        nats = BareNats(self.url)
-        while not self.stopped.is_set():
-            headers = {"Flotilla-Request-Id": str(uuid.uuid4())}
-            body = json.dumps(self.count + 1).encode()
-            # Also when it is stopped: the last command gets its answer, so the count is exact.
-            give_up = time.monotonic() + STEP_S_MAX
-            while time.monotonic() < give_up:
-                try:
-                    reply = nats.request(f"flotilla.{SITE}.control.commands.param.set.tour.writer",
-                                         body, headers, timeout_s=0.25)
-                except LOST:
-                    time.sleep(0.005)
-                    continue
-                if reply.get("ok"):
-                    now = time.monotonic()
-                    if self.count:
-                        self.longest_gap = max(self.longest_gap, now - self.last)
-                    self.count, self.last = self.count + 1, now
-                    break
-
-    def stop(self):
-        self.stopped.set()
-        self.join()
-
-
 def main():
     parser = argparse.ArgumentParser(description="A tour of a local site of three agents.")
     parser.add_argument("--bin-dir", type=Path, default=ROOT / "target" / "debug",
                         help="where flotilla and flotilla-agent are")
     parser.add_argument("--no-nats", action="store_true",
                         help="a shorter tour of a site that does without NATS")
+    parser.add_argument("--no-hall", action="store_true", help="without devices")
     parser.add_argument("--keep", action="store_true", help="keep the files of the site")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="flotilla-tour-"))
     begun, failed, tour = time.monotonic(), None, None
     try:
         tour = Tour(options.bin_dir.resolve(), folder)
-        tour.run_without_nats() if options.no_nats else tour.run()
+        tour.run_without_nats() if options.no_nats else tour.run(not options.no_hall)
     except (Wrong, KeyError, *LOST, subprocess.TimeoutExpired) as reason:
         failed = f"{type(reason).__name__}: {reason}"
     except KeyboardInterrupt:
