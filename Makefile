@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all power sim judge fuzz chaos verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-all power sim judge fuzz hostile chaos verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -101,6 +101,12 @@ chaos: nats fault-tools ## real agents under faults drawn from a seed, ten minut
 	  FLOTILLA_CHAOS_REPORT=$(CHAOS_REPORT) FLOTILLA_MUST_RUN=1 \
 	  $(CARGO) test --package flotilla-tests --test chaos -- --ignored --nocapture
 	@echo "the report: $(CHAOS_REPORT)"
+
+# How many: make hostile MESSAGES=100000000
+MESSAGES ?= 1000000
+
+hostile: ## made-up raft messages of authentic members, at the guard and a real replica behind it
+	HOSTILE_MESSAGES=$(MESSAGES) $(CARGO) test --quiet --profile sim --package fleet-consensus --test guard_fuzz hostile -- --ignored --nocapture
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 

@@ -104,6 +104,8 @@ pub struct ReplicaConfig {
     /// snapshot would cost them, and the network, far more. No more than there are between two
     /// snapshots.
     pub log_trailing_entries: u64,
+    /// Bytes proposed here and not yet committed; beyond it proposals are refused as busy.
+    pub uncommitted_bytes_max: u64,
     /// A log beyond this size keeps no more than a restart needs, whoever is behind.
     pub log_bytes_max: u64,
     /// Settings of the log.
@@ -152,6 +154,7 @@ impl ReplicaConfig {
             snapshot_every_entries: 100_000,
             snapshot_every_bytes: 64 * 1024 * 1024,
             log_trailing_entries: 10_000,
+            uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
             log_bytes_max: 256 * 1024 * 1024,
             log: LogConfig::default(),
         }
@@ -168,6 +171,7 @@ impl ReplicaConfig {
             ("snapshot_every_entries", self.snapshot_every_entries),
             ("snapshot_every_bytes", self.snapshot_every_bytes),
             ("log_bytes_max", self.log_bytes_max),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -195,7 +199,8 @@ impl ReplicaConfig {
             election_tick: self.election_ticks_min,
             heartbeat_tick: self.heartbeat_ticks,
             applied,
-            max_size_per_msg: APPEND_BYTES_MAX,
+            // Raft wants no message to be larger than what may wait for its commit.
+            max_size_per_msg: APPEND_BYTES_MAX.min(self.uncommitted_bytes_max),
             max_inflight_msgs: APPENDS_INFLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,
@@ -210,7 +215,7 @@ impl ReplicaConfig {
             skip_bcast_commit: false,
             batch_append: true,
             priority: 0,
-            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_uncommitted_size: self.uncommitted_bytes_max,
             max_committed_size_per_ready: COMMITTED_BYTES_PER_READY_MAX,
         }
     }

@@ -191,6 +191,12 @@ fn live(replica: &mut Replica, noise: &mut Noise) {
     replica.take_sent();
 }
 
+/// What a refused message must not change: term, vote, leader, role, end of the log, commit index.
+fn standing(replica: &Replica) -> (u64, u64, u64, raft::StateRole, u64, u64) {
+    let raft = &replica.raw.raft;
+    (raft.term, raft.vote, raft.leader_id, raft.state, replica.last_index(), replica.committed())
+}
+
 fn run(seed: u64, steps: usize) -> (usize, usize, usize) {
     let noise = Noise(seed);
     let mut liar = Liar { noise, indexes: Vec::new(), terms: Vec::new() };
@@ -201,16 +207,23 @@ fn run(seed: u64, steps: usize) -> (usize, usize, usize) {
         led += usize::from(replica.is_leader());
         let lie = liar.lie(&replica);
         let from = lie.from.get();
-        let shown = format!("{lie:?}");
-        let before = (replica.term(), replica.last_index(), replica.committed());
+        let shown = lie.clone();
+        let before = standing(&replica);
         let end = catch_unwind(AssertUnwindSafe(|| replica.deliver(from, lie)));
         match end {
             Ok(Ok(())) => passed += 1,
-            Ok(Err(Objection::Refused(_))) => refused += 1,
+            Ok(Err(Objection::Refused(refusal))) => {
+                refused += 1;
+                let after = standing(&replica);
+                assert_eq!(
+                    before, after,
+                    "seed {seed:#x}, step {step}: {shown:?} was refused ({refusal:?}) and changed this"
+                );
+            }
             // The agent stops here; go on with another node.
             Ok(Err(Objection::Quarantine(_))) => replica = Replica::new(2, &[1, 2, 3], &[4]),
             Err(_) => panic!(
-                "seed {seed:#x}, step {step}: the library panicked at {shown}; before: {before:?}"
+                "seed {seed:#x}, step {step}: the library panicked at {shown:?}; before: {before:?}"
             ),
         }
         replica.take_sent();
@@ -231,4 +244,24 @@ fn what_passes_the_guard_the_library_survives() {
     assert!(passed > 10_000, "{passed} passed");
     assert!(refused > 10_000, "{refused} refused");
     assert!(led > 1_000, "{led} steps as leader");
+}
+
+/// As above, as many as are asked for: `make hostile MESSAGES=100000000`.
+#[test]
+#[ignore = "takes as long as it is asked to"]
+fn hostile_messages_without_end() {
+    const STEPS: usize = 1_500;
+    let wanted = std::env::var("HOSTILE_MESSAGES").ok().and_then(|text| text.parse().ok());
+    let wanted: usize = wanted.unwrap_or(1_000_000);
+    let (mut passed, mut refused, mut seed) = (0, 0, 1_000_000_u64);
+    while passed + refused < wanted {
+        seed += 1;
+        let counts = run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), STEPS);
+        passed += counts.0;
+        refused += counts.1;
+    }
+    println!(
+        "{} messages: {passed} passed, {refused} refused and without effect",
+        passed + refused
+    );
 }

@@ -1,9 +1,11 @@
 //! What the program can be asked for.
 
+mod history;
 mod judge;
 mod seeds;
 mod total;
 
+pub(crate) use history::history;
 pub(crate) use judge::judge;
 pub(crate) use seeds::seeds;
 
@@ -23,7 +25,10 @@ pub(crate) const USAGE: &str = "usage:
     --bug NAME      only those whose names begin like this
     --seeds COUNT   seeds until a hunt is given up (default 2000)
     --rounds COUNT  hunts for each, of which the median is told (default 1)
-    --seed N        the first seed of the first round (default 1000000)";
+    --seed N        the first seed of the first round (default 1000000)
+
+  fleet-sim history [--operations COUNT]
+    Tells how long both judges take for a made-up history of so many operations.";
 
 /// The value of an option.
 pub(crate) fn value(args: &mut impl Iterator<Item = String>, of: &str) -> Result<String, String> {

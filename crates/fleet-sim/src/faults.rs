@@ -70,6 +70,22 @@ faults! {
     PauseLeader = "pause_leader", 1;
     /// A wall clock jumps.
     WallJump = "wall_jump", 1;
+    /// All nodes are off for a quarter of an hour or longer.
+    LongNight = "long_night", 1;
+    /// Power is lost as soon as a snapshot has its name.
+    CutAtSnapshot = "cut_at_snapshot", 1;
+    /// The next leaders are gone as soon as they are elected.
+    ShortReigns = "short_reigns", 2;
+    /// The owner of a link is gone as soon as it was granted something, or handed it over.
+    KillOwner = "kill_owner", 1;
+    /// The owner of a link stands still at such a moment, longer than its lease.
+    PauseOwner = "pause_owner", 1;
+    /// The owner of a link hears nothing of the other nodes; its devices hear it.
+    IsolateOwner = "isolate_owner", 2;
+    /// Devices are away, mute or deaf for a while.
+    Devices = "devices", 1;
+    /// Somebody turns a device by hand.
+    Hand = "hand", 1;
     /// Leadership is handed over.
     Transfer = "transfer", 3;
     /// A snapshot is taken now.
@@ -114,12 +130,27 @@ impl Fault {
         )
     }
 
+    /// Whether it is about links and devices.
+    fn is_about_devices(self) -> bool {
+        matches!(
+            self,
+            Self::KillOwner | Self::PauseOwner | Self::IsolateOwner | Self::Devices | Self::Hand
+        )
+    }
+
+    /// A few for a site that has links. One of a single node has nobody to be isolated from.
+    pub fn draw_for_devices(random: &mut Random, nodes: usize) -> Vec<Self> {
+        let about = Self::ALL.iter().copied().filter(|fault| fault.is_about_devices());
+        about.filter(|fault| fault.nodes_min() <= nodes && random.per_mille(400)).collect()
+    }
+
     /// A few that a site of so many nodes can have.
     pub fn draw(random: &mut Random, nodes: usize, voters: u8, ways: u8) -> Vec<Self> {
         let rate = random.between(60, 350);
         let mut drawn: Vec<Self> = Self::ALL
             .iter()
             .copied()
+            .filter(|fault| !fault.is_about_devices())
             .filter(|fault| fault.nodes_min() <= nodes && random.per_mille(rate))
             .filter(|fault| voters > 1 || !fault.needs_voters())
             .filter(|fault| ways > 1 || *fault != Self::ServerDown)

@@ -8,6 +8,7 @@
 //!
 //! - [`swarm`]: what a seed chooses; [`faults`]: what can go wrong
 //! - [`world`]: nodes, network, clients and time; it begins nothing by itself
+//! - [`keeper`]: the southbound side of a node; [`field`]: the devices, with their journals
 //! - [`run`]: the phases of a run, its figures, its failure
 //! - [`shrink`]: a smaller run that fails like a large one
 //! - [`judge`]: mistakes made on purpose, which the invariants must find
@@ -16,8 +17,10 @@
 //! Nothing here uses a clock, a thread, hash order or a random source besides the seed.
 
 pub mod faults;
+pub mod field;
 pub mod invariants;
 pub mod judge;
+pub mod keeper;
 pub mod network;
 pub mod node;
 pub mod random;

@@ -11,6 +11,10 @@ fn main() -> ExitCode {
             args.next();
             command::judge(args)
         }
+        Some("history") => {
+            args.next();
+            command::history(args)
+        }
         _ => command::seeds(args),
     };
     match outcome {

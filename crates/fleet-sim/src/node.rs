@@ -1,12 +1,16 @@
 //! One node: its disks outlive its replica, as files outlive a process.
 
+use std::collections::BTreeMap;
+
 use ed25519_dalek::SigningKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::replica::{self, Founding, Opened, Parts};
 use fleet_consensus::{Now, Replica, ReplicaConfig, StartError};
+use fleet_device::ownership::Resting;
 use fleet_log::{LogConfig, MemoryDisk};
-use fleet_state::NodeId;
+use fleet_state::{LinkId, NodeId};
 
+use crate::keeper::Keeper;
 use crate::network::Flight;
 use crate::random::mix;
 use crate::site::{NodeSecrets, Site};
@@ -72,10 +76,24 @@ pub struct Node {
     pub site_key: Option<SigningKey>,
     /// Shown to strangers as long as the state doesn't hold it.
     pub credential: Option<Credential>,
-    /// What the wall clock is off by.
+    /// What the wall clock is off by, beyond the time that the whole site slept.
     pub wall_offset_ms: i64,
+    /// Time that passed while all nodes were down, which the simulation skipped.
+    pub slept_ms: u64,
     /// Frames that arrived during a pause.
     pub inbox: Vec<Flight>,
+    /// Its southbound side, in this start of it.
+    pub keeper: Keeper,
+    /// As leader: who let go of which link lately.
+    pub resting: Resting,
+    /// As leader: when it looks next who owns what.
+    pub assign_next_ms: u64,
+    /// As leader: links that are being given to somebody, with whom they are taken from.
+    pub assigning: BTreeMap<LinkId, Option<NodeId>>,
+    /// As leader: links of which nobody heard what became of that.
+    pub undecided: BTreeMap<LinkId, Option<NodeId>>,
+    /// How much faster its monotonic clock runs than time, of a thousand.
+    pub drift: i64,
     /// Faults planned for its disks so far.
     pub disk_faults_planned: u64,
     /// Its power was cut since it last ran.
@@ -108,7 +126,14 @@ impl Node {
             site_key: None,
             credential: None,
             wall_offset_ms: 0,
+            slept_ms: 0,
             inbox: Vec::new(),
+            keeper: Keeper::new(id),
+            resting: Resting::default(),
+            assign_next_ms: 0,
+            assigning: BTreeMap::new(),
+            undecided: BTreeMap::new(),
+            drift: 0,
             disk_faults_planned: 0,
             was_cut: false,
             doubt: None,
@@ -130,11 +155,10 @@ impl Node {
     /// Its clocks. The monotonic one begins anew with each start.
     #[must_use]
     pub fn clock(&self, now_ms: u64) -> Now {
-        let wall_ms = WALL_START_MS.saturating_add(now_ms);
-        Now {
-            mono_ms: 1_000 + now_ms.saturating_sub(self.started_ms),
-            wall_ms: wall_ms.saturating_add_signed(self.wall_offset_ms),
-        }
+        let wall_ms = WALL_START_MS.saturating_add(now_ms).saturating_add(self.slept_ms);
+        let ran_ms = now_ms.saturating_sub(self.started_ms);
+        let ran_ms = ran_ms.saturating_mul(1_000_u64.saturating_add_signed(self.drift)) / 1_000;
+        Now { mono_ms: 1_000 + ran_ms, wall_ms: wall_ms.saturating_add_signed(self.wall_offset_ms) }
     }
 
     /// Writes the files of a site that begins on this node.
@@ -169,12 +193,18 @@ impl Node {
         self.boot += 1;
         self.started_ms = now_ms;
         self.inbox.clear();
+        self.keeper = Keeper::new(self.id);
+        self.resting = Resting::default();
+        self.assign_next_ms = 0;
+        self.assigning.clear();
+        self.undecided.clear();
         Replica::open(self.parts(site, swarm), self.clock(now_ms))
     }
 
     fn parts(&self, site: &Site, swarm: &Swarm) -> Parts<MemoryDisk> {
         let mut config = ReplicaConfig::new(self.id, site.uid);
         config.snapshot_every_entries = swarm.snapshot_every_entries;
+        config.uncommitted_bytes_max = swarm.uncommitted_bytes_max;
         config.log =
             LogConfig { segment_bytes: swarm.segment_bytes, cache_bytes: swarm.cache_bytes };
         Parts {

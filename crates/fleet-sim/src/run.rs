@@ -51,6 +51,8 @@ pub struct Report {
     pub committed: u64,
     /// Disk faults that happened, snapshots taken, snapshots installed.
     pub counts: (u64, u64, u64),
+    /// Hand-overs to devices, writes and one-shots that arrived, links taken from an owner.
+    pub field: [u64; 4],
 }
 
 /// A run that failed.
@@ -156,6 +158,7 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     world.compare_logs()?;
     world.invariants.answers.check_refused()?;
     world.invariants.histories.check()?;
+    world.check_field()?;
     prove_worth(world)?;
     Ok(calm_ticks)
 }
@@ -186,6 +189,7 @@ fn report(seed: u64, world: &World, calm_ticks: u64) -> Report {
         configurations: world.invariants.membership.changes(),
         committed: world.invariants.committed.last_index(),
         counts: world.counts(),
+        field: world.field_counts(),
     }
 }
 

@@ -8,6 +8,12 @@ mod fields;
 use crate::faults::Fault;
 use crate::random::Random;
 
+/// Clocks may run apart by a twentieth.
+const DRIFT_MAX: u64 = 24;
+
+/// Bytes that no run fills.
+const ROOMY_BYTES: u64 = 16 * 1024 * 1024;
+
 /// How the network behaves while the faults last.
 #[derive(Clone, Debug)]
 pub struct NetworkManners {
@@ -110,6 +116,8 @@ pub struct Swarm {
     pub voters: u8,
     /// A snapshot after so many entries.
     pub snapshot_every_entries: u64,
+    /// Bytes that a leader takes in before they are committed.
+    pub uncommitted_bytes_max: u64,
     /// Size of a log segment.
     pub segment_bytes: u64,
     /// Entries kept in memory by the log.
@@ -128,6 +136,12 @@ pub struct Swarm {
     pub salt: u64,
     /// Which faults happen.
     pub faults: Vec<Fault>,
+    /// Links that carry devices; without any, devices are only written down.
+    pub links: u64,
+    /// Devices on each.
+    pub devices_per_link: u64,
+    /// How much faster or slower than time monotonic clocks run, of a thousand, at most.
+    pub drift_max: u64,
     /// Ways between two nodes: one, or two.
     pub ways: u8,
     /// The network, by the first way.
@@ -146,6 +160,7 @@ impl Swarm {
             nodes,
             voters,
             snapshot_every_entries: 200,
+            uncommitted_bytes_max: ROOMY_BYTES,
             segment_bytes: 64 * 1024,
             cache_bytes: 64 * 1024,
             frame_bytes_max: 1024 * 1024,
@@ -154,6 +169,9 @@ impl Swarm {
             fault_gap_ms_max: 1_000,
             strikes_max: u64::MAX,
             salt: 0,
+            links: 0,
+            devices_per_link: 1,
+            drift_max: 0,
             faults: Vec::new(),
             ways: 1,
             network: NetworkManners::calm(),
@@ -178,10 +196,11 @@ impl Swarm {
         let gaps = [400, 1_500, 4_000];
         let ways = if random.per_mille(500) { 2 } else { 1 };
         let faults = Fault::draw(random, nodes, voters, ways);
-        Self {
+        let mut drawn = Self {
             nodes,
             voters,
             snapshot_every_entries: random.between(20, 400),
+            uncommitted_bytes_max: ROOMY_BYTES,
             segment_bytes: random.between(4, 128) * 1024,
             cache_bytes: usize::try_from(random.below(64)).unwrap_or(0) * 1024,
             frame_bytes_max: random.pick(&frames).copied().unwrap_or(64 * 1024),
@@ -190,6 +209,9 @@ impl Swarm {
             fault_gap_ms_max: random.pick(&gaps).copied().unwrap_or(1_500),
             strikes_max: u64::MAX,
             salt: 0,
+            links: 0,
+            devices_per_link: 1,
+            drift_max: 0,
             faults,
             ways,
             network: NetworkManners::draw(random),
@@ -202,6 +224,17 @@ impl Swarm {
                 operations_max: random.between(300, 3_000),
                 think_ms_max: random.between(10, 150),
             },
+        };
+        if random.per_mille(500) {
+            drawn.links = random.between(1, 3);
+            drawn.devices_per_link = random.between(1, 2);
+            drawn.drift_max = random.below(DRIFT_MAX + 1);
+            drawn.faults.extend(Fault::draw_for_devices(random, nodes));
         }
+        // Who has little room refuses now and then what it took in before.
+        if random.per_mille(250) {
+            drawn.uncommitted_bytes_max = random.between(1, 16) * 1024;
+        }
+        drawn
     }
 }

@@ -33,7 +33,7 @@ fn switches(folder: &Path, found: &mut BTreeSet<String>) {
 fn every_mistake_has_its_switch_and_every_switch_its_entry() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = BTreeSet::new();
-    for name in ["fleet-consensus", "fleet-log", "fleet-state"] {
+    for name in ["fleet-consensus", "fleet-device", "fleet-log", "fleet-state"] {
         switches(&crates.join(name).join("src"), &mut found);
     }
     let listed: BTreeSet<String> = BUGS.iter().map(|bug| bug.name.to_owned()).collect();

@@ -97,6 +97,18 @@ pub enum Payload {
         /// In their own form.
         bytes: Bytes,
     },
+    /// The asker wants to know the leader's log time.
+    LogTimeWant {
+        /// The asker's own clock, given back.
+        asked_ms: u64,
+    },
+    /// The log time of the sender, who leads.
+    LogTimeTold {
+        /// When it was asked for, by the asker's clock.
+        asked_ms: u64,
+        /// Log time when the question arrived.
+        log_ms: u64,
+    },
     /// The sender is there. The only payload that is taken from a node which doesn't know our present start.
     Hello {
         /// Its boot counter; the header's, repeated for logs.
@@ -189,6 +201,8 @@ impl Payload {
             Self::Hello { .. } => "hello",
             Self::TransferWant { .. } => "transfer_want",
             Self::Observed { .. } => "observed",
+            Self::LogTimeWant { .. } => "log_time_want",
+            Self::LogTimeTold { .. } => "log_time_told",
         }
     }
 
@@ -216,6 +230,8 @@ impl Payload {
             | Self::SiteKeyGrant { .. }
             | Self::Digest { .. }
             | Self::TransferWant { .. }
+            | Self::LogTimeWant { .. }
+            | Self::LogTimeTold { .. }
             | Self::Hello { .. } => SMALL,
         }
     }

@@ -31,6 +31,8 @@ const DIGEST: u8 = 12;
 const HELLO: u8 = 13;
 const TRANSFER_WANT: u8 = 14;
 const OBSERVED: u8 = 15;
+const LOG_TIME_WANT: u8 = 16;
+const LOG_TIME_TOLD: u8 = 17;
 
 impl Payload {
     const fn code(&self) -> u8 {
@@ -50,6 +52,8 @@ impl Payload {
             Self::Hello { .. } => HELLO,
             Self::TransferWant { .. } => TRANSFER_WANT,
             Self::Observed { .. } => OBSERVED,
+            Self::LogTimeWant { .. } => LOG_TIME_WANT,
+            Self::LogTimeTold { .. } => LOG_TIME_TOLD,
         }
     }
 
@@ -103,6 +107,11 @@ impl Payload {
             }
             Self::TransferWant { to } => writer.u64(to.map_or(0, NodeId::get)),
             Self::Observed { bytes } => writer.bytes(bytes),
+            Self::LogTimeWant { asked_ms } => writer.u64(*asked_ms),
+            Self::LogTimeTold { asked_ms, log_ms } => {
+                writer.u64(*asked_ms);
+                writer.u64(*log_ms);
+            }
         }
     }
 
@@ -141,6 +150,8 @@ impl Payload {
             OBSERVED => {
                 Self::Observed { bytes: bytes.slice_ref(reader.bytes(OBSERVED_BYTES_MAX)?) }
             }
+            LOG_TIME_WANT => Self::LogTimeWant { asked_ms: reader.u64()? },
+            LOG_TIME_TOLD => Self::LogTimeTold { asked_ms: reader.u64()?, log_ms: reader.u64()? },
             found => {
                 return Err(DecodeError::UnknownKind {
                     what: "a payload",

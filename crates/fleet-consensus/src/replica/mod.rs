@@ -101,6 +101,7 @@ struct Pace {
     applied_at_ms: u64,
     last_time_tick_ms: u64,
     last_site_key_ask_ms: u64,
+    last_log_time_ask_ms: u64,
     entries_since_snapshot: u64,
     bytes_since_snapshot: u64,
     building: bool,
@@ -290,6 +291,12 @@ impl<D: Disk, T> Replica<D, T> {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         NodeId::new(self.raw.raft.leader_id)
+    }
+
+    /// The voters and the learners of the applied configuration, ascending.
+    #[must_use]
+    pub fn configuration(&self) -> (&[NodeId], &[NodeId]) {
+        (&self.conf.voters, &self.conf.learners)
     }
 
     /// Whether the configuration has another voter than this node.

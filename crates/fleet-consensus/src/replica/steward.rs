@@ -22,6 +22,9 @@ const MEMBERSHIP_EVERY_TICKS: u64 = 4;
 const TIME_TICK_EVERY_MS: u64 = 1_000;
 /// A log without a new entry for this long is idle.
 const MARK_AFTER_MS: u64 = 1_000;
+/// Time between two questions for the leader's log time, and while none was answered.
+const LOG_TIME_ASK_MS: u64 = 1_000;
+const LOG_TIME_ASK_SOON_MS: u64 = 100;
 /// Least time between two requests for the site key.
 const SITE_KEY_ASK_EVERY_MS: u64 = 250;
 
@@ -49,6 +52,7 @@ impl<D: Disk, T> Replica<D, T> {
         self.retry_and_expire(now);
         self.tend_transfers(now);
         self.ask_for_site_key(now);
+        self.ask_for_log_time(now);
         self.mark_idle_log(now)?;
         if self.is_leader() && self.raw.raft.commit_to_current_term() {
             self.tend_time(now)?;
@@ -154,6 +158,21 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
+    /// How old the newest entry is, only the leader can tell; a leader to come must know.
+    fn ask_for_log_time(&mut self, now: Now) {
+        let Some(leader) = self.leader().filter(|leader| *leader != self.config.node) else {
+            return;
+        };
+        let every_ms =
+            if self.log_time.is_bounded() { LOG_TIME_ASK_MS } else { LOG_TIME_ASK_SOON_MS };
+        if now.mono_ms.saturating_sub(self.pace.last_log_time_ask_ms) < every_ms {
+            return;
+        }
+        self.pace.last_log_time_ask_ms = now.mono_ms;
+        let want = Payload::LogTimeWant { asked_ms: now.mono_ms };
+        self.outbox.push((leader, Class::Normal, want));
+    }
+
     /// A time tick is proposed only when a deadline in the state has passed.
     fn tend_time(&mut self, now: Now) -> Result<(), Fault> {
         let due = self
@@ -218,8 +237,8 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
-        let entry =
-            Entry { log_time_ms: self.log_time.stamp(now), wall_time_ms: now.wall_ms, body };
+        let log_time_ms = self.log_time.stamp(now);
+        let entry = Entry { log_time_ms, wall_time_ms: now.wall_ms, body };
         self.step_own(raft::eraftpb::Entry { data: entry.encode().into(), ..Default::default() })
     }
 

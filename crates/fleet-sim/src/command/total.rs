@@ -14,6 +14,7 @@ pub(crate) struct Total {
     calm_ticks_max: u64,
     snapshots: (u64, u64),
     disk_faults: u64,
+    field: [u64; 4],
     fired: BTreeMap<&'static str, u64>,
     pub(crate) failed: Vec<u64>,
 }
@@ -27,6 +28,9 @@ impl Total {
         self.read += report.clients.read;
         self.calm_ticks_max = self.calm_ticks_max.max(report.calm_ticks);
         self.disk_faults += report.counts.0;
+        for (sum, count) in self.field.iter_mut().zip(report.field) {
+            *sum += count;
+        }
         self.snapshots.0 += report.counts.1;
         self.snapshots.1 += report.counts.2;
         for (fault, count) in &report.fired {
@@ -46,6 +50,10 @@ impl Total {
         println!("writes decided {}, reads {}", self.decided, self.read);
         println!("snapshots taken {}, installed {}", self.snapshots.0, self.snapshots.1);
         println!("longest way from calm to convergence: {} ticks", self.calm_ticks_max);
+        let [left, writes, one_shots, takeovers] = self.field;
+        println!(
+            "handed over {left}; {writes} writes and {one_shots} one-shots arrived; links taken {takeovers}"
+        );
         println!("faults: {:?}, at the disk {}", self.fired, self.disk_faults);
     }
 }

@@ -40,8 +40,7 @@ impl Answers {
         let (Some(id), Some(answer)) = (&entry.request_id, &entry.answer) else {
             return Ok(());
         };
-        // Agents guard their own proposals by content, without the memory of answers.
-        if id.to_string().starts_with("certify.") || is_expired(answer) {
+        if is_agents_own(id) || is_expired(answer) {
             return Ok(());
         }
         match self.decided.get(id) {
@@ -69,7 +68,7 @@ impl Answers {
     /// # Errors
     /// The log decided otherwise.
     pub fn acknowledged(&mut self, id: &RequestId, answer: &Answer) -> Result<(), Violation> {
-        if is_expired(answer) {
+        if is_agents_own(id) || is_expired(answer) {
             return Ok(());
         }
         self.acknowledged += 1;
@@ -112,6 +111,12 @@ impl Answers {
     pub fn counts(&self) -> (u64, u64) {
         (self.acknowledged, self.repeated)
     }
+}
+
+/// Agents guard their own proposals by content and epoch, without the memory of answers.
+fn is_agents_own(id: &RequestId) -> bool {
+    let id = id.to_string();
+    id.starts_with("certify.") || id.starts_with("own.")
 }
 
 /// Too old to be remembered: the answer says that nobody can know.

@@ -89,6 +89,12 @@ impl CommittedLog {
         self.entries.range(index..).map(|(index, committed)| (*index, committed))
     }
 
+    /// The term of the committed entry at an index.
+    #[must_use]
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.entries.get(&index).map(|committed| committed.term)
+    }
+
     /// The highest committed index seen anywhere.
     #[must_use]
     pub fn last_index(&self) -> u64 {

@@ -10,6 +10,8 @@ use super::Violation;
 
 /// Clocks of different nodes are read at different moments.
 const AHEAD_MS_MAX: u64 = 1_000;
+/// A clock may be faster than time by this share of it.
+const FAST_SHARE: u64 = 20;
 
 /// Log time so far.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ impl LogTime {
             return Err(Violation::new("log time goes on", what));
         }
         let fast = |what| Err(Violation::new("log time is no faster than time", what));
-        if clocks_right && log_ms > now_ms + AHEAD_MS_MAX {
+        if clocks_right && log_ms > now_ms + now_ms / FAST_SHARE + AHEAD_MS_MAX {
             return fast(format!("it is {log_ms} after {now_ms} ms"));
         }
         if log_ms == last_ms {
@@ -57,7 +59,7 @@ impl LogTime {
             return Ok(());
         }
         let passed_ms = now_ms.saturating_sub(self.elected_ms.get(&term).copied().unwrap_or(0));
-        if log_ms > first_ms + passed_ms + AHEAD_MS_MAX {
+        if log_ms > first_ms + passed_ms + passed_ms / FAST_SHARE + AHEAD_MS_MAX {
             let what = format!("from {first_ms} to {log_ms} within {passed_ms} ms of term {term}");
             return fast(what);
         }

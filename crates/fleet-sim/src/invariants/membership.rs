@@ -1,5 +1,9 @@
 //! One history of configurations: each follows from the one before by one committed change, every
 //! node goes through the same ones, and there is always somebody who votes.
+//!
+//! A configuration that is in force on a node is in force after any restart of it. If all nodes
+//! forgot one, they would elect under the one before, which may need a node that was given up for
+//! good in the meantime.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +22,8 @@ struct Configuration {
 #[derive(Debug, Default)]
 pub struct Membership {
     history: BTreeMap<u64, Configuration>,
+    /// The newest configuration that was in force on each node.
+    in_force: BTreeMap<NodeId, u64>,
 }
 
 impl Membership {
@@ -72,6 +78,37 @@ impl Membership {
             None => {
                 self.history.insert(index, now);
                 Ok(())
+            }
+        }
+    }
+
+    /// A node has this configuration in force, after a turn or a start.
+    ///
+    /// # Errors
+    /// It had a newer one before.
+    pub fn in_force(
+        &mut self,
+        node: NodeId,
+        voters: &[NodeId],
+        learners: &[NodeId],
+    ) -> Result<(), Violation> {
+        let known = self.in_force.get(&node).copied().unwrap_or(0);
+        let is = |configuration: &Configuration| {
+            configuration.voters.iter().eq(voters) && configuration.learners.iter().eq(learners)
+        };
+        let found = self.history.range(known..).find(|(_, configuration)| is(configuration));
+        match found {
+            Some((at, _)) => {
+                self.in_force.insert(node, *at);
+                Ok(())
+            }
+            None if known == 0 => Ok(()),
+            None => {
+                let what = format!(
+                    "node {node} has voters {voters:?} and learners {learners:?}; the configuration \
+                     of index {known} was in force there"
+                );
+                Err(Violation::new("a configuration in force stays", what))
             }
         }
     }

@@ -9,6 +9,8 @@ mod bounds;
 mod commit_monotone;
 mod committed_log;
 mod election_safety;
+mod hand_overs;
+mod kept;
 mod leader_completeness;
 mod log_matching;
 mod log_time;
@@ -24,6 +26,8 @@ pub use commit_monotone::CommitMonotone;
 pub use committed_log::CommittedLog;
 pub use election_safety::ElectionSafety;
 pub use fleet_judge::{Floor, Heard, Histories, Linearizable, Violation, Wanted};
+pub use hand_overs::HandOvers;
+pub use kept::Kept;
 pub use leader_completeness::check_new_leader;
 pub use log_matching::compare_logs;
 pub use log_time::LogTime;
@@ -40,6 +44,8 @@ pub struct Invariants {
     pub commit: CommitMonotone,
     /// One committed entry at an index.
     pub committed: CommittedLog,
+    /// What is committed stays on every disk.
+    pub kept: Kept,
     /// One state at an index.
     pub states: StateMachine,
     /// Answers come from the log, once, and stay.
@@ -48,6 +54,8 @@ pub struct Invariants {
     pub order: Linearizable<ParamKey>,
     /// What clients saw of each key has an explanation.
     pub histories: Histories<ParamKey>,
+    /// What leaves for devices, and what arrives.
+    pub hand_overs: HandOvers,
     /// One history of configurations.
     pub membership: Membership,
     /// Log time goes on, and no faster than time.

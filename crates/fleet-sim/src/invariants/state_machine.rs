@@ -11,7 +11,9 @@ use std::hash::{Hash, Hasher};
 use fleet_consensus::frame::{ConfChange, EntryPayload};
 use fleet_consensus::replica::AppliedEntry;
 use fleet_log::LogEntry;
-use fleet_state::{Entry, FleetState, NodeId, RequestId, Revision, Role};
+use fleet_state::{
+    AgentCommand, Body, Command, Entry, FleetState, NodeId, Outcome, RequestId, Revision, Role,
+};
 
 use super::Violation;
 use crate::trace::Fnv;
@@ -75,7 +77,13 @@ impl StateMachine {
             EntryPayload::Normal(data) => {
                 let entry =
                     Entry::decode(&data).map_err(|e| fail(format!("index {index}: {e}")))?;
+                let stale = is_of_former_owner(&entry, state);
                 let applied = state.apply(revision, &entry);
+                let answer = applied.answer.as_ref().map(|answer| &answer.outcome);
+                if stale && !matches!(answer, Some(Outcome::Rejected(_))) {
+                    let what = format!("index {index}: {:?} was taken in: {answer:?}", entry.body);
+                    return Err(Violation::new("a former owner is not heard", what));
+                }
                 done.request_id = applied.request_id;
                 done.answer = applied.answer;
                 done.changes = applied.changes;
@@ -142,6 +150,19 @@ impl StateMachine {
     pub fn compared(&self) -> u64 {
         self.compared
     }
+}
+
+/// Whether an agent speaks of a link in an epoch that is over.
+fn is_of_former_owner(entry: &Entry, state: &FleetState) -> bool {
+    let Body::Proposal(proposal) = &entry.body else { return false };
+    let Command::Agents(command) = &proposal.command else { return false };
+    let (AgentCommand::LinkAssign { expect_epoch: epoch, .. }
+    | AgentCommand::LinkRelease { epoch, .. }
+    | AgentCommand::Stages { epoch, .. }
+    | AgentCommand::Claim { epoch, .. }
+    | AgentCommand::InvocationEnd { epoch, .. }
+    | AgentCommand::Adopt { epoch, .. }) = command;
+    state.link(command.link()).is_none_or(|link| link.epoch != *epoch)
 }
 
 fn hash_of(entry: &AppliedEntry) -> u64 {

@@ -59,6 +59,7 @@ pub const BUGS: &[Bug] = &[
     bug("empty-entry-not-applied", "a new leader's empty entry leaves no trace in the state"),
     bug("log-time-goes-back", "log time follows the stamps back"),
     bug("log-time-by-wall-clock", "a leader stamps by its wall clock"),
+    bug("log-time-as-heard", "an old entry that arrives late makes it early again"),
     bug("precondition-ignored", "a write that expects another revision is done"),
     bug("batch-done-in-part", "a refused batch leaves its first writes behind"),
     // Answers.
@@ -70,6 +71,12 @@ pub const BUGS: &[Bug] = &[
     bug("forgotten-without-horizon", "what was forgotten leaves no trace"),
     bug("repeat-carried-out-again", "a retry is carried out a second time"),
     bug("repeat-answered-anew", "a retry is told another revision than the first time"),
+    // Links and devices.
+    bug("lease-from-the-answer", "a lease is counted from the answer instead of the question"),
+    bug("taken-without-waiting", "a link is taken from its owner before its lease is over"),
+    bug("claim-skipped", "a one-shot is handed over without asking the log"),
+    bug("expiry-ignored", "a one-shot that was granted in time is handed over after it"),
+    bug("epoch-not-checked", "what a former owner says counts"),
     // Reads.
     bug("read-answered-before-apply", "a read does not wait until its index is applied"),
     bug("read-without-majority", "a leader answers reads without asking whether it still leads"),

@@ -39,9 +39,13 @@ fields! {
     "fault_gap_ms_max" => fault_gap_ms_max;
     "snapshot_every_entries" => snapshot_every_entries;
     "snapshot_build_ms_max" => snapshot_build_ms_max;
+    "uncommitted_bytes_max" => uncommitted_bytes_max;
     "segment_bytes" => segment_bytes;
     "cache_bytes" => cache_bytes;
     "frame_bytes_max" => frame_bytes_max;
+    "links" => links;
+    "devices_per_link" => devices_per_link;
+    "drift_max" => drift_max;
     "ways" => ways;
     "network.delay_min_ms" => network.delay_min_ms;
     "network.delay_max_ms" => network.delay_max_ms;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use fleet_consensus::{CommandEnd, ReadEnd};
-use fleet_state::{Answer, NodeId, ParamKey, Proposal, RequestId};
+use fleet_state::{Answer, LinkId, NodeId, ParamKey, Proposal, RequestId};
 
 use super::scenario::Ended;
 use super::{Event, World};
@@ -24,7 +24,7 @@ const OLD_COMMANDS_MAX: usize = 64;
 const GRACE_MS: u64 = 100;
 
 /// Who made an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Maker {
     Client {
         client: usize,
@@ -35,6 +35,16 @@ pub(super) enum Maker {
     Again,
     /// A scenario looks at the end itself.
     Scenario,
+    /// A node's own southbound side, in one start of it.
+    Keeper {
+        boot: u64,
+        call: crate::keeper::Call,
+    },
+    /// A leader that gives a link to a node.
+    Assigner {
+        boot: u64,
+        link: LinkId,
+    },
 }
 
 /// An attempt that has not ended.
@@ -277,8 +287,13 @@ impl World {
             self.invariants.answers.acknowledged(id, answer)?;
             self.invariants.order.wrote(open.floor, answer.revision.get())?;
         }
-        match open.maker {
+        match open.maker.clone() {
             Maker::Again => Ok(()),
+            Maker::Keeper { boot, call } => self.keeper_decided(node, (boot, call), &end),
+            Maker::Assigner { boot, link } => {
+                self.assigned(node, boot, &link, &end);
+                Ok(())
+            }
             Maker::Scenario => {
                 let ended = match end {
                     CommandEnd::Decided(answer) => Ended::Decided(answer),
@@ -316,6 +331,9 @@ impl World {
         self.trace.note(self.now_ms, node, trace::Event::Ended(attempt, "read", applied));
         if end == ReadEnd::Ready {
             self.judge_read(node, &open, applied)?;
+        }
+        if let Maker::Keeper { boot, call } = open.maker {
+            return self.keeper_may_read(node, (boot, call), end);
         }
         let Maker::Client { client, operation } = open.maker else {
             let ended = if end == ReadEnd::Ready { Ended::Read(applied) } else { Ended::NotTaken };
@@ -447,7 +465,7 @@ impl World {
             match open.maker {
                 Maker::Client { client, operation } => self.attempt_failed(client, operation, true),
                 Maker::Operator => self.operator_lost(),
-                Maker::Again => {}
+                Maker::Again | Maker::Keeper { .. } | Maker::Assigner { .. } => {}
                 Maker::Scenario => {
                     self.clients.ended.insert(attempt, Ended::Unknown);
                 }

@@ -6,6 +6,7 @@ use fleet_state::NodeId;
 use super::{Event, TICK_MS, World};
 use crate::invariants::Violation;
 use crate::node::{Life, Node};
+use crate::random::Random;
 use crate::site::NodeSecrets;
 use crate::trace;
 
@@ -187,9 +188,17 @@ impl World {
     ) -> Result<(), Violation> {
         let mut node = Node::new(id, secrets, self.random.next());
         node.credential = Some(node.secrets.credential(id, signature));
+        node.slept_ms = self.slept_ms;
+        node.drift = draw_drift(&mut self.random, self.swarm.drift_max);
         node.join(&self.site, &self.swarm)
             .map_err(|e| Violation::new("a node can join", e.to_string()))?;
         self.nodes.insert(id, node);
         self.start(id)
     }
+}
+
+/// How much faster or slower than time a node's monotonic clock runs, of a thousand.
+pub(super) fn draw_drift(random: &mut Random, drift_max: u64) -> i64 {
+    let drift = random.between(0, 2 * drift_max);
+    i64::try_from(drift).unwrap_or(0) - i64::try_from(drift_max).unwrap_or(0)
 }

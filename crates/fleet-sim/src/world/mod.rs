@@ -9,12 +9,15 @@
 //! - `life.rs`: starting, crashing, pausing
 //! - `clients.rs`: operations and their attempts; `wishes.rs`: what they are about
 //! - `histories.rs`: what clients saw, for the judge
+//! - `keepers.rs`: the southbound sides of nodes; `field.rs`: links, devices, and wishes for them
 //! - `scenario.rs`: what named scenarios do by hand
 //! - `operator.rs`: who invites and removes nodes
 //! - `nemesis.rs`: who breaks things
 
 mod clients;
+mod field;
 mod histories;
+mod keepers;
 mod life;
 mod nemesis;
 mod operator;
@@ -36,6 +39,7 @@ use queue::Queue;
 pub use scenario::Ended;
 
 use crate::faults::Fault;
+use crate::field::Field;
 use crate::invariants::{Invariants, Violation, compare_logs};
 use crate::network::{Flight, Network};
 use crate::node::{Attempt, Life, Node};
@@ -65,6 +69,14 @@ enum Event {
     /// A node's disk is fast again, and has room.
     DiskWell(NodeId),
     Resume(NodeId),
+    /// Something arrives at a device.
+    Device(Box<keepers::Errand>),
+    /// A device's answer arrives.
+    Answer(Box<(keepers::Errand, crate::keeper::Answer)>),
+    /// Devices are well again.
+    DevicesWell,
+    /// A node falls at a moment that was chosen for it; its counter of starts tells which life.
+    Fall(NodeId, u64, Fault),
     /// A snapshot has been written.
     Build(NodeId, u64, Box<fleet_consensus::replica::BuildSnapshot<MemoryDisk>>),
 }
@@ -81,6 +93,8 @@ pub struct World {
     pub fired: BTreeMap<Fault, u64>,
     site: Site,
     now_ms: u64,
+    /// Time that was skipped because all nodes were down.
+    slept_ms: u64,
     random: Random,
     nodes: BTreeMap<NodeId, Node>,
     network: Network,
@@ -90,6 +104,11 @@ pub struct World {
     clients: Clients,
     operator: Operator,
     nemesis: Nemesis,
+    /// The devices.
+    pub field: Field,
+    recent_one_shots: Vec<fleet_state::RequestId>,
+    own_commands: u64,
+    takeovers: u64,
     attempts_made: Attempt,
     steps: u64,
     disk_faults: u64,
@@ -127,6 +146,11 @@ impl World {
             queue: Queue::default(),
             due: BTreeSet::new(),
             now_ms: 0,
+            slept_ms: 0,
+            field: Field::default(),
+            recent_one_shots: Vec::new(),
+            own_commands: 0,
+            takeovers: 0,
             attempts_made: 0,
             steps: 0,
             disk_faults: 0,
@@ -142,6 +166,7 @@ impl World {
         for _ in 1..world.swarm.nodes {
             world.invite();
         }
+        world.register_field();
         world.queue.push(1, Event::Operator);
         Ok(world)
     }
@@ -220,6 +245,16 @@ impl World {
                 Ok(())
             }
             Event::Resume(node) => self.resume(node),
+            Event::Device(errand) => self.arrive(*errand),
+            Event::Answer(answer) => self.answer_arrives(answer.0, answer.1),
+            Event::DevicesWell => {
+                self.field.heal();
+                Ok(())
+            }
+            Event::Fall(node, boot, why) => {
+                self.fall(node, boot, why);
+                Ok(())
+            }
             Event::Build(node, boot, build) => self.build_snapshot(node, boot, *build),
         }
     }
@@ -241,6 +276,12 @@ impl World {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// What a right wall clock would show to have passed since the beginning.
+    #[must_use]
+    pub fn passed_ms(&self) -> u64 {
+        self.now_ms + self.slept_ms
     }
 
     /// Events carried out.

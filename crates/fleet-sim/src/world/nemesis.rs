@@ -3,6 +3,8 @@
 mod disk;
 mod liar;
 mod membership;
+mod moments;
+mod owners;
 mod partition;
 
 use fleet_log::DiskFault;
@@ -33,6 +35,12 @@ pub(super) struct Nemesis {
     stopped: bool,
     /// Only what has not happened yet, and slowly: some faults need a leader.
     last_chance: bool,
+    /// Leaders that will be gone soon after their election.
+    pub(super) short_reigns: u64,
+    /// The next snapshots, after which power is lost.
+    pub(super) cuts_at_snapshot: u64,
+    /// Owners that fall or stand still at their next hand-over.
+    pub(super) owners_struck: Vec<Fault>,
     /// Of a node's disks, to be put back one day.
     copy: Option<(NodeId, OldCopy)>,
 }
@@ -58,6 +66,9 @@ impl World {
     /// An invariant doesn't hold.
     pub fn stop_faults(&mut self) -> Result<(), Violation> {
         self.nemesis.stopped = true;
+        (self.nemesis.short_reigns, self.nemesis.cuts_at_snapshot) = (0, 0);
+        self.nemesis.owners_struck.clear();
+        self.field.heal();
         self.network.set_manners(crate::swarm::NetworkManners::calm());
         self.network.heal();
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
@@ -145,6 +156,13 @@ impl World {
                 running.iter().for_each(|id| self.crash(*id, true, "power"));
                 Ok(true)
             }
+            Fault::LongNight => Ok(self.sleep_all()),
+            Fault::CutAtSnapshot => Ok(self.cut_at_snapshots(any)),
+            Fault::ShortReigns => Ok(self.shorten_reigns()),
+            Fault::KillOwner | Fault::PauseOwner => Ok(self.lie_in_wait(fault)),
+            Fault::IsolateOwner => Ok(self.isolate_owner()),
+            Fault::Devices => Ok(self.upset_devices()),
+            Fault::Hand => Ok(self.turn_by_hand()),
             Fault::Stop => self.stop(any).map(|()| true),
             Fault::DiskStop => self.plan(any, DiskFault::Stop),
             Fault::DiskError => self.plan(any, DiskFault::Io),

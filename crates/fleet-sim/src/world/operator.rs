@@ -69,6 +69,11 @@ impl World {
         self.push_step(Task::Command, Command::SetVoters { voters });
     }
 
+    /// Has a command decided, after those before it.
+    pub(super) fn push_command(&mut self, command: Command) {
+        self.push_step(Task::Command, command);
+    }
+
     fn push_step(&mut self, task: Task, command: Command) {
         let request_id = self.request_id();
         let proposal = Proposal { request_id, if_revision: None, actor: None, command };

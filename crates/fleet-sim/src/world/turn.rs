@@ -48,7 +48,8 @@ impl World {
         };
         let ticked = replica.handle_tick(now).and_then(|_| replica.handle_crashed(&crashed, now));
         self.due.insert(id);
-        self.judge(id, ticked)
+        self.judge(id, ticked)?;
+        self.keep(id)
     }
 
     /// Nodes whose process is gone while their machine lives: they refuse connections at once.
@@ -166,6 +167,7 @@ impl World {
         let (term, commit) = replica.term_and_commit();
         let applied = replica.applied().get();
         let log = replica.log();
+        let passed_ms = self.passed_ms();
         let checks = &mut self.invariants;
         let fresh = checks.committed.observe(id, node.boot, log, (term, commit))?;
         for entry in &fresh {
@@ -176,16 +178,23 @@ impl World {
             checks.answers.applied(&done)?;
             note_changes(&mut checks.order, &done)?;
             let log_ms = checks.states.reference().map_or(0, |(state, _)| state.log_time_ms());
+            checks.hand_overs.committed(&done.changes, log_ms, passed_ms);
             let clocks_right = !self.fired.contains_key(&crate::Fault::WallJump);
-            checks.log_time.observe(entry.term, log_ms, self.now_ms, clocks_right)?;
+            checks.log_time.observe(entry.term, log_ms, passed_ms, clocks_right)?;
         }
         if durable {
             checks.commit.observe(id, node.boot, (term, commit, applied))?;
+            checks.kept.observe(id, log, &checks.committed)?;
+            let (voters, learners) = replica.configuration();
+            checks.membership.in_force(id, voters, learners)?;
         }
         checks.states.observe(id, node.boot, applied, replica.state())?;
         if replica.is_leader() && checks.election.leads(id, term)? {
-            checks.log_time.elected(term, self.now_ms);
+            checks.log_time.elected(term, passed_ms);
             check_new_leader(id, term, log, &checks.committed)?;
+        }
+        if let Some(leader) = replica.leader() {
+            checks.election.follows(id, term, leader)?;
         }
         if replica.is_leader() && !replica.has_vote() {
             let what = format!("node {id} leads in term {term} and has no vote");
@@ -236,6 +245,9 @@ impl World {
     fn noticed(&mut self, id: NodeId, notice: Notice) -> Result<(), Violation> {
         let event = match notice {
             Notice::Role { role, term, leader } => {
+                if role == fleet_consensus::NodeRole::Leader {
+                    self.reign_begins(id);
+                }
                 trace::Event::Role { role, term, leader: leader.map(NodeId::get) }
             }
             Notice::Membership { voters, learners, index } => {
@@ -249,10 +261,12 @@ impl World {
             Notice::SnapshotOffered { index, .. } => trace::Event::SnapshotOffered(index),
             Notice::SnapshotInstalled { index } => {
                 self.snapshots_installed += 1;
+                self.snapshot_named(id);
                 trace::Event::SnapshotInstalled(index)
             }
             Notice::SnapshotTaken { index, .. } => {
                 self.snapshots_taken += 1;
+                self.snapshot_named(id);
                 trace::Event::SnapshotTaken(index)
             }
             Notice::Removed => {

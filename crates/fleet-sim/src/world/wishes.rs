@@ -12,6 +12,9 @@ use super::clients::Wish;
 use crate::node::WALL_START_MS;
 use crate::random::Random;
 
+/// Writes that want something of a device on a link, of a thousand, where there are links.
+const DEVICE_COMMANDS: u64 = 500;
+
 impl World {
     pub(super) fn draw_wish(&mut self, number: u64) -> Wish {
         let workload = self.clients.workload.clone();
@@ -21,6 +24,12 @@ impl World {
         }
         let request_id = self.request_id();
         let mut if_revision = None;
+        if self.swarm.links > 0
+            && self.random.per_mille(DEVICE_COMMANDS)
+            && let Some(command) = self.draw_device_command(number, &request_id)
+        {
+            return Wish::Write(Proposal { request_id, if_revision, actor: None, command });
+        }
         let command = match self.random.below(20) {
             0..=9 => Command::ParamSet { key, value: self.draw_value(number) },
             10..=12 => {
@@ -76,7 +85,7 @@ impl World {
     /// A UUIDv7 by the clients' clock, which is right.
     pub(super) fn request_id(&mut self) -> RequestId {
         let mut bytes: [u8; 16] = self.random.bytes();
-        let wall_ms = WALL_START_MS + self.now_ms;
+        let wall_ms = WALL_START_MS + self.passed_ms();
         let [_, _, time @ ..] = wall_ms.to_be_bytes();
         for (to, from) in bytes.iter_mut().zip(time) {
             *to = from;

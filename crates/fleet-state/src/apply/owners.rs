@@ -10,6 +10,7 @@ use crate::command::Placement;
 use crate::ids::{LinkId, NodeId, Revision};
 use crate::outcome::{RejectCode, Rejection};
 use crate::record::{Link, Member};
+use crate::seeded;
 use crate::state::FleetState;
 
 impl FleetState {
@@ -74,7 +75,8 @@ impl FleetState {
     /// The link, when this epoch is its owner's.
     pub(super) fn owned_link(&self, id: &LinkId, epoch: u64) -> Result<Link, Rejection> {
         let link = self.links.get(id).ok_or_else(|| not_found(&format_args!("link {id}")))?;
-        if link.epoch == epoch && link.owner.is_some() {
+        let same = link.epoch == epoch || seeded::on("epoch-not-checked");
+        if same && link.owner.is_some() {
             Ok(link.as_ref().clone())
         } else {
             Err(stale_epoch(link, epoch))
