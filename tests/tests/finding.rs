@@ -1,4 +1,4 @@
-//! Gateways find each other: by mDNS, and from one address.
+//! Gateways find each other: by mDNS, from one address, and after they have moved.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ use std::time::Duration;
 use flotilla_tests::hall::{Hall, HallPlan};
 use flotilla_tests::wait;
 
+const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough to be found, were there a way to be.
 const ALONE: Duration = Duration::from_secs(4);
 
@@ -86,4 +87,30 @@ async fn five_gateways_of_which_each_knows_one_other_find_all() {
             assert!(at.contains(&address), "n{} sees {name} at {at}", viewer + 1);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_a_new_address_is_found_again() {
+    let plan = HallPlan::of(3).without_nats();
+    let Some(mut hall) = Hall::start_as(plan).await else { return };
+    let load = hall.load("moved", 6);
+    load.await_more(50).await;
+    for _ in 0..2 {
+        let moved = hall.await_leader().await;
+        let name = hall.agents[moved].name.clone();
+        let viewer = hall.others(moved)[0];
+        hall.lan.readdress(&name);
+        let address = hall.lan.machine(&name).address().to_string();
+        let begun = std::time::Instant::now();
+        wait::until_true("it is seen at its new address", LIMIT, || async {
+            let seen = hall.seen_by(viewer, &name).await;
+            let at = |seen: &serde_json::Value| seen["addresses"].to_string().contains(&address);
+            seen.is_some_and(|seen| at(&seen) && seen["ways"] == "mesh")
+        })
+        .await;
+        hall.await_meshed().await;
+        eprintln!("a gateway that moved is connected again after {:?}", begun.elapsed());
+        load.await_more(50).await;
+    }
+    hall.judge(load).await;
 }

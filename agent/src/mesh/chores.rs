@@ -26,6 +26,7 @@ impl EventLoop {
         let now_ms = self.clock.now_ms();
         self.swarm.behaviour_mut().sweep();
         self.presence.tick(now_ms);
+        self.close_silent(now_ms);
         self.dial(now_ms);
         self.search(now_ms);
         self.say_presence(now_ms);

@@ -17,6 +17,7 @@ use libp2p::swarm::derive_prelude::Either;
 use libp2p::{Multiaddr, PeerId, noise, tcp, yamux};
 
 use super::addresses::AddressRules;
+use super::prompt::Prompt;
 
 /// From accepting or dialling to a multiplexed, authenticated connection.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -86,7 +87,7 @@ pub(super) fn transport(
         .authenticate(noise)
         .multiplex(yamux)
         .timeout(HANDSHAKE_MAX)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Prompt::new(muxer))))
         .map_err(|error| match error {
             // What the system said stays as it is: a refused connection says that nobody listens.
             TransportTimeoutError::Other(Either::Left(Either::Left(error))) => error,

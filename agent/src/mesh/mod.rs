@@ -42,6 +42,7 @@ mod peers;
 mod peers_file;
 mod places;
 mod presence;
+mod prompt;
 mod roster;
 mod seeds;
 mod swarm_events;

@@ -34,8 +34,14 @@ struct Peer {
     /// What it calls itself; counts only while the members are not known.
     claimed: Option<NodeId>,
     writers: Option<Writers>,
-    failed_pings: u8,
+    /// When it answered a ping last, or was connected.
+    answered_ms: u64,
 }
+
+/// A peer whose pings were not answered for this long is not at the other end of its connection
+/// any more: three pings and a little. What the library tells of failed pings comes much later,
+/// because it tries each in a new stream and gives that ten seconds.
+pub(super) const SILENT_MS_MAX: u64 = 7_000;
 
 /// What writers need to begin.
 pub(super) struct WriterParts<'a> {
@@ -54,8 +60,9 @@ pub(super) struct Peers {
 
 impl Peers {
     /// A connection was made; `true` when it is the first to this peer.
-    pub(super) fn connected(&mut self, peer: PeerId) -> bool {
+    pub(super) fn connected(&mut self, peer: PeerId, now_ms: u64) -> bool {
         let peer = self.by_id.entry(peer).or_default();
+        peer.answered_ms = now_ms;
         peer.connections = peer.connections.saturating_add(1);
         peer.connections == 1
     }
@@ -75,6 +82,11 @@ impl Peers {
     /// Whether a connection to this peer stands.
     pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
         self.by_id.contains_key(peer)
+    }
+
+    /// Whether more than one connection to this peer stands.
+    pub(super) fn has_several_connections(&self, peer: &PeerId) -> bool {
+        self.by_id.get(peer).is_some_and(|peer| peer.connections > 1)
     }
 
     /// All of them.
@@ -116,13 +128,23 @@ impl Peers {
         true
     }
 
-    /// A ping was answered or not; gives how many failed in a row.
-    pub(super) fn pinged(&mut self, peer: &PeerId, answered: bool) -> u8 {
-        let Some(peer) = self.by_id.get_mut(peer) else {
-            return 0;
-        };
-        peer.failed_pings = if answered { 0 } else { peer.failed_pings.saturating_add(1) };
-        peer.failed_pings
+    /// A ping was answered.
+    pub(super) fn answered(&mut self, peer: &PeerId, now_ms: u64) {
+        if let Some(peer) = self.by_id.get_mut(peer) {
+            peer.answered_ms = now_ms;
+        }
+    }
+
+    /// Those that have been silent for too long; each is given once, and then has its time again.
+    pub(super) fn take_silent(&mut self, now_ms: u64) -> Vec<PeerId> {
+        let all = self.by_id.iter_mut();
+        let silent = all.filter(|(_, it)| now_ms.saturating_sub(it.answered_ms) > SILENT_MS_MAX);
+        silent
+            .map(|(id, peer)| {
+                peer.answered_ms = now_ms;
+                *id
+            })
+            .collect()
     }
 
     /// The queues of all nodes that are connected.
@@ -148,4 +170,23 @@ fn begin(peer: PeerId, node: NodeId, parts: &WriterParts<'_>) -> Writers {
         tokio::spawn(write(to)).abort_handle()
     });
     Writers { node, lanes, tasks: tasks.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_no_ping_for_long_is_silent_once() {
+        let (here, gone) = (PeerId::random(), PeerId::random());
+        let mut peers = Peers::default();
+        assert!(peers.connected(here, 1_000) && peers.connected(gone, 1_000));
+        assert!(!peers.connected(here, 1_000) && peers.has_several_connections(&here));
+        peers.answered(&here, 5_000);
+        assert!(peers.take_silent(1_000 + SILENT_MS_MAX).is_empty());
+        assert_eq!(peers.take_silent(1_001 + SILENT_MS_MAX), [gone]);
+        assert!(peers.take_silent(1_001 + SILENT_MS_MAX).is_empty(), "it is being closed");
+        assert_eq!(peers.disconnected(&gone, 0), Some(None));
+        assert_eq!(peers.take_silent(100_000), [here]);
+    }
 }

@@ -18,9 +18,6 @@ use super::handle::MeshEvent;
 use super::peers::WriterParts;
 use super::presence::{Beat, Heard};
 
-/// Pings in a row that may fail before a connection is taken for dead.
-const FAILED_PINGS_MAX: u8 = 2;
-
 impl EventLoop {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -99,7 +96,7 @@ impl EventLoop {
             ConnectedPoint::Listener { .. } => None,
         };
         self.book.connected(peer, dialled, now_ms);
-        if self.peers.connected(peer) {
+        if self.peers.connected(peer, now_ms) {
             self.note_crashed(&peer, false);
             tracing::debug!(%peer, ?endpoint, "connected");
             self.name_peer(peer, now_ms);
@@ -203,15 +200,32 @@ impl EventLoop {
     }
 
     fn on_ping(&mut self, event: &ping::Event) {
-        let failed = self.peers.pinged(&event.peer, event.result.is_ok());
-        match (&event.result, self.peers.node_of(&event.peer)) {
-            (Ok(rtt), Some(node)) => self.presence.pinged(node, *rtt, self.clock.now_ms()),
-            (Ok(_), None) => {}
-            (Err(error), _) if failed >= FAILED_PINGS_MAX => {
-                tracing::debug!(peer = %event.peer, %error, "a connection is dead");
-                self.swarm.close_connection(event.connection);
+        let now_ms = self.clock.now_ms();
+        match &event.result {
+            Ok(rtt) => {
+                self.peers.answered(&event.peer, now_ms);
+                if let Some(node) = self.peers.node_of(&event.peer) {
+                    self.presence.pinged(node, *rtt, now_ms);
+                }
             }
-            (Err(_), _) => {}
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "a ping was not answered");
+                // The only connection is judged by how long it was silent.
+                if self.peers.has_several_connections(&event.peer) {
+                    self.swarm.close_connection(event.connection);
+                }
+            }
+        }
+    }
+
+    /// Closes the connections of those that have not answered for long: a cable was pulled, or an
+    /// address is another's now. Without it they would count as connected until the system gives
+    /// up, and nobody would look for them elsewhere.
+    pub(super) fn close_silent(&mut self, now_ms: u64) {
+        for peer in self.peers.take_silent(now_ms) {
+            tracing::debug!(%peer, "a connection is dead");
+            // It may be gone already.
+            let _gone = self.swarm.disconnect_peer_id(peer);
         }
     }
 

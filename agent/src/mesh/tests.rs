@@ -1,5 +1,6 @@
 //! Swarms on the loopback: real sockets, real handshakes, in one process.
 
+mod gossip;
 mod guests;
 mod strangers;
 mod swarms;

@@ -1,0 +1,143 @@
+//! Members that lie about others, and floods of what gossip says to itself.
+
+use std::time::Duration;
+
+use fleet_consensus::NodeRole;
+use libp2p::StreamProtocol;
+use libp2p::futures::StreamExt as _;
+use libp2p::futures::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use super::strangers::{connect_by_hand, peer_of_number};
+use super::swarms::{LIMIT, Node, id, site_of, until};
+use crate::mesh::presence::{Beat, Life};
+
+const GOSSIP: StreamProtocol = StreamProtocol::new("/flotilla/home/gossip/1.1.0");
+const TOPIC: &str = "flotilla/home/presence/1";
+
+fn lie(sequence: u64) -> Beat {
+    Beat {
+        node: id(3),
+        boot: 9,
+        sequence,
+        role: NodeRole::Leader,
+        term: 99,
+        applied: 9,
+        on_nats: true,
+        mesh_nodes: 2,
+        load_permille: 1,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_speaks_for_another_is_refused() {
+    let mut node = Node::start(1, site_of(3), &[]);
+    let address = node.nameless_address().await;
+    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    assert!(stayed);
+    let deadline = Instant::now() + LIMIT;
+    let mut again = tokio::time::interval(Duration::from_millis(200));
+    let mut sequence = 0;
+    while node.refused("presence", "not_the_author") == 0 {
+        assert!(Instant::now() < deadline, "nobody heard the lie, {sequence} times");
+        tokio::select! {
+            _ = rogue.swarm.select_next_some() => {}
+            _ = again.tick() => {
+                sequence += 1;
+                let topic = rogue.names.presence.clone();
+                let gossip = &mut rogue.swarm.behaviour_mut().members.gossip;
+                // Before the other one has said what it wants to hear there is nobody to tell.
+                let _nobody = gossip.publish(topic, lie(sequence).encode());
+            }
+        }
+    }
+    let status = node.handle.status.borrow().clone();
+    let seen = status.nodes.get(&id(3));
+    assert!(seen.is_none_or(|seen| seen.beat.is_none()), "it was believed: {seen:?}");
+}
+
+/// A field of protobuf with these bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    out.extend(varint(bytes.len()));
+    out.extend(bytes);
+    out
+}
+
+fn varint(mut value: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).unwrap());
+    out
+}
+
+/// One message of gossip about itself: join and leave the topic, and one that does not exist.
+fn grafts_and_prunes() -> Vec<u8> {
+    let mut control = Vec::new();
+    for topic in [TOPIC, "somewhere/else"] {
+        for _ in 0..10 {
+            control.extend(field(3, &field(1, topic.as_bytes())));
+            control.extend(field(4, &field(1, topic.as_bytes())));
+        }
+    }
+    let rpc = field(3, &control);
+    [varint(rpc.len()), rpc].concat()
+}
+
+/// A message in the name of node 3 with a signature that nobody made.
+fn forged(sequence: u64) -> Vec<u8> {
+    let mut message = field(1, &peer_of_number(3).to_bytes());
+    message.extend(field(2, &lie(sequence).encode()));
+    message.extend(field(3, &sequence.to_be_bytes()));
+    message.extend(field(4, TOPIC.as_bytes()));
+    message.extend(field(5, &[7; 64]));
+    let rpc = field(2, &message);
+    [varint(rpc.len()), rpc].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_and_forged_signatures_change_nothing_for_the_others() {
+    let mut node = Node::start(1, site_of(4), &[]);
+    let address = node.address().await;
+    let bare = address.split("/p2p/").next().unwrap().to_owned();
+    let (mut rogue, stayed) = connect_by_hand(2, &bare).await;
+    assert!(stayed);
+    let mut control = rogue.control.clone();
+    let driver = tokio::spawn(async move {
+        loop {
+            rogue.swarm.select_next_some().await;
+        }
+    });
+    let mut written = 0;
+    for round in 0..50u64 {
+        // A stream that was closed for what it carried is opened anew.
+        let Ok(mut stream) = control.open_stream(peer_of_number(1), GOSSIP).await else { break };
+        for message in 0..40 {
+            let bytes =
+                if message % 4 == 0 { forged(round * 40 + message) } else { grafts_and_prunes() };
+            if stream.write_all(&bytes).await.is_err() {
+                break;
+            }
+            written += 1;
+        }
+        let _closed = stream.flush().await;
+    }
+    // From some moment on it is not let in any more.
+    assert!(written >= 40, "only {written} messages of the flood were written");
+    // An honest one is heard as ever, and the one that was spoken for was not.
+    let honest = Node::start(4, site_of(4), std::slice::from_ref(&address));
+    until("the honest one is alive", || {
+        let status = node.handle.status.borrow().clone();
+        let seen = status.nodes.get(&id(4));
+        seen.is_some_and(|seen| seen.life == Life::Alive && seen.beat.is_some())
+    })
+    .await;
+    let status = node.handle.status.borrow().clone();
+    let seen = status.nodes.get(&id(3));
+    assert!(seen.is_none_or(|seen| seen.beat.is_none()), "it was believed: {seen:?}");
+    assert!(honest.connected().contains(&1));
+    driver.abort();
+}
