@@ -39,6 +39,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Its resident memory.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("{} has no memory: it has ended", self.name)) * 1024
+    }
+
     /// Everything it has written so far.
     pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
