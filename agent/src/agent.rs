@@ -124,7 +124,8 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let clock = MonotonicClock::start();
     let metrics = Metrics::new();
     let mut parts = site::parts(dir, file, replica_config(&config.raft, file))?;
-    parts.log_disk = parts.log_disk.timed(metrics.fsync_seconds.clone());
+    parts.log_disk = parts.log_disk.counted(metrics.log_disk.clone());
+    parts.snapshot_disk = parts.snapshot_disk.counted(metrics.snapshot_disk.clone());
     let (replica, notes) = AgentReplica::open(parts, clock)?;
     say(&notes);
 

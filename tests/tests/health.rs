@@ -57,6 +57,7 @@ async fn every_metric_worth_an_alarm_moves() {
         "flotilla_proposals_total",
         "flotilla_relayed_total",
         "flotilla_log_sync_seconds_count",
+        "flotilla_log_written_bytes_total",
         "flotilla_frames_sent_total",
         "flotilla_frames_received_total",
         "flotilla_events_total",

@@ -29,10 +29,15 @@ use tokio::sync::watch;
 
 use crate::device::DeviceMetrics;
 use crate::nats::LinkState;
+use crate::storage::DiskCounts;
 
 /// Seconds from 50 µs to about 6.5 s, for fsyncs and commands.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 18))
+}
+
+fn disk_counts() -> DiskCounts {
+    DiskCounts { sync_seconds: seconds(), written_bytes: Counter::default() }
 }
 
 /// Counts from 1 to 1024, for batches.
@@ -124,8 +129,10 @@ pub struct Metrics {
     pub way_switches: Family<Way, Counter>,
     /// Nodes that are connected over the mesh.
     pub mesh_nodes: Gauge,
-    /// Time of one sync of the log.
-    pub fsync_seconds: Histogram,
+    /// Syncs of the log, and bytes written to it.
+    pub log_disk: DiskCounts,
+    /// The same of snapshots.
+    pub snapshot_disk: DiskCounts,
     /// Entries applied in one turn.
     pub apply_batch: Histogram,
     /// Snapshots written.
@@ -203,7 +210,8 @@ impl Metrics {
             frames_dropped: Family::default(),
             way_switches: Family::default(),
             mesh_nodes: Gauge::default(),
-            fsync_seconds: seconds(),
+            log_disk: disk_counts(),
+            snapshot_disk: disk_counts(),
             apply_batch: sizes(),
             snapshots: Counter::default(),
             nats_connected: Family::default(),
@@ -249,12 +257,14 @@ impl Metrics {
         r.register("frames_dropped", "Frames dropped, queue full", self.frames_dropped.clone());
         r.register("way_switches", "Changes of the way to a node", self.way_switches.clone());
         r.register("mesh_nodes", "Nodes connected over the mesh", self.mesh_nodes.clone());
-        r.register_with_unit(
-            "log_sync",
-            "Time of one sync of the log",
-            Unit::Seconds,
-            self.fsync_seconds.clone(),
-        );
+        for (what, counts) in [("log", &self.log_disk), ("snapshot", &self.snapshot_disk)] {
+            let seconds = counts.sync_seconds.clone();
+            let sync = (format!("{what}_sync"), format!("Time of one sync of the {what}"));
+            r.register_with_unit(sync.0, sync.1, Unit::Seconds, seconds);
+            let bytes = counts.written_bytes.clone();
+            let written = (format!("{what}_written"), format!("Written to the {what}"));
+            r.register_with_unit(written.0, written.1, Unit::Bytes, bytes);
+        }
         r.register("apply_batch", "Entries applied in one turn", self.apply_batch.clone());
         r.register("snapshots", "Snapshots written", self.snapshots.clone());
     }

@@ -74,6 +74,8 @@ fn a_scrape_holds_the_view_and_the_counts() {
         "flotilla_nats_connected{connection=\"control\"} 0",
         "flotilla_nats_disconnects_total{connection=\"control\"} 1",
         "flotilla_log_sync_seconds_count 0",
+        "flotilla_log_written_bytes_total 0",
+        "flotilla_snapshot_written_bytes_total 0",
         "# EOF",
     ] {
         assert!(text.lines().any(|held| held == line), "{line} is not in\n{text}");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fleet_log::{Disk, DiskFile};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 
@@ -36,12 +37,21 @@ enum Access {
     UseMedium,
 }
 
+/// What is counted of the writing to a disk: flash wears out by it, and commands wait for it.
+#[derive(Clone, Debug)]
+pub struct DiskCounts {
+    /// How long each sync of a file took.
+    pub sync_seconds: Histogram,
+    /// Bytes that were written to files; reserving space writes none.
+    pub written_bytes: Counter,
+}
+
 /// A directory of files. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     shared: Arc<Directory>,
     access: Access,
-    sync_seconds: Option<Histogram>,
+    counts: Option<DiskCounts>,
 }
 
 #[derive(Debug)]
@@ -55,7 +65,7 @@ struct Directory {
 pub struct RealFile {
     file: File,
     access: Access,
-    sync_seconds: Option<Histogram>,
+    counts: Option<DiskCounts>,
 }
 
 impl RealDisk {
@@ -87,18 +97,18 @@ impl RealDisk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())?;
         let shared = Arc::new(Directory { path: path.to_owned(), handle });
-        Ok(Self { shared, access, sync_seconds: None })
+        Ok(Self { shared, access, counts: None })
     }
 
-    /// The same directory, telling how long the syncs of its files take.
+    /// The same directory, counting what is written to its files.
     #[must_use]
-    pub fn timed(mut self, sync_seconds: Histogram) -> Self {
-        self.sync_seconds = Some(sync_seconds);
+    pub fn counted(mut self, counts: DiskCounts) -> Self {
+        self.counts = Some(counts);
         self
     }
 
     fn file(&self, file: File) -> RealFile {
-        RealFile { file, access: self.access, sync_seconds: self.sync_seconds.clone() }
+        RealFile { file, access: self.access, counts: self.counts.clone() }
     }
 
     /// Where the directory is.
@@ -229,6 +239,9 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if let Some(counts) = &self.counts {
+            counts.written_bytes.inc_by(bytes.len() as u64);
+        }
         self.file.write_all_at(bytes, offset)
     }
 
@@ -246,8 +259,8 @@ impl DiskFile for RealFile {
             Access::Use | Access::UseMedium => {
                 let begun = Instant::now();
                 self.file.sync_data()?;
-                if let Some(seconds) = &self.sync_seconds {
-                    seconds.observe(begun.elapsed().as_secs_f64());
+                if let Some(counts) = &self.counts {
+                    counts.sync_seconds.observe(begun.elapsed().as_secs_f64());
                 }
                 Ok(())
             }

@@ -30,7 +30,7 @@ mod servers_file;
 mod space;
 
 pub use data_dir::{DataDir, DataDirError};
-pub use disk::{RealDisk, RealFile};
+pub use disk::{DiskCounts, RealDisk, RealFile};
 pub(crate) use durable::{read_small, replace};
 pub use identity::Identity;
 pub use lock::{DirectoryLock, LockError};
