@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
     commands::{
@@ -21,8 +22,9 @@ use crate::{
         watch::{self, WatchArgs},
     },
     exit::{Exit, Stop},
-    output::{Form, say},
+    output::{Form, put, say},
     session::{Globals, Session},
+    usage,
 };
 
 const AFTER_HELP: &str = "\
@@ -45,6 +47,13 @@ enum Command {
     #[command(flatten)]
     Site(SiteCommand),
     Dev(DevArgs),
+    /// Print what a shell needs to complete commands
+    ///
+    /// For bash, in ~/.bashrc: source <(flotilla completion bash)
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// What is asked of a site.
@@ -82,6 +91,7 @@ impl Cli {
         let command = match self.command {
             // It minds Ctrl-C itself: there are processes to be ended in order.
             Command::Dev(args) => return dev::run(args, self.globals.connection.site).await,
+            Command::Completion { shell } => return print_completion(shell),
             Command::Site(command) => command,
         };
         let session = Session::new(self.globals);
@@ -100,6 +110,12 @@ impl Cli {
             }
         }
     }
+}
+
+fn print_completion(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut usage::command(), "flotilla", &mut script);
+    put(&String::from_utf8_lossy(&script))
 }
 
 async fn run(command: SiteCommand, session: &Session) -> Result<()> {

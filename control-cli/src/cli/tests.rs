@@ -83,6 +83,7 @@ fn what_can_be_typed() {
         &["command", "cancel", "a-1", "--request-id", "b-1"],
         &["command", "watch", "a-1"],
         &["member", "drain", "gw-2"],
+        &["member", "label", "gw-2", "hall=2", "old-"],
         &["member", "resume", "gw-2"],
         &["member", "ls"],
         &["member", "get", "gw-2"],
@@ -236,5 +237,23 @@ fn usage_is_that_of_the_command_and_help_shows_what_is_used() {
     let set = help(&["param", "set", "--help"]);
     for heading in ["Connection options:", "Request options:", "Output:"] {
         assert!(set.contains(heading), "{set}");
+    }
+}
+
+#[test]
+fn shells_complete_what_can_be_typed() {
+    for shell in ["bash", "zsh", "fish"] {
+        parse(&["completion", shell]).unwrap();
+    }
+    let mut script = Vec::new();
+    clap_complete::generate(
+        clap_complete::Shell::Bash,
+        &mut usage::command(),
+        "flotilla",
+        &mut script,
+    );
+    let script = String::from_utf8(script).unwrap();
+    for word in ["invoke", "transfer", "--if-revision", "--server"] {
+        assert!(script.contains(word), "{word}");
     }
 }
