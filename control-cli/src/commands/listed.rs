@@ -185,6 +185,21 @@ pub(crate) fn labels(words: &[String]) -> Result<Object, Stop> {
     Ok(labels)
 }
 
+/// Changes of labels: `KEY=VALUE` sets one, `KEY-` takes it away.
+pub(crate) fn label_patch(words: &[String]) -> Result<Object, Stop> {
+    let mut patch = Object::new();
+    for word in words {
+        let (key, value) = match word.strip_suffix('-').filter(|key| !key.contains('=')) {
+            Some(key) => (key, Value::Null),
+            None => value::pair(word).map(|(key, text)| (key, Value::from(text)))?,
+        };
+        if patch.insert(key, value).is_some() {
+            return Err(Stop::usage(format!("label \"{}\" is given twice", value::shown(key))));
+        }
+    }
+    Ok(patch)
+}
+
 /// Labels to filter by.
 pub(crate) fn label_filter(words: &[String]) -> Result<BTreeMap<Arc<str>, Arc<str>>, Stop> {
     words

@@ -6,7 +6,7 @@ use fleet_client::{Client, ClientError};
 use fleet_protocol::{
     AdminOp, Consistency, Noun, QueryTarget, mesh::PeerSeen, query::Page, record::MemberBody,
 };
-use fleet_state::NodeId;
+use fleet_state::{NodeId, Object, Value};
 use serde::Serialize;
 
 use super::{listed, mesh};
@@ -49,6 +49,16 @@ pub(crate) enum MemberCommand {
         #[command(flatten)]
         retry: RetryArgs,
     },
+    /// Give a member labels, by which links choose where they may be served
+    Label {
+        /// Its name or node id
+        node: String,
+        /// hall=2 sets a label, hall- takes it away
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
+        labels: Vec<String>,
+        #[command(flatten)]
+        retry: RetryArgs,
+    },
     /// Remove a member for ever; a gateway that comes back joins anew
     #[command(visible_alias = "rm")]
     Remove {
@@ -82,6 +92,14 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()>
         MemberCommand::Resume { node, retry } => {
             let id = find(&client, &node).await?;
             retry.admin(session, &client, AdminOp::MemberResume, (node, body(id))).await
+        }
+        MemberCommand::Label { node, labels, retry } => {
+            let patch = listed::label_patch(&labels)?;
+            let id = find(&client, &node).await?;
+            let mut body = Object::new();
+            body.insert("node", id.get());
+            body.insert("labels", Value::Map(patch));
+            retry.admin(session, &client, AdminOp::MemberLabel, (node, body.to_json())).await
         }
         MemberCommand::Remove { node, retry } => {
             let id = find(&client, &node).await?;
@@ -124,6 +142,7 @@ async fn get(session: &Session, client: &Client, node: &str) -> Result<()> {
             ("name", member.name.clone()),
             ("node", member.node.to_string()),
             ("role", member.role.clone()),
+            ("labels", listed::shown_labels(&member.labels)),
             ("note", note(member).to_owned()),
             ("joined", member.joined.to_string()),
             ("revision", member.revision.to_string()),
@@ -135,10 +154,11 @@ async fn get(session: &Session, client: &Client, node: &str) -> Result<()> {
 
 /// What is about to happen to it.
 fn note(member: &MemberBody) -> &'static str {
-    match (member.leaving, member.wanted_voter && member.role != "voter") {
-        (true, _) => "leaving",
-        (false, true) => "to become a voter",
-        (false, false) => "",
+    match member {
+        MemberBody { leaving: true, .. } => "leaving",
+        MemberBody { wanted_voter: true, role, .. } if role != "voter" => "to become a voter",
+        MemberBody { draining: true, .. } => "drained",
+        _ => "",
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_state::{FleetState, LinkId, NodeId, Placement};
+use fleet_state::{FleetState, LinkId, NodeId};
 
 /// A link in an epoch.
 pub type Charge = (LinkId, u64);
@@ -51,7 +51,7 @@ impl Charges {
     pub fn follow(&mut self, state: &FleetState) -> Turn {
         let mut turn = Turn::default();
         for link in state.links().filter(|link| link.owner == Some(self.node)) {
-            turn.lease_wanted |= matches!(link.spec.placement, Placement::Any { .. });
+            turn.lease_wanted |= !link.unleased;
             let charge = (link.id.clone(), link.epoch);
             if self.over.contains(&charge) {
                 continue;

@@ -7,9 +7,10 @@
 //! one begins.
 //!
 //! The lease binds links that another node may own. A wired one (`on: <node>`) is written to by
-//! its node or by nobody.
+//! its node or by nobody, for the rest of the epoch even when it is wired no more
+//! ([`Link::unleased`]).
 
-use fleet_state::{LinkSpec, Placement};
+use fleet_state::Link;
 
 use crate::seeded;
 
@@ -52,8 +53,8 @@ impl Lease {
 
     /// Until when the owner of a link may write to it; `None`: now it may not.
     #[must_use]
-    pub fn until_ms(self, link: &LinkSpec, now_ms: u64) -> Option<u64> {
-        if matches!(link.placement, Placement::On(_)) {
+    pub fn until_ms(self, link: &Link, now_ms: u64) -> Option<u64> {
+        if link.unleased {
             return Some(u64::MAX);
         }
         self.holds(now_ms).then_some(self.until_ms)

@@ -18,8 +18,6 @@ use crate::lease::silent_ms;
 
 /// A link that was let go isn't given back to the same node for so long, if another one fits.
 const REST_MS: u64 = 5_000;
-/// The label of a placement that every node has: its name.
-const NODE_LABEL: &str = "node";
 
 /// A change of owner that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +86,7 @@ fn assignment(view: &View, link: &Link, resting: &Resting, now_ms: u64) -> Optio
 /// Whether the owner can't write any more, whatever it believes.
 fn may_be_taken(view: &View, link: &Link, owner: NodeId, now_ms: u64) -> bool {
     let gone = view.state.member(&owner).is_none_or(|member| !member.is_live());
-    let wired = matches!(link.spec.placement, Placement::On(_));
-    if wired && !gone {
+    if link.unleased && !gone {
         return false;
     }
     if owner == view.standing.node {
@@ -108,15 +105,8 @@ fn candidates(view: &View, link: &Link) -> Vec<NodeId> {
         node == standing.node
             || standing.progress.iter().find(active).is_some_and(|member| member.active)
     };
-    let fits = |member: &Member| match &link.spec.placement {
-        Placement::On(name) => member.name == *name,
-        Placement::Any { labels } => {
-            !member.draining
-                && labels.iter().all(|(key, value)| {
-                    key.as_ref() == NODE_LABEL && value.as_ref() == member.name.as_str()
-                })
-        }
-    };
+    let wired = matches!(link.spec.placement, Placement::On(_));
+    let fits = |member: &Member| link.spec.placement.fits(member) && (wired || !member.draining);
     view.state
         .members()
         .filter(|member| member.is_live() && !member.leaving && is_there(member.id))

@@ -80,6 +80,7 @@ pub(crate) fn parse(op: AdminOp, payload: &[u8]) -> Result<Parsed, Failure> {
             let (node, drain) = (node(&fields(&["node"])?)?, op == AdminOp::MemberDrain);
             Parsed::Command(Command::NodeDrain { node, drain })
         }
+        AdminOp::MemberLabel => Parsed::Command(member_label(&body)?),
         AdminOp::VotersSet => Parsed::Command(set_voters(&fields(&["voters"])?)?),
         AdminOp::TokenCreate => Parsed::Command(token_create(&body)?),
         AdminOp::TokenRevoke => {
@@ -125,6 +126,11 @@ fn join(body: &Value) -> Result<Command, Failure> {
         },
         proof: fields.required_bytes("proof")?,
     }))
+}
+
+fn member_label(body: &Value) -> Result<Command, Failure> {
+    let fields = Fields::of("the request", body, &["node", "labels"])?;
+    Ok(Command::MemberLabel { node: node(&fields)?, labels: fields.texts_or_null("labels")? })
 }
 
 fn set_voters(fields: &Fields<'_>) -> Result<Command, Failure> {

@@ -168,6 +168,28 @@ impl<'a> Fields<'a> {
         object.iter().map(entry).collect()
     }
 
+    /// An object of texts, in which `null` says that a key is to go. It must be there.
+    pub(crate) fn texts_or_null(
+        &self,
+        name: &str,
+    ) -> Result<BTreeMap<Arc<str>, Option<Arc<str>>>, Failure> {
+        let value = self.value(name).ok_or_else(|| self.missing(name))?;
+        let wrong = |value: &Value| {
+            self.must_be(name, "an object of texts, or null to take one away", value)
+        };
+        let Value::Map(object) = value else {
+            return Err(wrong(value));
+        };
+        let entry = |(key, value): (&Arc<str>, &Value)| {
+            let text = value.as_text().map(Arc::from);
+            if text.is_none() && !matches!(value, Value::Null) {
+                return Err(wrong(value));
+            }
+            Ok((key.clone(), text))
+        };
+        object.iter().map(entry).collect()
+    }
+
     /// `N` bytes in hex that must be there.
     pub(crate) fn required_bytes<const N: usize>(&self, name: &str) -> Result<[u8; N], Failure> {
         let text = self.text(name)?.ok_or_else(|| self.missing(name))?;

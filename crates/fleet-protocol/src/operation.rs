@@ -128,6 +128,8 @@ spelled! {
         MemberDrain = "member.drain",
         /// Let a member have links again.
         MemberResume = "member.resume",
+        /// Give a member labels, which placements of links ask for, or take them away.
+        MemberLabel = "member.label",
         /// Say how many voters the site wants.
         VotersSet = "voters.set",
         /// Make a join token.
@@ -241,6 +243,7 @@ impl AdminOp {
             | Self::MemberPromote
             | Self::MemberDrain
             | Self::MemberResume
+            | Self::MemberLabel
             | Self::LeaderTransfer => Some(Noun::Member),
             Self::TokenCreate | Self::TokenRevoke => Some(Noun::Token),
             Self::VotersSet | Self::SnapshotTake | Self::SnapshotInfo => None,

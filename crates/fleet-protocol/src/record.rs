@@ -97,6 +97,8 @@ pub struct MemberBody {
     pub leaving: bool,
     /// Whether it is to own no link that another node could.
     pub draining: bool,
+    /// What placements of links may ask for, beside its name.
+    pub labels: BTreeMap<String, String>,
     /// Its Ed25519 key, in hex.
     pub sign_key: String,
     /// Its X25519 key, in hex.
@@ -209,6 +211,7 @@ impl From<&Member> for MemberBody {
             wanted_voter: member.wanted_voter,
             leaving: member.leaving,
             draining: member.draining,
+            labels: labels(&member.labels),
             sign_key: hex::encode(&member.keys.sign),
             exchange_key: hex::encode(&member.keys.exchange),
             credential: member.credential.as_ref().map(|bytes| hex::encode(bytes)),

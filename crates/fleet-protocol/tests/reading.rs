@@ -356,7 +356,7 @@ fn rejections_keep_their_names() {
     for code in fleet_state::RejectCode::ALL {
         assert_eq!(ErrorCode::from(*code).as_str(), code.as_str());
     }
-    assert_eq!(AdminOp::ALL.len(), 11);
+    assert_eq!(AdminOp::ALL.len(), 12);
 }
 
 #[test]

@@ -173,6 +173,9 @@ impl FleetState {
             Command::MemberRemove { node } => self.member_remove(*node, expected, effects),
             Command::MemberPromote { node } => self.member_promote(*node, expected, effects),
             Command::NodeDrain { node, drain } => self.node_drain(*node, *drain, expected, effects),
+            Command::MemberLabel { node, labels } => {
+                self.member_label(*node, labels, expected, effects)
+            }
             Command::SetVoters { voters } => Ok(self.set_voters(*voters)),
             Command::Agents(command) => self.decide_agents(command, effects),
         }

@@ -14,6 +14,7 @@ mod encode_agents;
 mod encode_device;
 mod encode_link;
 mod kind;
+mod placement;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(crate) use encode::{decode_keys, encode_keys};
 pub(crate) use encode_device::decode_device_spec;
 pub(crate) use encode_link::decode_link_spec;
 pub use kind::CommandKind;
+pub use placement::{LabelPatch, NODE_LABEL, Placement};
 pub use validate::Invalid;
 pub(crate) use validate::check_wishes;
 
@@ -187,6 +189,13 @@ pub enum Command {
         /// Whether it is to own none.
         drain: bool,
     },
+    /// Changes what placements of links may ask for of a member.
+    MemberLabel {
+        /// Which member.
+        node: NodeId,
+        /// Its new values by key; a key without one is taken away. The others stay.
+        labels: LabelPatch,
+    },
     /// What agents propose themselves.
     Agents(AgentCommand),
     /// Sets how many voters the site aims for.
@@ -203,18 +212,6 @@ pub struct BatchItem {
     pub command: Command,
     /// The revision that the entity must have; zero: it must not exist.
     pub if_revision: Option<Revision>,
-}
-
-/// Where a link may be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placement {
-    /// On any node that has these labels.
-    Any {
-        /// What the node must have.
-        labels: Labels,
-    },
-    /// On this node alone, because it is wired there.
-    On(NodeName),
 }
 
 /// What a link is.

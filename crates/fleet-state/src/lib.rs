@@ -44,8 +44,8 @@ pub use apply::Applied;
 pub use codec::{DecodeError, Reader, Writer};
 pub use command::{
     AgentCommand, BatchItem, ClaimItem, Command, CommandKind, DeviceSpec, DriftPolicy, Invalid,
-    JoinRequest, Labels, LinkSpec, Mode, NodeKeys, OnControlLoss, OnDrift, OnReturn, Placement,
-    Policy, Proposal, StageItem,
+    JoinRequest, LabelPatch, Labels, LinkSpec, Mode, NODE_LABEL, NodeKeys, OnControlLoss, OnDrift,
+    OnReturn, Placement, Policy, Proposal, StageItem,
 };
 pub use digest::{Digest, Digests};
 pub use entry::{Body, Entry};

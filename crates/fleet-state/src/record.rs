@@ -14,7 +14,7 @@ pub use device::{Device, Former, Hold, StageFailure, Ttl, Watermarks, Wish, Wish
 pub(crate) use encode_device::{decode_failure, encode_failure};
 pub use invocation::{Dispatch, Invocation};
 
-use crate::command::{LinkSpec, NodeKeys};
+use crate::command::{Labels, LinkSpec, NodeKeys};
 use crate::ids::{DeviceId, LinkId, NodeId, NodeName, ParamKey, RequestId, Revision, TokenId};
 use crate::value::Value;
 
@@ -30,6 +30,9 @@ pub struct Link {
     /// Grows with every change of owner. It begins at the revision of the registration, so that nothing which was
     /// said about a deleted link of the same id can fit.
     pub epoch: u64,
+    /// Its owner may write without a lease: at some time in this epoch it was wired to it, so nobody else could own
+    /// it. The owner need not have heard that this is over, so the link is not taken from it for its silence.
+    pub unleased: bool,
     /// Its owner is asked to let go.
     pub releasing: bool,
     /// Who is to have it next, when somebody said so.
@@ -104,6 +107,8 @@ pub struct Member {
     pub leaving: bool,
     /// It is to own no link that another node could.
     pub draining: bool,
+    /// What placements of links may ask for, beside its name.
+    pub labels: Labels,
     /// When it was accepted.
     pub joined: Revision,
     /// When it last changed.

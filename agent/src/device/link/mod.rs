@@ -81,12 +81,12 @@ impl LinkTask {
         let view = self.parts.handle.view();
         let link = view.state.link(&self.id)?;
         let ours = link.owner == Some(self.parts.node) && link.epoch == self.epoch;
-        (ours && !*self.let_go.borrow()).then(|| Arc::clone(link))
+        (ours && !link.releasing && !*self.let_go.borrow()).then(|| Arc::clone(link))
     }
 
     /// Until when this task may write; `None`: now it may not.
     fn until_ms(&self, link: &Link, now_ms: u64) -> Option<u64> {
-        self.parts.lease.borrow().until_ms(&link.spec, now_ms)
+        self.parts.lease.borrow().until_ms(link, now_ms)
     }
 
     fn next_sequence(&mut self) -> u64 {

@@ -84,7 +84,7 @@ impl Work {
         let Some(link) = link else {
             return self.slots.values().any(Slot::is_handing_over);
         };
-        self.until_ms = lease.until_ms(&link.spec, now_ms);
+        self.until_ms = lease.until_ms(&link, now_ms);
         if link.paused || self.until_ms.is_none() {
             self.slots.retain(|_, slot| slot.is_handing_over());
             return true;
@@ -173,7 +173,7 @@ impl Work {
             return;
         }
         let link = self.link(state).cloned();
-        self.until_ms = link.and_then(|link| lease.until_ms(&link.spec, now_ms));
+        self.until_ms = link.and_then(|link| lease.until_ms(&link, now_ms));
         self.device_log_ended(call, purpose, outcome, state, now_ms, calls);
     }
 }

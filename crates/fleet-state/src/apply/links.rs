@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::effects::{Effects, compare_revision, limit_reached, not_found};
+use super::owners::check_fits;
 use super::{ACCEPTED, Decision};
-use crate::command::{LinkSpec, Placement};
+use crate::command::LinkSpec;
 use crate::ids::{LinkId, NodeId, NodeName, Revision};
 use crate::limits::LINKS_MAX;
 use crate::outcome::{Outcome, RejectCode, Rejection};
@@ -28,19 +29,26 @@ impl FleetState {
             return Err(limit_reached("links", LINKS_MAX));
         }
         let revision = effects.revision();
+        let owner = before.and_then(|link| link.owner);
+        let wanted = before.and_then(|link| link.wanted);
+        let wired_to_owner =
+            owner.is_some() && spec.placement.is_wired() && self.all_fit(owner, spec);
+        let unleased = before.is_some_and(|link| link.unleased) || wired_to_owner;
         let link = Link {
             id: id.clone(),
             spec: spec.clone(),
-            owner: before.and_then(|link| link.owner),
+            owner,
             epoch: before.map_or(revision.get(), |link| link.epoch),
+            unleased,
             releasing: before.is_some_and(|link| link.releasing),
-            wanted: before.and_then(|link| link.wanted),
+            wanted: wanted.filter(|wanted| self.all_fit(Some(*wanted), spec)),
             paused: before.is_some_and(|link| link.paused),
             registered: before.map_or(revision, |link| link.registered),
             revision,
             changed_wall_ms: effects.wall_time_ms(),
         };
-        self.try_put(link, effects)?;
+        let releasing = link.releasing || self.is_misplaced(&link);
+        self.try_put(Link { releasing, ..link }, effects)?;
         Ok(ACCEPTED)
     }
 
@@ -89,19 +97,14 @@ impl FleetState {
                 format!("no member of the site is named {name}; `member ls` shows who is");
             Rejection::new(RejectCode::NotFound, message)
         })?;
-        match &link.spec.placement {
-            Placement::On(wired) if wired != name => {
-                let message = format!("link {} is wired to {wired}; change its placement", link.id);
-                Err(Rejection::new(RejectCode::Denied, message))
-            }
-            Placement::On(_) | Placement::Any { .. } if member.draining => {
-                let message = format!(
-                    "{name} is drained and takes no links; end that first (flotilla member resume)"
-                );
-                Err(Rejection::new(RejectCode::Denied, message))
-            }
-            Placement::On(_) | Placement::Any { .. } => Ok(member.id),
+        check_fits(link, member)?;
+        if member.draining {
+            let message = format!(
+                "{name} is drained and takes no links; end that first (flotilla member resume)"
+            );
+            return Err(Rejection::new(RejectCode::Denied, message));
         }
+        Ok(member.id)
     }
 
     pub(super) fn link_pause(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::effects::{Effects, compare_revision, limit_reached};
 use super::{ACCEPTED, Decision};
-use crate::command::JoinRequest;
+use crate::command::{JoinRequest, Labels};
 use crate::credential::{join_message, verify_join_proof};
 use crate::ids::{NodeId, Revision};
 use crate::limits::{MEMBERS_MAX, MEMBERS_REMOVED_MAX, TOKEN_USES_MAX, VOTERS_MAX};
@@ -68,6 +68,7 @@ impl FleetState {
             wanted_voter: false,
             leaving: false,
             draining: false,
+            labels: Labels::new(),
             joined: revision,
             revision,
         };

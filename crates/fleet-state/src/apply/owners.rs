@@ -4,11 +4,14 @@
 //! proposes. What is decided here is that every change of owner begins a new epoch, which makes everything that was
 //! said under the epoch before stale.
 
-use super::effects::{Effects, compare_revision, not_found};
+use std::sync::Arc;
+
+use super::effects::{Effects, compare_revision, limit_reached, not_found};
 use super::{ACCEPTED, Decision};
-use crate::command::Placement;
+use crate::command::{LabelPatch, LinkSpec, Placement};
 use crate::ids::{LinkId, NodeId, Revision};
-use crate::outcome::{RejectCode, Rejection};
+use crate::limits::LABELS_MAX;
+use crate::outcome::{Outcome, RejectCode, Rejection};
 use crate::record::{Link, Member};
 use crate::seeded;
 use crate::state::FleetState;
@@ -36,14 +39,7 @@ impl FleetState {
 
     fn check_owner(&self, link: &Link, node: NodeId) -> Result<(), Rejection> {
         let member = self.live_member(node)?;
-        match &link.spec.placement {
-            Placement::On(name) if *name != member.name => {
-                let message =
-                    format!("link {} is wired to {name}, not to {}", link.id, member.name);
-                Err(Rejection::new(RejectCode::Denied, message))
-            }
-            Placement::On(_) | Placement::Any { .. } => Ok(()),
-        }
+        check_fits(link, member)
     }
 
     pub(super) fn link_release(
@@ -62,6 +58,7 @@ impl FleetState {
         let link = Link {
             owner,
             epoch: before.epoch.saturating_add(1),
+            unleased: owner.is_some() && before.spec.placement.is_wired(),
             releasing: false,
             // Who is to have it next stands until somebody has it.
             wanted: before.wanted.filter(|_| owner.is_none()),
@@ -94,7 +91,7 @@ impl FleetState {
         let before = self.live_member(node)?.clone();
         compare_revision(&format_args!("node {node}"), Some(before.revision), expected)?;
         if before.draining == drain {
-            return Ok(crate::outcome::Outcome::Unchanged);
+            return Ok(Outcome::Unchanged);
         }
         let owned: Vec<Link> = self
             .links
@@ -106,7 +103,8 @@ impl FleetState {
         for link in owned {
             // A move to another node, asked for before, goes on.
             let wanted = link.wanted.filter(|wanted| *wanted != node);
-            let releasing = link.owner == Some(node) && (drain || wanted.is_some());
+            let misplaced = self.is_misplaced(&link);
+            let releasing = link.owner == Some(node) && (drain || wanted.is_some() || misplaced);
             let after = Link { releasing, wanted, ..link.clone() };
             self.put_link(&link, after, effects)?;
         }
@@ -114,6 +112,76 @@ impl FleetState {
         self.put(Member { draining: drain, revision, ..before }, effects);
         Ok(ACCEPTED)
     }
+}
+
+impl FleetState {
+    /// Changes the labels of a member. A link that it owns and that its labels fit no more moves.
+    pub(super) fn member_label(
+        &mut self,
+        node: NodeId,
+        patch: &LabelPatch,
+        expected: Option<Revision>,
+        effects: &mut Effects,
+    ) -> Decision {
+        let before = self.live_member(node)?.clone();
+        compare_revision(&format_args!("node {node}"), Some(before.revision), expected)?;
+        let mut labels = before.labels.clone();
+        for (key, value) in patch {
+            match value {
+                Some(value) => labels.insert(key.clone(), value.clone()),
+                None => labels.remove(key),
+            };
+        }
+        if labels == before.labels {
+            return Ok(Outcome::Unchanged);
+        }
+        if labels.len() > LABELS_MAX {
+            return Err(limit_reached("labels of one member", LABELS_MAX));
+        }
+        self.put(Member { labels, revision: effects.revision(), ..before }, effects);
+        let misplaced: Vec<Arc<Link>> = self
+            .links
+            .iter()
+            .filter(|link| link.owner == Some(node) && self.is_misplaced(link))
+            .cloned()
+            .collect();
+        for link in misplaced {
+            let after = Link { releasing: true, ..link.as_ref().clone() };
+            self.put_link(&link, after, effects)?;
+        }
+        Ok(ACCEPTED)
+    }
+
+    /// Whether the owner of a link has to let go: its placement fits it no more, or it may write without a lease to what
+    /// others could own now.
+    pub(super) fn is_misplaced(&self, link: &Link) -> bool {
+        let wired = link.spec.placement.is_wired();
+        !self.all_fit(link.owner, &link.spec) || (link.unleased && !wired)
+    }
+
+    /// Whether a link of this kind may be served where it is, or is to be. A member that is gone fits nothing, and what
+    /// it owned is taken from it as soon as that is safe.
+    pub(super) fn all_fit(&self, nodes: impl IntoIterator<Item = NodeId>, spec: &LinkSpec) -> bool {
+        let fits = |node| self.members.get(&node).is_some_and(|member| spec.placement.fits(member));
+        nodes.into_iter().all(fits)
+    }
+}
+
+/// Refuses a member that a link's placement does not allow.
+pub(super) fn check_fits(link: &Link, member: &Member) -> Result<(), Rejection> {
+    if link.spec.placement.fits(member) {
+        return Ok(());
+    }
+    let message = match &link.spec.placement {
+        Placement::On(name) => {
+            format!("link {} is wired to {name}; change its placement", link.id)
+        }
+        Placement::Any { .. } => format!(
+            "{} has not the labels that the placement of link {} asks for; change one of the two",
+            member.name, link.id
+        ),
+    };
+    Err(Rejection::new(RejectCode::Denied, message))
 }
 
 fn stale_epoch(link: &Link, epoch: u64) -> Rejection {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::encode_device::{decode_device_spec, decode_ttl, encode_ttl};
 use super::encode_link::decode_link_spec;
-use super::{BatchItem, Command, CommandKind, JoinRequest, Labels, Mode, NodeKeys, Proposal};
+use super::{
+    BatchItem, Command, CommandKind, JoinRequest, LabelPatch, Labels, Mode, NodeKeys, Proposal,
+};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{NodeId, RequestId, Revision, TokenId};
 use crate::limits::{
@@ -33,6 +35,14 @@ impl Writer {
         for (key, value) in labels {
             self.text(key);
             self.text(value);
+        }
+    }
+
+    fn label_patch(&mut self, patch: &LabelPatch) {
+        self.count(patch.len());
+        for (key, value) in patch {
+            self.text(key);
+            self.option(value.as_ref(), |writer, value| writer.text(value));
         }
     }
 }
@@ -73,6 +83,20 @@ impl<'a> Reader<'a> {
             labels.insert(key, self.shared(LABEL_VALUE_BYTES_MAX)?);
         }
         Ok(labels)
+    }
+
+    fn label_patch(&mut self) -> Result<LabelPatch, DecodeError> {
+        let count = self.count(LABELS_MAX)?;
+        let mut patch = LabelPatch::new();
+        for _ in 0..count {
+            let key = self.shared(LABEL_KEY_BYTES_MAX)?;
+            if patch.last_key_value().is_some_and(|(before, _)| *before >= key) {
+                return Err(DecodeError::Invalid { what: "the order of labels" });
+            }
+            let value = self.option(|reader| reader.shared(LABEL_VALUE_BYTES_MAX))?;
+            patch.insert(key, value);
+        }
+        Ok(patch)
     }
 }
 
@@ -130,6 +154,7 @@ impl Command {
             | Command::MemberRemove { .. }
             | Command::MemberPromote { .. }
             | Command::NodeDrain { .. }
+            | Command::MemberLabel { .. }
             | Command::SetVoters { .. } => self.encode_admin(writer),
         }
     }
@@ -225,6 +250,10 @@ impl Command {
                 writer.u64(node.get());
                 writer.bool(*drain);
             }
+            Command::MemberLabel { node, labels } => {
+                writer.u64(node.get());
+                writer.label_patch(labels);
+            }
             Command::SetVoters { voters } => writer.u64(u64::from(*voters)),
             _ => {}
         }
@@ -270,6 +299,7 @@ impl Command {
             | CommandKind::MemberRemove
             | CommandKind::MemberPromote
             | CommandKind::NodeDrain
+            | CommandKind::MemberLabel
             | CommandKind::SetVoters => Self::decode_admin(kind, reader)?,
             CommandKind::LinkAssign
             | CommandKind::LinkLetGo
@@ -344,6 +374,9 @@ impl Command {
             CommandKind::MemberPromote => Command::MemberPromote { node: reader.node()? },
             CommandKind::NodeDrain => {
                 Command::NodeDrain { node: reader.node()?, drain: reader.bool()? }
+            }
+            CommandKind::MemberLabel => {
+                Command::MemberLabel { node: reader.node()?, labels: reader.label_patch()? }
             }
             _ => {
                 let voters = u8::try_from(reader.u64()?).map_err(|_| DecodeError::Integer)?;

@@ -94,6 +94,8 @@ command_kinds! {
     InvocationEnd = 29, "invocation.end";
     /// [`AgentCommand::Adopt`]
     Adopt = 30, "adopt";
+    /// [`Command::MemberLabel`]
+    MemberLabel = 31, "member.label";
 }
 
 impl CommandKind {
@@ -172,6 +174,7 @@ impl Command {
             Command::MemberRemove { .. } => CommandKind::MemberRemove,
             Command::MemberPromote { .. } => CommandKind::MemberPromote,
             Command::NodeDrain { .. } => CommandKind::NodeDrain,
+            Command::MemberLabel { .. } => CommandKind::MemberLabel,
             Command::SetVoters { .. } => CommandKind::SetVoters,
             Command::Agents(command) => command.kind(),
         }
@@ -202,7 +205,8 @@ impl Command {
             Command::MemberRemove { node }
             | Command::MemberPromote { node }
             | Command::Certify { node, .. }
-            | Command::NodeDrain { node, .. } => Some(Entity::Member(*node)),
+            | Command::NodeDrain { node, .. }
+            | Command::MemberLabel { node, .. } => Some(Entity::Member(*node)),
             Command::TokenCreate { id, .. } | Command::TokenRevoke { id } => {
                 Some(Entity::Token(*id))
             }

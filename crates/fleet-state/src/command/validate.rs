@@ -3,13 +3,15 @@
 mod agents;
 mod device;
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use agents::check_agents;
 pub(crate) use device::check_wishes;
 use device::{check_device, check_invoke, check_ttl};
 
-use super::{Command, Labels, LinkSpec, Placement, Proposal};
+use super::{Command, LabelPatch, Labels, LinkSpec, NODE_LABEL, Placement, Proposal};
 use crate::codec::Writer;
 use crate::ids::check_tokens;
 use crate::limits::{
@@ -109,6 +111,7 @@ fn check_command(command: &Command) -> Result<(), Invalid> {
             let mut numbered = items.iter().enumerate();
             numbered.try_for_each(|(position, item)| check_item(position, &item.command))
         }
+        Command::MemberLabel { labels, .. } => check_label_patch(labels),
         Command::TokenCreate { ttl_ms, uses, note, .. } => check_token(*ttl_ms, *uses, note),
         Command::SetVoters { voters } if voters.is_multiple_of(2) || *voters > VOTERS_MAX => {
             Err(malformed(format!("{voters} voters are asked for; give 1, 3, 5 or 7")))
@@ -180,6 +183,21 @@ fn check_labels(labels: &Labels) -> Result<(), Invalid> {
         check_text("a label's value", value, LABEL_VALUE_BYTES_MAX)?;
     }
     Ok(())
+}
+
+fn check_label_patch(patch: &LabelPatch) -> Result<(), Invalid> {
+    if patch.is_empty() {
+        return Err(malformed("no label is named; give at least one"));
+    }
+    if patch.contains_key(NODE_LABEL) {
+        return Err(malformed(format!(
+            "the label {NODE_LABEL:?} is the member's name and can't be changed; choose another key"
+        )));
+    }
+    let entry = |(key, value): (&Arc<str>, &Option<Arc<str>>)| {
+        (Arc::clone(key), value.clone().unwrap_or_default())
+    };
+    check_labels(&patch.iter().map(entry).collect())
 }
 
 /// Free text: bounded, and without control characters, which would play tricks on terminals and logs.

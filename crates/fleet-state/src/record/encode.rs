@@ -13,6 +13,7 @@ impl Link {
         self.spec.encode(writer);
         writer.option(self.owner.as_ref(), |writer, node| writer.u64(node.get()));
         writer.u64(self.epoch);
+        writer.bool(self.unleased);
         writer.bool(self.releasing);
         writer.option(self.wanted.as_ref(), |writer, node| writer.u64(node.get()));
         writer.bool(self.paused);
@@ -27,6 +28,7 @@ impl Link {
             spec: decode_link_spec(reader)?,
             owner: reader.option(Reader::node)?,
             epoch: reader.u64()?,
+            unleased: reader.bool()?,
             releasing: reader.bool()?,
             wanted: reader.option(Reader::node)?,
             paused: reader.bool()?,
@@ -85,6 +87,7 @@ impl Member {
         writer.bool(self.wanted_voter);
         writer.bool(self.leaving);
         writer.bool(self.draining);
+        writer.labels(&self.labels);
         writer.revision(self.joined);
         writer.revision(self.revision);
     }
@@ -99,6 +102,7 @@ impl Member {
             wanted_voter: reader.bool()?,
             leaving: reader.bool()?,
             draining: reader.bool()?,
+            labels: reader.labels()?,
             joined: reader.revision()?,
             revision: reader.revision()?,
         })

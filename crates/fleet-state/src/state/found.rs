@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Counters, FleetState, Identity};
 use crate::apply::Effects;
-use crate::command::NodeKeys;
+use crate::command::{Labels, NodeKeys};
 use crate::dedup::Dedup;
 use crate::ids::{NodeId, NodeName, Revision, SiteName, SiteUid, TokenId};
 use crate::limits::{
@@ -130,9 +130,16 @@ impl FleetState {
         let (revision, changed_wall_ms) = (effects.revision(), effects.wall_time_ms());
         for link in self.links.clone().iter() {
             let epoch = link.epoch.saturating_add(1);
-            let (owner, wanted, releasing) = (None, None, false);
-            let link = link.as_ref().clone();
-            let link = Link { owner, wanted, releasing, epoch, revision, changed_wall_ms, ..link };
+            let link = Link {
+                owner: None,
+                wanted: None,
+                releasing: false,
+                unleased: false,
+                epoch,
+                revision,
+                changed_wall_ms,
+                ..link.as_ref().clone()
+            };
             self.put(link, effects);
         }
         for invocation in self.invocations.clone().iter() {
@@ -164,6 +171,7 @@ impl FleetState {
             wanted_voter: false,
             leaving: false,
             draining: false,
+            labels: Labels::new(),
             joined: revision,
             revision,
         };

@@ -1,8 +1,8 @@
 //! Random values and commands.
 
 use fleet_state::{
-    BatchItem, Body, Command, DeviceSpec, Entry, Finite, JoinRequest, LinkSpec, NodeId, Object,
-    Placement, Proposal, RequestId, Revision, Schema, Value,
+    BatchItem, Body, Command, DeviceSpec, Entry, Finite, JoinRequest, LabelPatch, LinkSpec, NodeId,
+    Object, Placement, Proposal, RequestId, Revision, Schema, Value,
 };
 use proptest::prelude::*;
 
@@ -124,6 +124,10 @@ pub(crate) fn batch(
     prop::collection::vec(item, 1..5).prop_map(Command::Batch)
 }
 
+fn label_patch(labels: std::collections::BTreeMap<String, Option<String>>) -> LabelPatch {
+    labels.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect()
+}
+
 pub(crate) fn admin_command() -> impl Strategy<Value = Command> {
     let node = (1u64..6).prop_map(|number| NodeId::new(number).unwrap());
     prop_oneof![
@@ -138,7 +142,9 @@ pub(crate) fn admin_command() -> impl Strategy<Value = Command> {
         (node.clone(), 1u8..3)
             .prop_map(|(node, number)| Command::Certify { node, credential: [number; 64] }),
         node.clone().prop_map(|node| Command::MemberRemove { node }),
-        node.prop_map(|node| Command::MemberPromote { node }),
+        node.clone().prop_map(|node| Command::MemberPromote { node }),
+        (node, prop::collection::btree_map("hall|radio|node", prop::option::of("[12]"), 0..3))
+            .prop_map(|(node, labels)| Command::MemberLabel { node, labels: label_patch(labels) }),
         (0u8..9).prop_map(|voters| Command::SetVoters { voters }),
     ]
 }

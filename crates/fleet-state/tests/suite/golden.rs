@@ -143,6 +143,10 @@ fn of_devices() -> Vec<Command> {
             value: json("true"),
             seen_revision: Revision::new(299),
         }),
+        Command::MemberLabel {
+            node: node(2),
+            labels: [("hall".into(), Some("2".into())), ("old".into(), None)].into(),
+        },
     ]
 }
 

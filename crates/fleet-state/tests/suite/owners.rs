@@ -120,6 +120,88 @@ fn a_drained_node_lets_go_of_its_links() {
 }
 
 #[test]
+fn an_owner_that_may_write_without_a_lease_is_remembered() {
+    let mut site = hall();
+    let placed = |placement| {
+        let spec = LinkSpec { placement, ..link_spec() };
+        Command::LinkRegister { id: LINK.parse().unwrap(), spec }
+    };
+    let wired = |name: &str| placed(Placement::On(name.parse().unwrap()));
+    assert!(!link(&site).unleased);
+    // Wired to another node: its owner never was free of leases.
+    site.accept(wired("gw-2"));
+    assert!(!link(&site).unleased && link(&site).releasing);
+    let epoch = link(&site).epoch;
+    site.accept(assign(epoch, Some(2)));
+    assert!(link(&site).unleased && !link(&site).releasing);
+    // Wired no more: the owner may not have heard of it, and has to let go to come under a lease.
+    site.accept(placed(Placement::Any { labels: Default::default() }));
+    assert!(link(&site).unleased && link(&site).releasing);
+    site.accept(release(epoch + 1));
+    assert!(!link(&site).unleased);
+    site.accept(assign(epoch + 2, Some(1)));
+    assert!(!link(&site).unleased && !link(&site).releasing);
+    // Wired where it is.
+    site.accept(wired("gw-1"));
+    assert!(link(&site).unleased && !link(&site).releasing);
+}
+
+fn label(number: u64, labels: &[(&str, Option<&str>)]) -> Command {
+    let patch = labels.iter().map(|(key, value)| ((*key).into(), value.map(Into::into)));
+    Command::MemberLabel { node: node(number), labels: patch.collect() }
+}
+
+#[test]
+fn labels_of_members_are_set_and_taken_away_one_by_one() {
+    let mut site = hall();
+    site.reject(label(7, &[("hall", Some("2"))]), RejectCode::NotFound);
+    site.reject(label(1, &[]), RejectCode::Malformed);
+    site.reject(label(1, &[("node", Some("gw-9"))]), RejectCode::Malformed);
+    site.accept(label(1, &[("hall", Some("2")), ("radio", Some("zigbee"))]));
+    site.unchanged(label(1, &[("hall", Some("2"))]));
+    site.accept(label(1, &[("hall", None)]));
+    let labels = &site.state.member(&node(1)).unwrap().labels;
+    assert_eq!(labels.iter().map(|(k, v)| (&**k, &**v)).collect::<Vec<_>>(), [("radio", "zigbee")]);
+    let many: Vec<String> = (0..16).map(|number| format!("key-{number}")).collect();
+    let many: Vec<(&str, Option<&str>)> = many.iter().map(|key| (&**key, Some("x"))).collect();
+    site.reject(label(1, &many), RejectCode::LimitReached);
+}
+
+#[test]
+fn a_link_leaves_an_owner_that_its_placement_fits_no_more() {
+    let mut site = hall();
+    let placed = |placement| {
+        let spec = LinkSpec { placement, ..link_spec() };
+        Command::LinkRegister { id: LINK.parse().unwrap(), spec }
+    };
+    let hall_2 = || Placement::Any { labels: [("hall".into(), "2".into())].into() };
+    // Node 1 owns it, and is not in hall 2.
+    site.accept(placed(hall_2()));
+    assert!(link(&site).releasing);
+    let to = |name: &str| {
+        let to = Some(name.parse().unwrap());
+        Command::LinkMove { id: LINK.parse().unwrap(), to }
+    };
+    site.reject(to("gw-1"), RejectCode::Denied);
+    site.accept(label(1, &[("hall", Some("2"))]));
+    site.accept(to("gw-1"));
+    assert!(!link(&site).releasing, "it fits now, and somebody wants it there");
+    site.accept(label(1, &[("hall", Some("3"))]));
+    assert!(link(&site).releasing);
+    site.accept(Command::NodeDrain { node: node(1), drain: true });
+    site.accept(Command::NodeDrain { node: node(1), drain: false });
+    assert!(link(&site).releasing, "the end of a drain makes no place of it");
+    let epoch = link(&site).epoch;
+    site.accept(release(epoch));
+    site.reject(assign(epoch + 1, Some(1)), RejectCode::Denied);
+    site.accept(label(2, &[("hall", Some("2"))]));
+    site.accept(assign(epoch + 1, Some(2)));
+    // Its name is a label that everybody has.
+    site.accept(placed(Placement::Any { labels: [("node".into(), "gw-1".into())].into() }));
+    assert!(link(&site).releasing);
+}
+
+#[test]
 fn what_was_under_way_when_the_owner_went_is_unknown() {
     let mut site = hall();
     for id in ["open", "beep", "waits"] {

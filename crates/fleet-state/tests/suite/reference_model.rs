@@ -96,6 +96,13 @@ fn agree(state: &FleetState, model: &Model) {
         .map(|(id, m)| (*id, m.name.clone(), m.role, m.certified, m.wanted, m.leaving, m.revision))
         .collect();
     assert_eq!(members, expected);
+    let labels = |member: &fleet_state::Member| {
+        let pairs = member.labels.iter();
+        pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    };
+    let labels: Vec<BTreeMap<String, String>> =
+        state.members().map(|member| labels(member)).collect();
+    assert_eq!(labels, model.members.values().map(|m| m.labels.clone()).collect::<Vec<_>>());
     let tokens: Vec<_> = state
         .tokens()
         .map(|token| {

@@ -25,6 +25,7 @@ pub(crate) struct ModelMember {
     pub(crate) certified: Option<[u8; 64]>,
     pub(crate) wanted: bool,
     pub(crate) leaving: bool,
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) revision: u64,
 }
 
@@ -63,6 +64,7 @@ impl Model {
             certified: Some(founder.credential),
             wanted: false,
             leaving: false,
+            labels: BTreeMap::new(),
             revision: 1,
         };
         Self {
@@ -291,6 +293,7 @@ impl Model {
                     certified: None,
                     wanted: false,
                     leaving: false,
+                    labels: BTreeMap::new(),
                     revision: now,
                 };
                 self.members.insert(self.next_node, member);
@@ -303,9 +306,15 @@ impl Model {
                 }
                 return Ok((std::mem::replace(&mut self.voters, *voters) != *voters, None));
             }
+            Command::MemberLabel { labels, .. }
+                if labels.is_empty() || labels.contains_key("node") =>
+            {
+                return Err(RejectCode::Malformed);
+            }
             Command::Certify { node, .. }
             | Command::MemberRemove { node }
-            | Command::MemberPromote { node } => {
+            | Command::MemberPromote { node }
+            | Command::MemberLabel { node, .. } => {
                 return self.decide_member(*node, command, expected);
             }
             _ => unreachable!(),
@@ -343,6 +352,18 @@ impl Model {
                 return Err(RejectCode::LimitReached);
             }
             Command::MemberPromote { .. } => member.wanted = true,
+            Command::MemberLabel { labels, .. } => {
+                let before = member.labels.clone();
+                for (key, value) in labels {
+                    match value {
+                        Some(value) => member.labels.insert(key.to_string(), value.to_string()),
+                        None => member.labels.remove(&**key),
+                    };
+                }
+                if member.labels == before {
+                    return Ok((false, None));
+                }
+            }
             Command::MemberRemove { .. } if member.leaving => return Ok((false, None)),
             Command::MemberRemove { .. } if member.role == Role::Voter && !others_vote => {
                 return Err(RejectCode::LastVoter);
