@@ -26,6 +26,7 @@ use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, Op
 use crate::control::{self, ControlContext, ControlHandle, NodeFacts, SnapshotFile, SnapshotList};
 use crate::device::connectors::Connectors;
 use crate::device::connectors::nats::NatsConnector;
+use crate::device::local::LocalHandle;
 use crate::device::{self, DeviceContext, DeviceHandle, Lookout, LookoutParts, ObservedTable};
 use crate::http::door::{self, DoorConfig, DoorServer};
 use crate::http::{self, HttpContext, HttpServer};
@@ -148,7 +149,10 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let client = rest.control.as_ref().map(|connection| connection.client.clone());
     let connectors = Connectors::all(NatsConnector::new(client));
     let observed = ObservedTable::default();
-    let (devices, lookout) = southbound(&handle, file, dir, (&connectors, &observed, &metrics));
+    let local =
+        device::local::start(dir.path().to_owned(), file.uid, file.node, metrics.devices.clone());
+    let parts = (&connectors, &observed, &local, &metrics);
+    let (devices, lookout) = southbound(&handle, file, dir, parts);
     let mesh = rest.take_mesh();
     let control = control::start(ControlContext {
         nats: rest.control,
@@ -158,6 +162,7 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         mesh: rest.seen,
         switches: rest.switches,
         observed,
+        local,
         connectors,
         lookout,
         metrics: metrics.clone(),
@@ -185,16 +190,19 @@ fn southbound(
     handle: &Handle,
     file: &NodeFile,
     dir: &DataDir,
-    (connectors, observed, metrics): (&Connectors, &ObservedTable, &Metrics),
+    (connectors, observed, local, metrics): (&Connectors, &ObservedTable, &LocalHandle, &Metrics),
 ) -> (DeviceHandle, Lookout) {
     let secrets_dir = dir.path().join(LINK_SECRETS);
     let devices = device::start(DeviceContext {
         handle: handle.clone(),
         node: file.node,
+        name: file.name.clone(),
+        boot: file.boot,
         site: file.site.clone(),
         secrets_dir: secrets_dir.clone(),
         connectors: connectors.clone(),
         observed: observed.clone(),
+        local: local.clone(),
         metrics: metrics.devices.clone(),
     });
     let lookout = Lookout::new(LookoutParts {

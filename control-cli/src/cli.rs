@@ -16,6 +16,7 @@ use crate::{
         member::{self, MemberCommand},
         mesh::{self, MeshCommand},
         param::{self, ParamCommand},
+        partition::{self, PartitionCommand},
         snapshot::{self, SnapshotCommand},
         status,
         token::{self, TokenCommand},
@@ -77,6 +78,8 @@ enum SiteCommand {
     #[command(subcommand)]
     Mesh(MeshCommand),
     #[command(subcommand)]
+    Partition(PartitionCommand),
+    #[command(subcommand)]
     Token(TokenCommand),
     #[command(subcommand)]
     Leader(LeaderCommand),
@@ -129,6 +132,7 @@ async fn run(command: SiteCommand, session: &Session) -> Result<()> {
         SiteCommand::Watch(args) => watch::run(args, session).await,
         SiteCommand::Member(command) => member::run(command, session).await,
         SiteCommand::Mesh(command) => mesh::run(command, session).await,
+        SiteCommand::Partition(command) => partition::run(command, session).await,
         SiteCommand::Token(command) => token::run(command, session).await,
         SiteCommand::Leader(command) => leader::run(command, session).await,
         SiteCommand::Snapshot(command) => snapshot::run(command, session).await,

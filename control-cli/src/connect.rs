@@ -177,6 +177,26 @@ pub(crate) async fn connect(
     }
 }
 
+/// Connects to the socket of the agent of this machine: for what no other gateway can do.
+pub(crate) async fn connect_gateway(args: &ConnectionArgs, timeout: Duration) -> Result<Client> {
+    let config = args.config(timeout)?;
+    let named: Vec<&String> = config.servers.iter().filter(|server| is_door(server)).collect();
+    let door = match named.as_slice() {
+        [] => {
+            let socket = socket(|name| std::env::var_os(name).map(PathBuf::from));
+            format!("unix:{}", socket.display())
+        }
+        [door] => (*door).clone(),
+        _ => {
+            return Err(
+                Stop::usage("several doors are named; a local write is one gateway's").into()
+            );
+        }
+    };
+    let through = ConnectConfig { servers: vec![door], context: None, ..config };
+    Ok(Client::connect(&through, args.site.as_ref()).await?)
+}
+
 /// Whether the error says that there is nobody, as opposed to somebody who refuses.
 fn is_nobody_there(error: &ClientError) -> bool {
     matches!(

@@ -1,7 +1,7 @@
 //! What the command ends with. The numbers are part of the contract (`docs/protocol.md`) and scripts
 //! rely on them.
 
-use fleet_client::{ClientError, ConnectError, Outcome};
+use fleet_client::{ClientError, ConnectError, Outcome, Unknown};
 use fleet_protocol::{ErrorCode, reply::Failed};
 
 /// An exit code.
@@ -108,15 +108,17 @@ pub(crate) fn stop_of_outcome(outcome: &Outcome) -> Option<Stop> {
     match outcome {
         Outcome::Committed(_) => None,
         Outcome::Rejected(failed) => Some(stop_of_failed(failed)),
-        Outcome::Unknown(unknown) => Some(
-            Stop::new(Exit::Unknown, format!("nobody can say whether it was carried out: {}", unknown.why)).with_hint(
-                format!(
-                    "Send it again with --request-id {}; it takes effect at most once and gives the first answer.",
-                    unknown.request_id
-                ),
-            ),
-        ),
+        Outcome::Unknown(unknown) => Some(stop_of_unknown(unknown)),
     }
+}
+
+/// The end that not knowing makes.
+pub(crate) fn stop_of_unknown(unknown: &Unknown) -> Stop {
+    let message = format!("nobody can say whether it was carried out: {}", unknown.why);
+    Stop::new(Exit::Unknown, message).with_hint(format!(
+        "Send it again with --request-id {}; it takes effect at most once and gives the first answer.",
+        unknown.request_id
+    ))
 }
 
 /// The end that a failed call makes.
@@ -164,7 +166,6 @@ pub(crate) fn stop_of(error: anyhow::Error) -> Option<Stop> {
 
 #[cfg(test)]
 mod tests {
-    use fleet_client::Unknown;
     use fleet_protocol::reply::ErrorBody;
 
     use super::*;

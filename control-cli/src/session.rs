@@ -61,6 +61,13 @@ impl Session {
         Ok(client.with_timeout(*timeout).with_actor(actor.clone()))
     }
 
+    /// Connects to the agent of this machine, at its socket.
+    pub(crate) async fn gateway(&self) -> Result<Client> {
+        let Globals { timeout, actor, connection, .. } = &self.globals;
+        let client = connect::connect_gateway(connection, *timeout).await?;
+        Ok(client.with_timeout(*timeout).with_actor(actor.clone()))
+    }
+
     /// How fresh a read must be.
     pub(crate) fn consistency(&self) -> Consistency {
         if self.globals.stale { Consistency::Stale } else { Consistency::Linearizable }

@@ -87,6 +87,35 @@ fn stage(text: &str) -> Result<WaitFor, String> {
 }
 
 impl WriteArgs {
+    /// Refuses options that mean nothing to a local write.
+    pub(crate) fn check_local(&self) -> Result<(), Stop> {
+        let idle =
+            [("--ttl", self.ttl_ms.is_some()), ("--if-revision", self.if_revision.is_some())];
+        match idle.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(Stop::usage(format!("{option} has no meaning together with --local")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same, waiting for the hand-over where nothing else is awaited.
+    pub(crate) fn or_sent(mut self) -> Self {
+        self.wait.get_or_insert(WaitFor::Sent);
+        self
+    }
+
+    /// The stage to wait for.
+    pub(crate) fn wait(&self) -> Option<WaitFor> {
+        self.wait
+    }
+
+    /// The options of one command, its request id made here, so that it can be told if we are
+    /// interrupted.
+    pub(crate) fn named(&self, session: &Session, client: &Client) -> CommandOptions {
+        named(self.options(), session, client)
+    }
+
     /// The client's options.
     fn options(&self) -> CommandOptions {
         CommandOptions {

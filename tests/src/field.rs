@@ -14,6 +14,8 @@ use crate::{programs, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const SAY_LIMIT: Duration = Duration::from_secs(30);
+/// Until a house has played thirty days.
+const PLAY_LIMIT: Duration = Duration::from_secs(120);
 
 /// A mosquitto on the loopback.
 #[derive(Debug)]
@@ -74,6 +76,11 @@ impl FieldDevice {
         Self::start(workplace, "lamp", &["mqtt_device.py", &port, "lamp", name])
     }
 
+    /// Starts a house of 150 Zigbee devices behind a bridge.
+    pub fn zigbee_house(workplace: &Path, broker: &Broker) -> Self {
+        Self::start(workplace, "house", &["zigbee_house.py", &broker.port.to_string()])
+    }
+
     /// Starts a drive that speaks Modbus, and tells its address.
     pub fn drive(workplace: &Path, name: &str) -> (Self, String) {
         let port = free_port();
@@ -103,11 +110,26 @@ impl FieldDevice {
 
     /// Tells it something and waits until it has done it.
     pub fn tell(&mut self, command: &Value) {
-        let before = self.count(|entry| entry["done"] == true);
+        self.tell_within(command, SAY_LIMIT);
+    }
+
+    /// Lets a house play so many days in fast motion; gives how many reports that made.
+    pub fn play(&mut self, days: u64, reports_per_day: u64) -> u64 {
+        let command = serde_json::json!({"days": days, "reports_per_day": reports_per_day});
+        let done = self.tell_within(&command, PLAY_LIMIT);
+        done.get("reports").and_then(Value::as_u64).expect("a number of reports")
+    }
+
+    fn tell_within(&mut self, command: &Value, limit: Duration) -> Value {
+        let done = |device: &Self| {
+            let entries = device.journal().into_iter();
+            entries.filter(|entry| entry["done"] == true).collect::<Vec<Value>>()
+        };
+        let before = done(self).len();
         writeln!(self.stdin, "{command}").expect("the device listens");
-        wait::until_blocking("the device does what a test says", SAY_LIMIT, || {
-            (self.count(|entry| entry["done"] == true) > before).then_some(())
-        });
+        wait::until_blocking("the device does what a test says", limit, || {
+            done(self).into_iter().nth(before)
+        })
     }
 
     /// Everything it has said so far.

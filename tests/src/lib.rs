@@ -14,6 +14,7 @@
 //! - [`bare::BareClient`]: NATS requests without our client.
 //! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
+//! - [`cut::Wire`]: a way to a server that a test can cut and mend.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
@@ -38,6 +39,7 @@ pub mod agent;
 pub mod bare;
 pub mod chaos;
 pub mod cli;
+pub mod cut;
 pub mod disk;
 pub mod door;
 pub mod field;

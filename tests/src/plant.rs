@@ -25,10 +25,15 @@ pub struct Plant {
 impl Plant {
     /// Registers a link that any agent may own.
     pub async fn register(site: &Site, link: &str, settings: &Value) -> Self {
+        Self::register_on(site, link, &json!("any"), settings).await
+    }
+
+    /// Registers a link that is placed so.
+    pub async fn register_on(site: &Site, link: &str, placement: &Value, settings: &Value) -> Self {
         let journal = site.workplace().join(&format!("{link}.journal"));
         let body = json!({
             "connector": "simulated", "address": journal.display().to_string(),
-            "placement": "any", "settings": settings,
+            "placement": placement, "settings": settings,
         });
         let subject = format!("control.commands.link.register.{link}");
         site.client.request(&subject, body.to_string()).await.accepted();
@@ -73,6 +78,23 @@ impl Plant {
     pub fn done(&self, id: &str, did: &str) -> Vec<Value> {
         let of = |line: &Value| line["device"] == json!(id) && line["did"] == json!(did);
         self.lines().into_iter().filter(of).collect()
+    }
+
+    /// Whether everything that was handed over to a device grew in epoch and sequence, and the
+    /// epoch also from one device to the next. (Hand-overs to different devices overtake each other.)
+    pub fn is_in_order(&self) -> bool {
+        let mut epoch = 0;
+        let mut newest = std::collections::BTreeMap::new();
+        self.lines().iter().all(|line| {
+            let (Some(now), Some(sequence)) = (line["epoch"].as_u64(), line["sequence"].as_u64())
+            else {
+                return true;
+            };
+            let before = newest.insert(line["device"].to_string(), (now, sequence));
+            let grows = before.is_none_or(|before| before < (now, sequence)) && epoch <= now;
+            epoch = now;
+            grows
+        })
     }
 
     /// Something happens to a device without us.

@@ -9,8 +9,9 @@
 
 use std::time::{Duration, Instant};
 
+use flotilla_tests::cut::Wire;
 use flotilla_tests::plant::{DEVICE_LIMIT, Plant, set, set_verified};
-use flotilla_tests::site::Site;
+use flotilla_tests::site::{Plan, Site};
 use flotilla_tests::wait;
 use serde_json::{Value, json};
 
@@ -240,4 +241,64 @@ async fn two_thousand_devices_with_churn_end_as_they_are_wanted() {
     site.start_all();
     site.await_equal_digests().await;
     plants.iter().for_each(Plant::check);
+}
+
+/// Frames and commands of the third agent go over a wire that can be cut; the mesh carries none.
+async fn site_with_wire() -> (Site, Wire) {
+    let config = "[raft]\ntransport = \"nats\"\n".to_owned();
+    let mut site = Site::start_as(Plan { config, ..Plan::of(3) }).await;
+    let wire = Wire::to(site.nats.port()).await;
+    let config = site.config().replace(&site.nats.url(), &wire.url());
+    site.agents[2].stop().await;
+    site.agents[2].set_config(&config);
+    site.agents[2].start();
+    site.await_status(2).await;
+    site.await_leader().await;
+    (site, wire)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_cut_off_stops_before_another_begins_with_both_alive() {
+    let (site, wire) = site_with_wire().await;
+    let plant = Plant::register(&site, "plant", &json!({"latency_ms": 20})).await;
+    let lamps: Vec<String> = (0..4).map(|number| format!("lamp-{number}")).collect();
+    for lamp in &lamps {
+        plant.device(&site, lamp, "auto", &json!({"on_drift": "enforce", "settle": "100ms"})).await;
+    }
+    site.client.request("control.commands.link.move.plant", r#"{"to":"n3"}"#).await.accepted();
+    plant.owner_but(&site, &[0, 1]).await;
+    for lamp in &lamps {
+        set_verified(&site, lamp, &json!({"dim": 1})).await;
+    }
+    // The owner is kept busy: a hand turns the lamps, and it enforces, until it may not any more.
+    for (number, lamp) in lamps.iter().enumerate() {
+        invoke(&site, lamp, &format!("cut-{number}")).await;
+        plant.happens(&json!({"device": lamp, "did": "hand", "values": {"dim": 0}}));
+    }
+    wire.cut();
+    for (number, lamp) in lamps.iter().enumerate() {
+        set(&site, lamp, &json!({"dim": 2}), &[]).await;
+        invoke(&site, lamp, &format!("after-{number}")).await;
+    }
+    plant.owner_but(&site, &[2]).await;
+    assert!(wire.broken() > 0, "nothing was cut");
+    for lamp in &lamps {
+        set_verified(&site, lamp, &json!({"dim": 3})).await;
+        plant.happens(&json!({"device": lamp, "did": "hand", "values": {"dim": 0}}));
+    }
+    wire.mend();
+    site.await_equal_digests().await;
+    for (number, lamp) in lamps.iter().enumerate() {
+        for request in [format!("cut-{number}"), format!("after-{number}")] {
+            wait::until_true("every one-shot has an end", DEVICE_LIMIT, || async {
+                let stage = invocation_stage(&site, &request).await;
+                stage.is_some_and(|stage| stage != "committed" && stage != "dispatching")
+            })
+            .await;
+        }
+        set_verified(&site, lamp, &json!({"dim": 4})).await;
+    }
+    assert_eq!(plant.owner_but(&site, &[2]).await, plant.owner_but(&site, &[]).await);
+    assert!(plant.is_in_order(), "a former owner wrote after the next one: {:?}", plant.lines());
+    plant.check();
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::consensus::{Handle, ReadError};
 use crate::device::connectors::Connectors;
+use crate::device::local::LocalHandle;
 use crate::device::{Lookout, ObservedTable};
 use crate::metrics::Metrics;
 use crate::transport::WaySwitch;
@@ -39,6 +40,8 @@ pub(super) struct Desk {
     pub facts: NodeFacts,
     /// What is known of devices.
     pub observed: ObservedTable,
+    /// What is written here without a majority.
+    pub local: LocalHandle,
     pub connectors: Connectors,
     /// What looks along the links of this node.
     pub lookout: Lookout,
@@ -91,6 +94,7 @@ impl Desk {
             mesh,
             switches,
             observed,
+            local,
             connectors,
             lookout,
             metrics,
@@ -110,6 +114,7 @@ impl Desk {
             handle,
             facts: node,
             observed,
+            local,
             connectors,
             lookout,
             snapshots,
@@ -131,6 +136,11 @@ impl Desk {
         let incoming = Incoming { subject, payload };
         let parsed = request::parse(&self.subjects, &self.facts.name, incoming, headers, fallback);
         Arrival { at, parsed }
+    }
+
+    /// An id for a request that brought none.
+    pub(super) fn next_request_id(&self) -> RequestId {
+        self.request_ids.next()
     }
 
     /// Takes a request in. It waits for nothing but room on the way out, so requests of one lane

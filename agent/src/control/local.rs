@@ -16,6 +16,7 @@ use super::NodeFacts;
 use super::answers::{Answers, Said};
 use super::desk::{Arrival, Desk, Job};
 use super::feed::{EventFeed, Wanted};
+use super::local_writes::{self, LocalCommand};
 use super::others;
 
 /// Answers that may wait for the client; a stream's next page is made when there is room.
@@ -83,6 +84,11 @@ impl LocalDoor {
             }
         }
         Replies { said }
+    }
+
+    /// Takes a local write in, for who stands at the socket of this machine.
+    pub async fn write_locally(&self, command: LocalCommand<'_>) -> ReplyMessage {
+        local_writes::take(&self.desk, command).await
     }
 
     /// What happens from now on; `None` when as many listen as may.

@@ -36,6 +36,7 @@ mod joins;
 mod judge;
 mod lanes;
 mod local;
+mod local_writes;
 mod looks;
 mod membership;
 mod mesh;
@@ -60,6 +61,7 @@ use tokio::time::Instant;
 
 use crate::consensus::Handle;
 use crate::device::connectors::Connectors;
+use crate::device::local::LocalHandle;
 use crate::device::{Lookout, ObservedTable};
 use crate::metrics::Metrics;
 use crate::nats::Connection;
@@ -69,6 +71,7 @@ pub use answers::Said;
 pub use feed::{EventFeed, EventTold, Wanted};
 pub use joins::answer_joins;
 pub use local::{LocalDoor, LocalRequest, Replies};
+pub use local_writes::LocalCommand;
 pub(crate) use membership::Membership;
 pub use mesh::MeshSource;
 pub use snapshots::{SnapshotFile, SnapshotList};
@@ -114,6 +117,8 @@ pub struct ControlContext {
     pub switches: mpsc::Receiver<WaySwitch>,
     /// What is known of devices.
     pub observed: ObservedTable,
+    /// What is written here without a majority.
+    pub local: LocalHandle,
     /// What checks links and devices before they are registered.
     pub connectors: Connectors,
     /// What looks along the links of this node.
@@ -203,6 +208,7 @@ fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
     let (desk, nats) = (|| Arc::clone(desk), || Arc::clone(nats));
     others.spawn(events::tell(desk(), nats()));
     others.spawn(events::tick(desk(), nats()));
+    others.spawn(local_writes::tell(desk(), nats()));
     others.spawn(service::answer(desk(), nats()));
     others.spawn(neighbours::watch(desk(), nats()));
     others.spawn(elsewhere::listen(desk(), nats()));

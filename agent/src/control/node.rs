@@ -16,6 +16,7 @@ use super::IntakeState;
 use super::desk::{Desk, Job};
 use super::elsewhere::Elsewhere;
 use super::judge::LEADERLESS_MS_MAX;
+use super::local_writes;
 use super::membership::Membership;
 use super::mesh;
 use super::snapshots;
@@ -33,6 +34,10 @@ pub(super) async fn serve(desk: Arc<Desk>, request: NodeRequest, job: Job) {
         NodeRequest::Mesh => {
             let seen = mesh::view(&desk);
             desk.answer(&job, reply::item(&job.request_id, &seen)).await;
+        }
+        NodeRequest::Partition => {
+            let told = local_writes::report(&desk);
+            desk.answer(&job, reply::item(&job.request_id, &told)).await;
         }
         NodeRequest::Ping { to } => match mesh::ping(&desk, to, &job).await {
             Ok(message) => desk.answer(&job, message).await,
@@ -89,7 +94,10 @@ async fn status(desk: &Desk) -> NodeStatus {
             .and_then(|nats| nats.client.try_server_info())
             .map(|info| info.server_name),
         intake: takes_commands(desk),
-        troubles: troubles(&view, *desk.intake.borrow(), cut_off),
+        troubles: troubles(&view, *desk.intake.borrow(), cut_off)
+            .into_iter()
+            .chain(local_writes::troubles(desk))
+            .collect(),
     }
 }
 

@@ -91,6 +91,7 @@ fn answer_wait(request: &NodeRequest) -> Duration {
         NodeRequest::Status
         | NodeRequest::SnapshotChunk { .. }
         | NodeRequest::Mesh
+        | NodeRequest::Partition
         | NodeRequest::Ping { .. } => ANSWER_WAIT,
     }
 }

@@ -1,18 +1,27 @@
 //! The links of this node: one task for each that it owns. Which ones, and in which epochs, says
 //! [`fleet_device::charges`].
+//!
+//! Without a leader no epoch begins, and a gateway that was restarted then would leave the devices
+//! that are wired to it without anybody. Such a link is run *alone*: no other node may own it, its
+//! devices are read, and nothing but local writes is handed to them, with sequence numbers above
+//! all that an earlier start used. That ends as soon as there is a leader, and before a link is
+//! run as usual.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_consensus::View;
 use fleet_device::charges::{Charge, Charges};
-use fleet_state::{AgentCommand, FleetState, LinkId};
+use fleet_state::{AgentCommand, LinkId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::DeviceParts;
-use super::link::{self, Ended, LinkTask};
+use super::link::{self, Ended, LinkTask, Run};
+use super::local::ALONE_AFTER_MS;
+use super::local::returned::leaderless_ms;
 
 /// How often links are looked at, when nothing about them was applied.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -26,11 +35,24 @@ const BARRIER_WITHIN: Duration = Duration::from_secs(4);
 /// What runs.
 struct Links {
     parts: Arc<DeviceParts>,
+    earlier: Earlier,
     charges: Charges,
     tasks: JoinSet<(Charge, Ended)>,
     let_go: BTreeMap<LinkId, watch::Sender<bool>>,
-    by_task: BTreeMap<tokio::task::Id, Charge>,
+    /// The links that are run alone, with their epochs.
+    alone: BTreeMap<LinkId, u64>,
+    /// Runs alone that were begun.
+    alone_runs: u64,
+    by_task: BTreeMap<tokio::task::Id, (Charge, Run)>,
     wanted: watch::Sender<bool>,
+}
+
+/// Whether it is known what an earlier start of this node owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Earlier {
+    /// Nothing is run but alone.
+    Awaited,
+    Known,
 }
 
 /// Runs the links of this node until `stopping`, and gives them back then.
@@ -39,12 +61,15 @@ pub(super) async fn run(
     wanted: watch::Sender<bool>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let charges = charges_at_start(&parts, &mut stopping).await;
+    let mut earlier = std::pin::pin!(charges_at_start(Arc::clone(&parts), stopping.clone()));
     let mut links = Links {
+        earlier: Earlier::Awaited,
+        charges: Charges::none(parts.node),
         parts,
-        charges,
         tasks: JoinSet::new(),
         let_go: BTreeMap::new(),
+        alone: BTreeMap::new(),
+        alone_runs: 0,
         by_task: BTreeMap::new(),
         wanted,
     };
@@ -56,11 +81,12 @@ pub(super) async fn run(
         tokio::select! {
             _ = looks.tick() => {}
             _ = stopping.changed() => {}
+            charges = &mut earlier, if links.earlier == Earlier::Awaited => links.know(charges),
             Some(ended) = links.tasks.join_next_with_id() => links.ended(ended),
             Some(released) = releases.join_next() => forget(&mut releasing, released),
         }
         let view = links.parts.handle.view();
-        links.follow(&view.state);
+        links.follow(&view);
         for charge in links.charges.to_release(&view.state) {
             if releasing.insert(charge.clone()) {
                 releases.spawn(release(Arc::clone(&links.parts), charge));
@@ -81,7 +107,7 @@ fn forget(releasing: &mut BTreeSet<Charge>, released: Result<Charge, tokio::task
 }
 
 /// Waits for the read barrier that shows what an earlier start of this node owned.
-async fn charges_at_start(parts: &DeviceParts, stopping: &mut watch::Receiver<bool>) -> Charges {
+async fn charges_at_start(parts: Arc<DeviceParts>, mut stopping: watch::Receiver<bool>) -> Charges {
     loop {
         let barrier = parts.handle.linearizable(Instant::now() + BARRIER_WITHIN);
         let view = tokio::select! {
@@ -104,14 +130,26 @@ async fn release(parts: Arc<DeviceParts>, charge: Charge) -> Charge {
 }
 
 impl Links {
-    /// Starts and stops what the state asks for.
-    fn follow(&mut self, state: &FleetState) {
-        let turn = self.charges.follow(state);
-        for charge in turn.start {
-            self.start(charge);
+    fn know(&mut self, charges: Charges) {
+        self.charges = charges;
+        self.earlier = Earlier::Known;
+    }
+
+    /// Starts and stops what the view asks for.
+    fn follow(&mut self, view: &Arc<View>) {
+        let lost_ms = leaderless_ms(view, self.parts.handle.clock().now_ms());
+        let is_alone = lost_ms.is_some_and(|lost_ms| lost_ms >= ALONE_AFTER_MS);
+        self.follow_alone(view, is_alone);
+        let busy_alone = !is_alone && !self.alone.is_empty();
+        if self.earlier == Earlier::Awaited || busy_alone {
+            return;
         }
-        for id in turn.let_go {
-            if let Some(let_go) = self.let_go.get(&id) {
+        let turn = self.charges.follow(&view.state);
+        for charge in turn.start {
+            self.start(charge, Run::InEpoch);
+        }
+        for id in turn.let_go.iter().filter(|id| !self.alone.contains_key(*id)) {
+            if let Some(let_go) = self.let_go.get(id) {
                 let_go.send_replace(true);
             }
         }
@@ -120,14 +158,46 @@ impl Links {
             .send_if_modified(|wanted| std::mem::replace(wanted, lease_wanted) != lease_wanted);
     }
 
-    fn start(&mut self, charge: Charge) {
+    /// Runs what is wired here and nobody runs, as long as there is no leader.
+    fn follow_alone(&mut self, view: &View, is_alone: bool) {
+        for (id, epoch) in &self.alone {
+            let link = view.state.link(id);
+            let same =
+                link.is_some_and(|link| link.epoch == *epoch && link::may_run_alone(view, link));
+            if let Some(let_go) = self.let_go.get(id).filter(|_| !is_alone || !same) {
+                let_go.send_replace(true);
+            }
+        }
+        for link in view.state.links().filter(|_| is_alone) {
+            let charge = (link.id.clone(), link.epoch);
+            let comes_as_usual = self.earlier == Earlier::Known
+                && link.owner == Some(self.parts.node)
+                && !self.charges.is_over(&charge);
+            if self.let_go.contains_key(&link.id)
+                || comes_as_usual
+                || !link::may_run_alone(view, link)
+            {
+                continue;
+            }
+            self.alone_runs += 1;
+            self.alone.insert(link.id.clone(), link.epoch);
+            self.start(charge, Run::Alone { run: self.alone_runs });
+        }
+    }
+
+    fn start(&mut self, charge: Charge, run: Run) {
         let (link, epoch) = charge.clone();
         let (let_go, let_go_seen) = watch::channel(false);
-        let task = LinkTask::new(Arc::clone(&self.parts), link.clone(), epoch, let_go_seen);
+        let task = LinkTask::new(Arc::clone(&self.parts), charge.clone(), run, let_go_seen);
         let named = charge.clone();
         let handle = self.tasks.spawn(async move { (named, link::run(task).await) });
-        tracing::info!(%link, epoch, "this node owns a link");
-        self.by_task.insert(handle.id(), charge);
+        match run {
+            Run::InEpoch => tracing::info!(%link, epoch, "this node owns a link"),
+            Run::Alone { .. } => {
+                tracing::warn!(%link, "no majority is reached; a link that is wired here is run for local writes");
+            }
+        }
+        self.by_task.insert(handle.id(), (charge, run));
         self.let_go.insert(link, let_go);
     }
 
@@ -137,14 +207,20 @@ impl Links {
             Ok((task, _)) => (*task, false),
             Err(error) => (error.id(), true),
         };
-        let Some(charge) = self.by_task.remove(&task) else { return };
+        let Some((charge, run)) = self.by_task.remove(&task) else { return };
         self.let_go.remove(&charge.0);
         if panicked {
             tracing::error!(link = %charge.0, epoch = charge.1, "the task of a link panicked; the link is given back");
         } else {
             tracing::info!(link = %charge.0, epoch = charge.1, "this node is done with a link");
         }
-        self.charges.ended(charge);
+        match run {
+            Run::InEpoch => self.charges.ended(charge),
+            // It had no epoch of its own.
+            Run::Alone { .. } => {
+                self.alone.remove(&charge.0);
+            }
+        }
     }
 
     /// Gives all links back, so that others need not wait for the end of a lease.

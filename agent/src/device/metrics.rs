@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 /// How a hand-over ended, as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HandOverLabel {
-    /// `sent`, `acknowledged` or the kind of failure.
+    /// `sent`, `acknowledged` or the kind of failure; of a local value, what became of it.
     pub end: &'static str,
 }
 
@@ -34,6 +34,12 @@ pub struct DeviceMetrics {
     pub foreign_writes: Counter,
     /// Observations of other nodes that could not be read or had no room.
     pub observed_refused: Counter,
+    /// Local writes that were taken.
+    pub local_writes: Counter,
+    /// What became of values that were written locally.
+    pub local_ends: Family<HandOverLabel, Counter>,
+    /// Local writes that wait for a majority.
+    pub local_open: Gauge,
     /// Devices of this node that differ from what they should be.
     pub drifting: Gauge,
 }
@@ -49,6 +55,11 @@ impl DeviceMetrics {
         self.invocations.get_or_create(&HandOverLabel { end }).inc();
     }
 
+    /// Counts what became of a value that was written locally.
+    pub fn count_local_end(&self, end: &'static str) {
+        self.local_ends.get_or_create(&HandOverLabel { end }).inc();
+    }
+
     /// Registers all of them.
     pub fn register(&self, r: &mut Registry) {
         r.register("device_writes", "Hand-overs of values to devices", self.writes.clone());
@@ -60,6 +71,9 @@ impl DeviceMetrics {
         r.register("device_reports", "Reports heard of devices", self.reports.clone());
         r.register("device_foreign_writes", "Writes by others", self.foreign_writes.clone());
         r.register("observed_refused", "Observations refused", self.observed_refused.clone());
+        r.register("local_writes", "Writes without a majority", self.local_writes.clone());
+        r.register("local_ends", "What became of local values", self.local_ends.clone());
+        r.register("local_writes_open", "Local writes not merged", self.local_open.clone());
         r.register("devices_drifting", "Own devices with drift", self.drifting.clone());
     }
 }

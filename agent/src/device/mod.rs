@@ -8,6 +8,7 @@
 //! - `links` runs one task for each link that this node owns, in one epoch; `link` is that task.
 //!   `setups` turns the records of the state into what connectors are told.
 //! - `lookout` looks along links of this node for devices that are not registered yet.
+//! - `local` is what a gateway does with wired devices while no majority can be reached.
 //! - `observed` is what is known of devices without being agreed on; `publish` carries it to the
 //!   other nodes.
 //!
@@ -21,6 +22,7 @@ pub mod connectors;
 mod lease;
 mod link;
 mod links;
+pub mod local;
 mod lookout;
 mod metrics;
 pub mod observed;
@@ -36,12 +38,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_device::lease::Lease;
-use fleet_state::{NodeId, SiteName};
+use fleet_state::{NodeId, NodeName, SiteName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::consensus::Handle;
 use connectors::Connectors;
+use link::wall_ms;
+use local::LocalHandle;
 pub use lookout::{Lookout, LookoutParts, Page as LookPage};
 pub use metrics::DeviceMetrics;
 pub use observed::ObservedTable;
@@ -56,6 +60,10 @@ pub struct DeviceContext {
     pub handle: Handle,
     /// This node.
     pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Its boot counter.
+    pub boot: u64,
     /// The site.
     pub site: SiteName,
     /// Where credentials for links are.
@@ -64,6 +72,8 @@ pub struct DeviceContext {
     pub connectors: Connectors,
     /// What is known of devices.
     pub observed: ObservedTable,
+    /// What is written here without a majority.
+    pub local: LocalHandle,
     /// The numbers.
     pub metrics: DeviceMetrics,
 }
@@ -72,10 +82,12 @@ pub struct DeviceContext {
 struct DeviceParts {
     handle: Handle,
     node: NodeId,
+    boot: u64,
     site: SiteName,
     secrets_dir: PathBuf,
     connectors: Connectors,
     observed: ObservedTable,
+    local: LocalHandle,
     metrics: DeviceMetrics,
     lease: watch::Receiver<Lease>,
 }
@@ -93,19 +105,34 @@ pub fn start(context: DeviceContext) -> DeviceHandle {
     let (stopping, stopping_seen) = watch::channel(false);
     let (wanted, wanted_seen) = watch::channel(false);
     let (lease, lease_seen) = watch::channel(Lease::default());
-    let DeviceContext { handle, node, site, secrets_dir, connectors, observed, metrics } = context;
+    let DeviceContext {
+        handle,
+        node,
+        name,
+        boot,
+        site,
+        secrets_dir,
+        connectors,
+        observed,
+        local,
+        metrics,
+    } = context;
     let mut others = JoinSet::new();
     others.spawn(lease::renew(handle.clone(), wanted_seen, lease));
     others.spawn(ownership::assign(handle.clone(), metrics.clone()));
     others.spawn(publish::tell(handle.clone(), observed.clone()));
     others.spawn(publish::hear(handle.clone(), observed.clone(), metrics.clone()));
+    others.spawn(local::returned::watch(handle.clone(), local.clone()));
+    others.spawn(local::control_loss::watch(handle.clone(), local.clone(), name));
     let parts = DeviceParts {
         handle,
         node,
+        boot,
         site,
         secrets_dir,
         connectors,
         observed,
+        local,
         metrics,
         lease: lease_seen,
     };

@@ -7,6 +7,7 @@
 //! <data>/site.key       the secret of the site, on voters
 //! <data>/log/           segments of the Raft log
 //! <data>/snapshots/     the newest two snapshots
+//! <data>/local/         local writes, made without a majority
 //! <data>/reserve        space given back when the disk runs full
 //! ```
 //!

@@ -1,8 +1,10 @@
 //! `flotilla device`: what should be.
 
 mod import;
+mod local;
 mod scan;
 mod show;
+mod stop;
 
 use std::path::PathBuf;
 
@@ -36,7 +38,7 @@ pub(crate) enum DeviceCommand {
         id: DeviceId,
     },
     /// Change some of a device's desired state
-    Set(SetArgs),
+    Set(LocallyArgs),
     /// Put a whole desired state in place of the old one
     Replace(SetArgs),
     /// Say whether devices are written to
@@ -69,8 +71,19 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         write: HandOverArgs,
     },
+    /// Bring a device to a standstill by the action that its policy names, then put it on hold
+    Stop(stop::StopArgs),
     /// Forget devices
     Rm(EachArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LocallyArgs {
+    #[command(flatten)]
+    set: SetArgs,
+    /// Without a majority: write it at this gateway, to a device that is wired to it
+    #[arg(long, conflicts_with_all = ["file"])]
+    local: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,10 +159,14 @@ pub(crate) async fn run(command: DeviceCommand, session: &Session) -> Result<()>
         DeviceCommand::Scan(args) => scan::run(args, session).await,
         DeviceCommand::Ls(args) => show::list(args, session).await,
         DeviceCommand::Get { id } => show::get(id, session).await,
-        DeviceCommand::Set(args) => {
-            let orders = args.orders(CommandTarget::DeviceUpdate)?;
-            args.write.write().send_all(session, orders).await
+        DeviceCommand::Set(LocallyArgs { set, local: true }) => {
+            local::set(session, set.id.as_ref(), &set.values, &set.write.write()).await
         }
+        DeviceCommand::Set(LocallyArgs { set, local: false }) => {
+            let orders = set.orders(CommandTarget::DeviceUpdate)?;
+            set.write.write().send_all(session, orders).await
+        }
+        DeviceCommand::Stop(args) => stop::run(args, session).await,
         DeviceCommand::Replace(args) => {
             let orders = args.orders(CommandTarget::DeviceReplace)?;
             args.write.write().send_all(session, orders).await

@@ -1,5 +1,7 @@
 //! `flotilla member`: the gateways of the site.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::Subcommand;
 use fleet_client::{Client, ClientError};
@@ -74,6 +76,15 @@ pub(crate) enum MemberCommand {
         #[command(flatten)]
         retry: RetryArgs,
     },
+}
+
+/// The members that the answering agent knows, by node id; needs no majority.
+pub(super) async fn known(client: &Client) -> Result<BTreeMap<u64, String>, ClientError> {
+    let target = QueryTarget::List { noun: Noun::Member, area: None };
+    let page: Page<MemberBody> =
+        client.list(&target, listed::whole_page(), Consistency::Stale).await?;
+    let live = page.items.into_iter().filter(|member| member.role != "removed");
+    Ok(live.map(|member| (member.node, member.name)).collect())
 }
 
 pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()> {

@@ -11,6 +11,7 @@ mod listed;
 pub(crate) mod member;
 pub(crate) mod mesh;
 pub(crate) mod param;
+pub(crate) mod partition;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod token;

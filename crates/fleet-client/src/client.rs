@@ -27,7 +27,7 @@ pub struct Client {
     pub(crate) subjects: Subjects,
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) timeout: Duration,
-    actor: Option<String>,
+    pub(crate) actor: Option<String>,
 }
 
 /// What a command is sent with.

@@ -135,7 +135,16 @@ impl Door {
         subject: &str,
         sent: Sent,
     ) -> Result<Result<Heard, Unheard>, ClientError> {
-        let response = match self.send(subject, sent).await? {
+        self.ask_path(&self.path(subject)?, sent).await
+    }
+
+    /// Makes one attempt at a path that no subject says.
+    pub(crate) async fn ask_path(
+        &self,
+        path: &str,
+        sent: Sent,
+    ) -> Result<Result<Heard, Unheard>, ClientError> {
+        let response = match self.send_to(path, sent).await? {
             Ok(response) => response,
             Err(unheard) => return Ok(Err(unheard)),
         };
@@ -174,10 +183,20 @@ impl Door {
         subject: &str,
         sent: Sent,
     ) -> Result<Result<Response<Incoming>, Unheard>, ClientError> {
-        let path = self.0.subjects.path(subject).ok_or_else(|| {
-            ClientError::Local(format!("{subject} is none of this site's subjects"))
-        })?;
-        let request = request(self.0.pool.place(), Method::POST, &path, sent)?;
+        self.send_to(&self.path(subject)?, sent).await
+    }
+
+    fn path(&self, subject: &str) -> Result<String, ClientError> {
+        let strange = || ClientError::Local(format!("{subject} is none of this site's subjects"));
+        self.0.subjects.path(subject).ok_or_else(strange)
+    }
+
+    async fn send_to(
+        &self,
+        path: &str,
+        sent: Sent,
+    ) -> Result<Result<Response<Incoming>, Unheard>, ClientError> {
+        let request = request(self.0.pool.place(), Method::POST, path, sent)?;
         Ok(self.0.pool.send(request).await.map_err(|error| match error {
             NotSent::Nobody(_) | NotSent::Denied(_) => Unheard::NobodyThere,
             NotSent::Broken(why) => Unheard::PerhapsTaken(why),

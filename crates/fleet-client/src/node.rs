@@ -8,6 +8,7 @@ use std::{
 use fleet_protocol::{
     AdminOp, NodeRequest, NodeStatus, NodeVerb,
     admin::{LeaderTransferred, Snapshots},
+    local::NodePartition,
     mesh::{NodeMesh, Pinged},
     reply,
 };
@@ -54,6 +55,25 @@ impl Client {
     /// When the connection fails.
     pub async fn all_mesh(&self, expected: &BTreeSet<u64>) -> Result<Vec<NodeMesh>, ClientError> {
         self.ask_all(NodeRequest::Mesh, expected, |seen: &NodeMesh| seen.node).await
+    }
+
+    /// What all nodes that answer did while no majority could be reached, by node id.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn all_partition(
+        &self,
+        expected: &BTreeSet<u64>,
+    ) -> Result<Vec<NodePartition>, ClientError> {
+        self.ask_all(NodeRequest::Partition, expected, |told: &NodePartition| told.node).await
+    }
+
+    /// What one node did while no majority could be reached.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn node_partition(&self, node: &NodeName) -> Result<NodePartition, ClientError> {
+        self.read_item(&self.subjects.node(node, NodeVerb::Partition), Vec::new()).await
     }
 
     /// What one node sees of the others.

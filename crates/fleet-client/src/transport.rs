@@ -199,6 +199,24 @@ impl Connection {
         }
     }
 
+    /// Makes one attempt at a path of an agent's door that no subject says.
+    ///
+    /// # Errors
+    /// When it can't be sent at all, or there is no door.
+    pub(crate) async fn ask_path(
+        &self,
+        path: &str,
+        sent: Sent,
+    ) -> Result<Result<Heard, Unheard>, ClientError> {
+        match &self.way {
+            Way::Door(door) => door.ask_path(path, sent).await,
+            Way::Nats { .. } => Err(ClientError::Local(
+                "a local write goes through the door of the gateway itself, not over NATS"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Makes one attempt that several answers may come to.
     ///
     /// # Errors

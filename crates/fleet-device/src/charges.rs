@@ -82,6 +82,12 @@ impl Charges {
         self.over.insert(charge);
     }
 
+    /// Whether work on a link in this epoch is not to begin any more.
+    #[must_use]
+    pub fn is_over(&self, charge: &Charge) -> bool {
+        self.over.contains(charge)
+    }
+
     /// The links that are worked on.
     pub fn running(&self) -> impl Iterator<Item = &LinkId> {
         self.running.keys()

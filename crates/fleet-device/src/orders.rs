@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::{Device, DriftPolicy, FleetState, Mode, OnDrift, OnReturn, Revision};
+use fleet_state::{
+    Device, DriftPolicy, FleetState, Mode, OnDrift, OnReturn, Revision, StageFailure,
+};
 
 use crate::{Profile, plan};
 
@@ -31,7 +33,8 @@ pub fn orders(
             let until_ms = claimed.copied();
             until_ms.map_or(plan::Ttl::ClaimedElsewhere, |until_ms| plan::Ttl::Claimed { until_ms })
         };
-        let wish = plan::Wish { value: wish.value.clone(), revision: wish.revision, ttl };
+        let (value, revision) = (wish.value.clone(), wish.revision);
+        let wish = plan::Wish { value, revision, ttl, local: None };
         (Arc::clone(property), wish)
     });
     plan::Orders {
@@ -59,8 +62,17 @@ pub fn orders(
             OnReturn::Apply { age_ms_max } => plan::OnReturn::Apply { age_ms_max },
             OnReturn::Discard => plan::OnReturn::Discard,
         },
+        given_up: marks.and_then(|marks| given_up(marks.failure.as_ref()?)),
+        stood_down: BTreeMap::new(),
         profile: Arc::clone(profile),
     }
+}
+
+/// What an earlier owner decided for good about wishes that waited for a device.
+fn given_up(failure: &StageFailure) -> Option<plan::GivenUp> {
+    let code = plan::TroubleCode::decision(&failure.code)?;
+    let (revision, message) = (failure.revision, Arc::clone(&failure.message));
+    Some(plan::GivenUp { revision, code, message })
 }
 
 fn property_policy(policy: &DriftPolicy) -> plan::PropertyPolicy {

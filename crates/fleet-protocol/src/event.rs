@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    ChangeBody, CommandTarget, Failure, ReplyMessage, changes::change_json, mesh::WaySwitched,
-    reply,
+    ChangeBody, CommandTarget, Failure, ReplyMessage, changes::change_json, local::LocalTold,
+    mesh::WaySwitched, reply,
 };
 
 /// An event of a change, as a listener reads it.
@@ -94,6 +94,12 @@ pub fn change_events(
 #[must_use]
 pub fn tick(tick: &Tick) -> Vec<u8> {
     reply::message(tick).payload
+}
+
+/// The payload of what a gateway did locally.
+#[must_use]
+pub fn local_write(told: &LocalTold) -> Vec<u8> {
+    reply::message(told).payload
 }
 
 /// The payload of a changed way.

@@ -12,7 +12,8 @@
 //! - [`look`]: which devices a link carries, as its owner sees it;
 //! - [`admin`], [`node`], [`mesh`]: running the site; [`JoinToken`]: an invitation to it;
 //! - [`reply_subject`]: where an agent lets itself be told to answer to.
-//! - [`door`]: the same over HTTP, at an agent's own door.
+//! - [`door`]: the same over HTTP, at an agent's own door; [`local`]: what is commanded there while there is no
+//!   majority.
 //!
 //! What must never happen here: a subject literal outside `subjects.rs`; a user's value read or
 //! written by anything but `fleet_state::Value`; an unknown field or header that is skipped; a bound
@@ -33,6 +34,7 @@ mod headers;
 pub mod hex;
 mod json;
 pub mod limits;
+pub mod local;
 pub mod look;
 pub mod mesh;
 pub mod node;

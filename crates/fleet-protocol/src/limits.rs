@@ -67,3 +67,7 @@ pub const TOKEN_URL_BYTES_MAX: usize = 128;
 pub const TICK_INTERVAL_MS: u64 = 1_000;
 /// A change stream with nothing to tell says so this often.
 pub const STREAM_HEARTBEAT_MS: u64 = 1_000;
+/// Size of the values of one local write.
+pub const LOCAL_BYTES_MAX: usize = 8 * 1024;
+/// Size of what one node tells of its local writes.
+pub const PARTITION_BYTES_MAX: usize = 192 * 1024;

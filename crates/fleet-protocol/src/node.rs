@@ -30,6 +30,9 @@ pub enum NodeRequest {
     },
     /// What it sees of the others; answered with a [`NodeMesh`](crate::mesh::NodeMesh).
     Mesh,
+    /// What it did without a majority; answered with a
+    /// [`NodePartition`](crate::local::NodePartition).
+    Partition,
     /// A round trip to another node; answered with a [`Pinged`](crate::mesh::Pinged).
     Ping {
         /// The other node.
@@ -94,6 +97,7 @@ impl NodeRequest {
         match verb {
             NodeVerb::Status => Fields::of("the request", &body, &[]).map(|_| Self::Status),
             NodeVerb::Mesh => Fields::of("the request", &body, &[]).map(|_| Self::Mesh),
+            NodeVerb::Partition => Fields::of("the request", &body, &[]).map(|_| Self::Partition),
             NodeVerb::Ping => {
                 let fields = Fields::of("the request", &body, &["node"])?;
                 let to = fields.whole_from("node", 1, u64::MAX)?.and_then(NodeId::new);
@@ -118,7 +122,7 @@ impl NodeRequest {
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
         match self {
-            Self::Status | Self::Mesh => Vec::new(),
+            Self::Status | Self::Mesh | Self::Partition => Vec::new(),
             Self::Look(look) => look.to_payload(),
             Self::Ping { to } => format!("{{\"node\":{to}}}").into_bytes(),
             Self::SnapshotChunk { index, offset, length } => {
@@ -135,6 +139,7 @@ impl NodeRequest {
             Self::Status => NodeVerb::Status,
             Self::SnapshotChunk { .. } => NodeVerb::Snapshot,
             Self::Mesh => NodeVerb::Mesh,
+            Self::Partition => NodeVerb::Partition,
             Self::Ping { .. } => NodeVerb::Ping,
             Self::Look(_) => NodeVerb::Look,
         }

@@ -158,6 +158,8 @@ spelled! {
         Ping = "ping",
         /// What it finds along a link that it owns.
         Look = "look",
+        /// What it did while no majority could be reached, and what became of it.
+        Partition = "partition",
     }
 }
 
@@ -184,6 +186,8 @@ spelled! {
         Tick = "tick",
         /// Frames from one node to another take another way.
         Way = "way",
+        /// Something was written locally, without a majority, or merged afterwards.
+        Local = "local",
     }
 }
 

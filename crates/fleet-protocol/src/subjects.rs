@@ -12,7 +12,7 @@
 //! What an agent subscribes to is here too (`*_all`), so a subject without a subscriber, or a
 //! subscription without a builder, shows up side by side.
 
-use fleet_state::{Entity, IdError, LinkId, NodeId, NodeName, Revision, SiteName};
+use fleet_state::{DeviceId, Entity, IdError, LinkId, NodeId, NodeName, Revision, SiteName};
 use thiserror::Error;
 
 pub use devices::{DeviceWord, device_headers};
@@ -186,6 +186,12 @@ impl Subjects {
     #[must_use]
     pub fn way_event(&self, node: NodeId) -> String {
         format!("{}control.events.{}.{node}", self.prefix, EventKind::Way)
+    }
+
+    /// Where a gateway tells what it does locally, and what becomes of that.
+    #[must_use]
+    pub fn local_event(&self, device: &DeviceId) -> String {
+        format!("{}control.events.{}.{device}", self.prefix, EventKind::Local)
     }
 
     /// Where frames to a node go.

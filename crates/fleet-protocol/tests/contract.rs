@@ -119,6 +119,7 @@ fn subjects() {
         "control.events.outcome.<command>",
         "control.events.tick",
         "control.events.way.<node>",
+        "control.events.local.<device>",
         "raft.<node>",
         "mesh",
     ] {

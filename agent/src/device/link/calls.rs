@@ -17,6 +17,7 @@ use crate::device::connector::{
     Handed, Invoke, Read, ReadError, ReadErrorKind, Reading, Session, Write, WriteError,
     WriteErrorKind,
 };
+use crate::device::local::LocalHandle;
 
 /// What a device's call ended with.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) enum CallEnd {
         id: RequestId,
         end: Submitted,
     },
+    /// A local stop was handed over, or local writes were merged; the book says what came of it.
+    Local,
 }
 
 /// The end of a task.
@@ -73,7 +76,7 @@ impl Calls {
     }
 
     /// Runs a call for a device, and gives its number.
-    fn call(
+    pub(super) fn call(
         &mut self,
         device: &DeviceId,
         call: impl Future<Output = CallEnd> + Send + 'static,
@@ -96,10 +99,15 @@ impl Calls {
         })
     }
 
-    pub(super) fn write(&mut self, write: Write) -> u64 {
+    /// Hands values over; those of local writes only once it is on disk that they are.
+    pub(super) fn write(&mut self, write: Write, begins: Begins) -> u64 {
         let session = Arc::clone(&self.session);
         let device = write.device.clone();
         self.call(&device, async move {
+            if !begins.on_disk().await {
+                let ended = Err(not_on_disk());
+                return CallEnd::Written { ended, values: write.values };
+            }
             let ended = guarded(write.deadline, async { session.write(&write).await }).await;
             CallEnd::Written { ended: ended.unwrap_or_else(in_doubt), values: write.values }
         })
@@ -135,13 +143,34 @@ impl Calls {
     }
 }
 
-fn in_doubt(failed: &'static str) -> Result<Handed, WriteError> {
+/// Local writes that a hand-over begins.
+pub(super) struct Begins {
+    pub(super) local: LocalHandle,
+    pub(super) numbers: Vec<u64>,
+}
+
+impl Begins {
+    /// Notes that they begin; `false` when that can't be written down.
+    async fn on_disk(self) -> bool {
+        self.numbers.is_empty() || self.local.begin(self.numbers).await.is_some()
+    }
+}
+
+fn not_on_disk() -> WriteError {
+    WriteError {
+        may_have_acted: false,
+        kind: WriteErrorKind::Busy,
+        message: "the journal of local writes can't be written".to_owned(),
+    }
+}
+
+pub(super) fn in_doubt(failed: &'static str) -> Result<Handed, WriteError> {
     let message = failed.to_owned();
     Err(WriteError { may_have_acted: true, kind: WriteErrorKind::Timeout, message })
 }
 
 /// The value of a call; at the deadline and in a panic, the reason why there is none.
-async fn guarded<T>(
+pub(super) async fn guarded<T>(
     deadline: Instant,
     call: impl Future<Output = T> + Send,
 ) -> Result<T, &'static str> {

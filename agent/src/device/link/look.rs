@@ -12,7 +12,7 @@ use fleet_state::{
 use tokio::time::Instant;
 
 use super::calls::CallEnd;
-use super::slot::Call;
+use super::slot::{Call, Known};
 use super::work::Work;
 use crate::consensus::Submitted;
 use crate::device::connector::{Handed, Invoke, Read, Write, WriteError};
@@ -20,11 +20,11 @@ use crate::device::connector::{Handed, Invoke, Read, Write, WriteError};
 /// How long a device may take for an answer.
 const ANSWER_WITHIN_MS: u64 = 5_000;
 /// How long the log may take for a command of this agent.
-const LOG_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const LOG_WITHIN: Duration = Duration::from_secs(3);
 /// A call that has not ended so long after its deadline is given up.
 const GRACE_MS: u64 = 1_000;
 /// Pause after a command that the log didn't decide.
-const LOG_PAUSE_MS: u64 = 250;
+pub(super) const LOG_PAUSE_MS: u64 = 250;
 
 impl Work<'_> {
     /// Plans for a device and begins the step.
@@ -40,6 +40,13 @@ impl Work<'_> {
             self.note_stages(id, &plan);
             return self.show(id, Some(&plan));
         }
+        if let Some(number) = self.see_to_local(id, until_ms, now_ms) {
+            self.under_way(id, number, now_ms);
+            let Some(slot) = self.slots.get_mut(id) else { return };
+            let plan = slot.course.look(&slot.orders, now_ms);
+            return self.show(id, Some(&plan));
+        }
+        let Some(slot) = self.slots.get_mut(id) else { return };
         let plan = slot.course.plan(&slot.orders, until_ms.is_some(), now_ms);
         if let Some(again_ms) = plan.again_ms {
             self.agenda.insert((again_ms.max(now_ms.saturating_add(1)), id.clone()));
@@ -49,19 +56,23 @@ impl Work<'_> {
             Some(step) => self.begin(id, step.clone(), until_ms.unwrap_or(now_ms), now_ms),
             None => self.next_one_shot(id, until_ms, now_ms),
         };
-        if let Some(number) = begun
-            && let Some(slot) = self.slots.get_mut(id)
-        {
-            let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
-            slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
-            self.under_way += 1;
-            self.agenda.insert((hard_ms, id.clone()));
+        if let Some(number) = begun {
+            self.under_way(id, number, now_ms);
         }
         self.show(id, Some(&plan));
     }
 
+    /// Notes the call that was begun for a device.
+    fn under_way(&mut self, id: &DeviceId, number: u64, now_ms: u64) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
+        slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
+        self.under_way += 1;
+        self.agenda.insert((hard_ms, id.clone()));
+    }
+
     /// The moment at which a call ends whatever happens: what may be written until, at most.
-    fn deadline(&self, limits_ms: [u64; 2], now_ms: u64) -> Instant {
+    pub(super) fn deadline(&self, limits_ms: [u64; 2], now_ms: u64) -> Instant {
         let [one, other] = limits_ms;
         let until_ms = now_ms.saturating_add(ANSWER_WITHIN_MS).min(one).min(other);
         Instant::now() + Duration::from_millis(until_ms.saturating_sub(now_ms))
@@ -85,7 +96,8 @@ impl Work<'_> {
                     deadline: self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms),
                     expires: until_ms.map(|until_ms| moment(until_ms, now_ms)),
                 };
-                self.calls.write(write)
+                let begins = self.begins(id, &write.values);
+                self.calls.write(write, begins)
             }
             Step::Claim(revisions) => {
                 let item = |revision: &Revision| ClaimItem::Wish {
@@ -136,6 +148,9 @@ impl Work<'_> {
                 metrics.count_write(word(&ended));
                 slot.note_write(&ended);
                 slot.course.write_ended(&values, ended.as_ref().copied(), now_ms);
+                if let Err(error) = &ended {
+                    self.note_untouched(id, &values, error);
+                }
             }
             CallEnd::Claimed { revisions, asked_ms, end } => {
                 self.claimed(id, &revisions, asked_ms, end, now_ms);
@@ -154,6 +169,7 @@ impl Work<'_> {
                 metrics.count_invocation(word(&ended));
                 self.invoked(id, request, ended);
             }
+            CallEnd::Local => self.take_local(),
             CallEnd::Settled { id: request, end } => self.settled(id, &request, end, now_ms),
         }
     }
@@ -213,7 +229,9 @@ impl Work<'_> {
             (self.slots.get_mut(id), device, self.task.memory.get_mut(id))
         {
             slot.course.log_ended(now_ms);
-            slot.follow(&view.state, &device, memory);
+            let (state, overlay) = (&view.state, self.book.overlay(id).cloned());
+            let known = Known { state, device: &device, overlay, run: self.task.run };
+            slot.follow(known, memory);
         }
     }
 
@@ -222,7 +240,7 @@ impl Work<'_> {
         if let Some(number) = self.settle(id, now_ms) {
             return Some(number);
         }
-        let until_ms = until_ms?;
+        let until_ms = until_ms.filter(|_| !self.task.is_alone())?;
         let view = self.task.parts.handle.view();
         let device = view.state.device(id)?;
         let open = open_one_shots(
@@ -281,13 +299,8 @@ impl Work<'_> {
         else {
             return;
         };
-        if let Some(number) = self.hand_over(id, invocation, asked_ms, until_ms, now_ms)
-            && let Some(slot) = self.slots.get_mut(id)
-        {
-            let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
-            slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
-            self.under_way += 1;
-            self.agenda.insert((hard_ms, id.clone()));
+        if let Some(number) = self.hand_over(id, invocation, asked_ms, until_ms, now_ms) {
+            self.under_way(id, number, now_ms);
         }
     }
 
@@ -403,7 +416,7 @@ fn moment(at_ms: u64, now_ms: u64) -> Instant {
 }
 
 /// The end of a hand-over, for metrics.
-fn word(ended: &Result<Handed, WriteError>) -> &'static str {
+pub(super) fn word(ended: &Result<Handed, WriteError>) -> &'static str {
     match ended {
         Ok(Handed::Sent) => "sent",
         Ok(Handed::Acknowledged) => "acknowledged",

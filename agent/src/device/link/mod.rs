@@ -7,10 +7,13 @@
 //! failed call and nothing more. What was handed over when a call was given up counts as handed
 //! over.
 //!
+//! A task that runs alone ([`Run::Alone`]) does the same for local writes only.
+//!
 //! Nothing leaves unless the link's record, as this node has applied it, names this node and
 //! this epoch, and the lease holds.
 
 mod calls;
+mod local;
 mod look;
 mod slot;
 mod tell;
@@ -21,7 +24,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_state::{DeviceId, Link, LinkId};
+use fleet_consensus::View;
+use fleet_device::charges::Charge;
+use fleet_state::{DeviceId, Link, LinkId, Member, Placement};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
@@ -29,6 +34,7 @@ use super::DeviceParts;
 use super::connector::{Connect, ConnectError, Connector, Reports, Session};
 use super::setups::{device_setup, link_setup};
 use slot::Memory;
+pub(super) use tell::wall_ms;
 use work::{Work, WorkEnded};
 
 /// Observations that a session may be ahead by.
@@ -51,11 +57,30 @@ pub(super) enum Ended {
     Done,
 }
 
+/// In which capacity a task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Run {
+    /// As the owner of the link in its epoch.
+    InEpoch,
+    /// Without a majority, for local writes to a link that is wired here.
+    Alone {
+        /// How many such runs there were in this process, with this one.
+        run: u64,
+    },
+}
+
+/// Sequence numbers of one run alone.
+const ALONE_RUN_SEQUENCES: u64 = 1 << 20;
+/// Sequence numbers of one start of the process, for runs alone: above all that an owner uses in
+/// an epoch, and growing from start to start.
+const ALONE_BOOT_SEQUENCES: u64 = 1 << 36;
+
 /// What a task works with.
 pub(super) struct LinkTask {
     parts: Arc<DeviceParts>,
     id: LinkId,
     epoch: u64,
+    run: Run,
     let_go: watch::Receiver<bool>,
     /// Grows with everything handed over or told in this epoch.
     sequence: u64,
@@ -65,11 +90,23 @@ pub(super) struct LinkTask {
 impl LinkTask {
     pub(super) fn new(
         parts: Arc<DeviceParts>,
-        id: LinkId,
-        epoch: u64,
+        (id, epoch): Charge,
+        run: Run,
         let_go: watch::Receiver<bool>,
     ) -> Self {
-        Self { parts, id, epoch, let_go, sequence: 0, memory: BTreeMap::new() }
+        let sequence = match run {
+            Run::InEpoch => 0,
+            Run::Alone { run } => {
+                let before = run.saturating_mul(ALONE_RUN_SEQUENCES);
+                parts.boot.saturating_mul(ALONE_BOOT_SEQUENCES).saturating_add(before)
+            }
+        };
+        Self { parts, id, epoch, run, let_go, sequence, memory: BTreeMap::new() }
+    }
+
+    /// Whether it runs for local writes only.
+    fn is_alone(&self) -> bool {
+        matches!(self.run, Run::Alone { .. })
     }
 
     fn now_ms(&self) -> u64 {
@@ -80,12 +117,20 @@ impl LinkTask {
     fn link(&self) -> Option<Arc<Link>> {
         let view = self.parts.handle.view();
         let link = view.state.link(&self.id)?;
-        let ours = link.owner == Some(self.parts.node) && link.epoch == self.epoch;
-        (ours && !link.releasing && !*self.let_go.borrow()).then(|| Arc::clone(link))
+        let ours = match self.run {
+            Run::InEpoch => link.owner == Some(self.parts.node) && !link.releasing,
+            Run::Alone { .. } => may_run_alone(&view, link),
+        };
+        let ours = ours && link.epoch == self.epoch;
+        (ours && !*self.let_go.borrow()).then(|| Arc::clone(link))
     }
 
     /// Until when this task may write; `None`: now it may not.
     fn until_ms(&self, link: &Link, now_ms: u64) -> Option<u64> {
+        if self.is_alone() {
+            // It is wired here, and there is nobody who could give it to another node.
+            return Some(u64::MAX);
+        }
         self.parts.lease.borrow().until_ms(link, now_ms)
     }
 
@@ -93,6 +138,18 @@ impl LinkTask {
         self.sequence += 1;
         self.sequence
     }
+}
+
+/// Whether a link may be run without an epoch: it is wired to this node, and nobody owns it but
+/// this node at most.
+pub(super) fn may_run_alone(view: &View, link: &Link) -> bool {
+    let node = view.standing.node;
+    let me = view.state.member(&node).filter(|member| member.is_live());
+    let wired = |me: &Member| match &link.spec.placement {
+        Placement::On(name) => *name == me.name,
+        Placement::Any { .. } => false,
+    };
+    link.owner.is_none_or(|owner| owner == node) && me.is_some_and(|me| wired(me))
 }
 
 /// Works on a link until it is another node's.

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_device::one_shots::OneShots;
-use fleet_device::plan::{Course, Marks, Orders, Trouble};
+use fleet_device::plan::{self, Course, Marks, Orders, Trouble};
 use fleet_device::{Claims, orders};
+use fleet_protocol::local::LocalStage;
 use fleet_state::{Device, FleetState, Object, RequestId};
 
+use super::Run;
 use crate::device::connector::{
     Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, Refusal, WriteError,
 };
+use crate::device::local::Overlay;
 use crate::device::setups::device_setup;
 
 /// A device of the link.
@@ -35,6 +38,43 @@ pub(super) struct Slot {
     pub told: (Marks, Option<Trouble>),
     /// What is shown of it, as it was told last.
     pub shown: Option<Arc<Object>>,
+    /// What local writes mean for it.
+    pub overlay: Option<Arc<Overlay>>,
+    /// Stages of local writes told last.
+    pub local_told: BTreeMap<u64, (LocalStage, Arc<str>)>,
+    /// Nothing is merged before this moment.
+    pub merge_next_ms: u64,
+}
+
+/// What is known of a device, and in which capacity it is served.
+pub(super) struct Known<'a> {
+    pub state: &'a FleetState,
+    pub device: &'a Device,
+    pub overlay: Option<Arc<Overlay>>,
+    pub run: Run,
+}
+
+impl Known<'_> {
+    /// What the log wants of it, and local writes over that. Alone, nothing else is wanted.
+    fn orders(&self, profile: &Arc<Profile>, claims: &Claims) -> Orders {
+        let mut orders = orders(self.state, self.device, profile, claims);
+        if let Run::Alone { .. } = self.run {
+            orders.wishes.clear();
+        }
+        let Some(overlay) = &self.overlay else { return orders };
+        orders.held |= overlay.stopped;
+        orders.stood_down = overlay.stood_down.clone();
+        for (property, local) in &overlay.wishes {
+            let wish = plan::Wish {
+                value: local.value.clone(),
+                revision: local.known,
+                ttl: plan::Ttl::Unlimited,
+                local: Some(local.number),
+            };
+            orders.wishes.insert(Arc::clone(property), wish);
+        }
+        orders
+    }
 }
 
 /// What is remembered of a device as long as the task lives, through all sessions of the epoch.
@@ -58,12 +98,11 @@ impl Slot {
     pub(super) fn new(
         connector: &dyn Connector,
         link: &LinkSetup,
-        state: &FleetState,
-        device: &Device,
+        known: Known<'_>,
         memory: &Memory,
         now_ms: u64,
     ) -> Self {
-        let setup = device_setup(&device.id, &device.spec);
+        let setup = device_setup(&known.device.id, &known.device.spec);
         let checked = connector.check_device(link, &setup);
         let (profile, refusal) = match checked {
             Ok(profile) => (profile, None),
@@ -71,7 +110,7 @@ impl Slot {
         };
         Self {
             course: Course::new(now_ms),
-            orders: orders(state, device, &Arc::new(profile), &memory.claims),
+            orders: known.orders(&Arc::new(profile), &memory.claims),
             setup,
             refusal,
             call: None,
@@ -81,6 +120,9 @@ impl Slot {
             last_error: None,
             told: (Marks::default(), None),
             shown: None,
+            overlay: known.overlay,
+            local_told: BTreeMap::new(),
+            merge_next_ms: 0,
         }
     }
 
@@ -98,10 +140,16 @@ impl Slot {
     }
 
     /// Follows the records.
-    pub(super) fn follow(&mut self, state: &FleetState, device: &Device, memory: &mut Memory) {
-        memory.claims.retain(|revision, _| device.wishes.holds(*revision));
-        memory.one_shots.follow(state);
-        self.orders = orders(state, device, &self.orders.profile, &memory.claims);
+    pub(super) fn follow(&mut self, known: Known<'_>, memory: &mut Memory) {
+        memory.claims.retain(|revision, _| known.device.wishes.holds(*revision));
+        memory.one_shots.follow(known.state);
+        self.orders = known.orders(&self.orders.profile, &memory.claims);
+        let in_force = |number: &u64| {
+            let wishes = known.overlay.iter().flat_map(|overlay| overlay.wishes.values());
+            wishes.into_iter().any(|wish| wish.number == *number)
+        };
+        self.local_told.retain(|number, _| in_force(number));
+        self.overlay = known.overlay;
     }
 }
 

@@ -14,6 +14,7 @@ use super::slot::Slot;
 use super::work::Work;
 use crate::consensus::Submitted;
 use crate::device::connector::{Availability, Quality};
+use crate::device::local::Book;
 use crate::device::observed::{BODY_BYTES_MAX, Observed};
 
 /// How long the log may take for an entry of stages.
@@ -24,7 +25,7 @@ const STAGES_PAUSE_MS: u64 = 250;
 const HEARD_STEP_MS: u64 = 1_000;
 
 /// Wall time for display; 0 on a clock before 1970.
-pub(super) fn wall_ms() -> u64 {
+pub(in crate::device) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -84,7 +85,9 @@ fn show(task: &mut LinkTask, of: Entity, body: Arc<Object>) {
 impl Work<'_> {
     /// Notes how far the wishes of a device got, if that is news.
     pub(super) fn note_stages(&mut self, id: &DeviceId, plan: &Plan) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        self.note_local(id, plan);
+        // Whoever runs alone knows nothing of how far the wishes of the log got.
+        let Some(slot) = self.slots.get_mut(id).filter(|_| !self.task.is_alone()) else { return };
         let trouble = plan.trouble.clone().filter(is_told);
         let known = slot.orders.marks;
         let news = plan.marks.max(known) != known && slot.told.0 != plan.marks;
@@ -150,6 +153,10 @@ impl Work<'_> {
         let offset_ms = *self.wall_offset_ms.get_or_insert(offset_ms);
         let Some(slot) = self.slots.get_mut(id) else { return };
         let mut body = body(slot, plan, offset_ms);
+        let local = local_body(slot, &self.book);
+        if !local.is_empty() {
+            body.insert("local", local);
+        }
         if Value::Map(body.clone()).to_json().len() > BODY_BYTES_MAX {
             body.remove("reported");
             body.insert("note", "what the device reports is too long to be shown");
@@ -174,6 +181,7 @@ fn is_told(trouble: &Trouble) -> bool {
         | TroubleCode::NotEnforced
         | TroubleCode::Discarded
         | TroubleCode::HeldOnReturn
+        | TroubleCode::LocalStands
         | TroubleCode::Unknown => true,
         TroubleCode::Unreachable => false,
     }
@@ -215,6 +223,21 @@ fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
         body.insert("note", notes);
     }
     body
+}
+
+/// What was written locally and is not merged yet.
+fn local_body(slot: &Slot, book: &Book) -> Object {
+    let wishes = slot.overlay.iter().flat_map(|overlay| &overlay.wishes);
+    let told = wishes.map(|(property, wish)| {
+        let mut told = Object::new();
+        told.insert("value", wish.value.clone());
+        told.insert("local", wish.number);
+        if let Some(write) = book.get(wish.number) {
+            told.insert("stage", write.stage.as_str());
+        }
+        (Arc::clone(property), Value::Map(told))
+    });
+    told.collect()
 }
 
 fn drift_body(plan: &Plan, offset_ms: u64) -> Object {

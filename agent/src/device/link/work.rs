@@ -16,9 +16,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::LinkTask;
 use super::calls::{Calls, Ended};
-use super::slot::Slot;
+use super::slot::{Known, Slot};
 use crate::consensus::AppliedBatch;
 use crate::device::connector::{CloseReason, Connector, Observation, Session};
+use crate::device::local::Book;
 use crate::device::setups::{device_setup, link_setup};
 
 /// Calls under way for one link.
@@ -48,6 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) connector: Option<Arc<dyn Connector>>,
     pub(super) calls: Calls,
     pub(super) slots: BTreeMap<DeviceId, Slot>,
+    /// Local writes, as they were looked at last.
+    pub(super) book: Arc<Book>,
     /// Who is to be looked at again, and when.
     pub(super) agenda: BTreeSet<(u64, DeviceId)>,
     /// Who is to be looked at now.
@@ -67,6 +70,7 @@ pub(super) struct Work<'a> {
 impl<'a> Work<'a> {
     pub(super) fn new(task: &'a mut LinkTask, link: Arc<Link>, session: Box<dyn Session>) -> Self {
         let handle = task.parts.handle.clone();
+        let book = task.parts.local.book();
         let connector = task.parts.connectors.get(&link.spec.connector).ok().cloned();
         Self {
             task,
@@ -74,6 +78,7 @@ impl<'a> Work<'a> {
             connector,
             calls: Calls::new(session, handle),
             slots: BTreeMap::new(),
+            book,
             agenda: BTreeSet::new(),
             line: VecDeque::new(),
             under_way: 0,
@@ -90,6 +95,7 @@ impl<'a> Work<'a> {
         tracing::info!(link = %self.link.id, epoch = self.task.epoch, "a link is connected");
         let mut let_go = self.task.let_go.clone();
         let mut applied = self.task.parts.handle.subscribe();
+        let mut books = self.task.parts.local.watch();
         let session = Arc::clone(&self.calls.session);
         let mut closed = tokio::spawn(async move { session.closed().await });
         self.take_all();
@@ -103,6 +109,7 @@ impl<'a> Work<'a> {
             tokio::select! {
                 _ = looks.tick() => self.take_due(),
                 batch = applied.recv() => self.take_applied(batch),
+                Ok(()) = books.changed() => self.take_local(),
                 Some(ended) = self.calls.tasks.join_next() => self.take_ended(ended),
                 Some(observation) = heard.recv() => self.take_heard(observation, &mut heard),
                 reason = &mut closed => break lost(reason),
@@ -147,22 +154,36 @@ impl<'a> Work<'a> {
             self.task.memory.remove(id);
             return;
         };
+        let served =
+            Known { state, device, overlay: self.book.overlay(id).cloned(), run: self.task.run };
         let memory = self.task.memory.entry(id.clone()).or_default();
         let known = self
             .slots
             .get_mut(id)
             .filter(|slot| slot.setup == device_setup(&device.id, &device.spec));
         match (known, &self.connector) {
-            (Some(slot), _) => slot.follow(state, device, memory),
+            (Some(slot), _) => slot.follow(served, memory),
             (None, Some(connector)) => {
                 let setup = link_setup(&self.link.id, &self.link.spec);
                 let now_ms = self.task.parts.handle.clock().now_ms();
-                let slot = Slot::new(connector.as_ref(), &setup, state, device, memory, now_ms);
+                let slot = Slot::new(connector.as_ref(), &setup, served, memory, now_ms);
                 self.slots.insert(id.clone(), slot);
             }
             (None, None) => {}
         }
         self.line_up(id);
+    }
+
+    /// Something was written locally, or merged: the devices that it concerns are looked at.
+    pub(super) fn take_local(&mut self) {
+        let before = std::mem::replace(&mut self.book, self.task.parts.local.book());
+        let devices = before.devices().chain(self.book.devices());
+        let ours = |device: &&DeviceId| self.slots.contains_key(*device);
+        let touched: BTreeSet<DeviceId> = devices.filter(ours).cloned().collect();
+        let view = self.task.parts.handle.view();
+        for device in &touched {
+            self.take_record(&view.state, device);
+        }
     }
 
     fn take_applied(&mut self, batch: Result<Arc<AppliedBatch>, RecvError>) {

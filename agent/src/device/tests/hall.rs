@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::consensus::{self, AgentReplica, Handle, LoopParts, MonotonicClock, Submitted};
 use crate::device::connectors::Connectors;
+use crate::device::local::LocalHandle;
 use crate::device::{self, DeviceContext, DeviceHandle, DeviceMetrics, ObservedTable};
 use crate::metrics::Metrics;
 use crate::site::{FoundRequest, found, parts};
@@ -43,6 +44,7 @@ pub(super) struct Hall {
     pub(super) handle: Handle,
     pub(super) observed: ObservedTable,
     pub(super) metrics: DeviceMetrics,
+    pub(super) local: LocalHandle,
     pub(super) dir: tempfile::TempDir,
     devices: Option<DeviceHandle>,
     connectors: Connectors,
@@ -97,10 +99,14 @@ impl Hall {
             metrics: Metrics::new(),
         };
         let (handle, _) = consensus::start(replica, loop_parts).expect("a loop");
+        let metrics = DeviceMetrics::default();
+        let local_dir = data.path().to_owned();
+        let local = device::local::start(local_dir, file.uid, file.node, metrics.clone());
         let mut hall = Self {
             handle,
             observed: ObservedTable::default(),
-            metrics: DeviceMetrics::default(),
+            metrics,
+            local,
             dir,
             devices: None,
             connectors,
@@ -115,10 +121,13 @@ impl Hall {
         self.devices = Some(device::start(DeviceContext {
             handle: self.handle.clone(),
             node: NodeId::FOUNDER,
+            name: "gw1".parse().expect("a name"),
+            boot: 1,
             site: "hall".parse().expect("a name"),
             secrets_dir: self.dir.path().to_owned(),
             connectors: self.connectors.clone(),
             observed: self.observed.clone(),
+            local: self.local.clone(),
             metrics: self.metrics.clone(),
         }));
     }

@@ -45,7 +45,7 @@ pub(super) fn item<T: Serialize>(item: &T) -> Response {
 }
 
 /// One answer as a response: the number of a failure's code is the status.
-fn whole(message: ReplyMessage) -> Response {
+pub(super) fn whole(message: ReplyMessage) -> Response {
     let held = |name: &str| message.headers.iter().find(|(held, _)| *held == name);
     let status = match held(SERVICE_ERROR_CODE_HEADER) {
         None => StatusCode::OK,

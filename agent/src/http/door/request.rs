@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use fleet_protocol::door::{DoorFacts, DoorMethods, EVENT_STREAM, EventsTarget, parse_event_id};
 use fleet_protocol::limits::{PAGE_ITEMS_MAX, PROTOCOL_VERSION, REQUEST_BYTES_MAX, TIMEOUT_MS_MAX};
+use fleet_protocol::local::LocalTarget;
 use fleet_protocol::{
     ChangesRequest, ChangesTarget, ErrorCode, Failure, HeaderName, Inbound, SubjectError, changes,
     duration,
 };
 
-use crate::control::{LocalRequest, Wanted};
+use crate::control::{LocalCommand, LocalRequest, Wanted};
 
+use super::browsers::Caller;
 use super::{Desk, answer, browsers};
 
 /// How long a body may take to come.
@@ -47,6 +49,9 @@ pub(super) async fn serve(State(desk): State<Desk>, request: Request<Body>) -> R
     if let Some(target) = EventsTarget::parse(request.uri().path()) {
         return events(&desk, target, &request);
     }
+    if let Some(target) = LocalTarget::parse(request.uri().path()) {
+        return local_write(&desk, target, request).await;
+    }
     match understand(&desk, request).await {
         Ok(asked) => {
             let mut headers = pairs(&asked.headers);
@@ -62,6 +67,36 @@ pub(super) async fn serve(State(desk): State<Desk>, request: Request<Body>) -> R
         Err(Refused::Method(allow)) => wrong_method(&desk, allow),
         Err(Refused::Plain(failure)) => answer::refused(&desk.door, &failure),
     }
+}
+
+/// Takes a local write in: at the socket alone, whose permissions say who may stand there.
+async fn local_write(
+    desk: &Desk,
+    target: Result<LocalTarget, SubjectError>,
+    request: Request<Body>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let checked = browsers::check(desk.caller, &head.headers).and_then(|()| {
+        if desk.caller != Caller::Socket {
+            let what = "local writes are taken at the agent's Unix socket only: whoever reaches this port is not known";
+            return Err(Failure::new(ErrorCode::Denied, what));
+        }
+        target.map_err(|error| Failure::malformed(error.to_string()).with_hint(PATH_HINT))
+    });
+    let target = match checked {
+        Ok(target) => target,
+        Err(failure) => return answer::refused(&desk.door, &failure),
+    };
+    if head.method != Method::POST {
+        return wrong_method(desk, "POST");
+    }
+    let payload = match read_body(&head.headers, body).await {
+        Ok(payload) => payload,
+        Err(failure) => return answer::refused(&desk.door, &failure),
+    };
+    let command =
+        LocalCommand { target: &target, headers: &pairs(&head.headers), payload: &payload };
+    answer::whole(desk.door.write_locally(command).await)
 }
 
 /// Tells what happens, until the client goes away.

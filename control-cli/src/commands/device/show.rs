@@ -39,6 +39,7 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
         if let Some(failure) = device.watermarks.as_ref().and_then(|marks| marks.failure.as_ref()) {
             facts.push(("failure", format!("{}: {}", failure.code, failure.message)));
         }
+        facts.push(("local", local(&device)));
         for (name, key) in [("note", "note"), ("would write", "would_write")] {
             facts.push((name, observed(&device, key)));
         }
@@ -61,6 +62,7 @@ fn is_only_said(name: &str) -> bool {
             | "reported"
             | "drift"
             | "stage"
+            | "local"
             | "note"
             | "would write"
     )
@@ -127,6 +129,19 @@ fn drift(device: &DeviceBody) -> String {
         Some(format!("{property} is {}, not {}{since}", part("reported"), part("desired")))
     };
     let told: Vec<String> = drift.into_iter().flat_map(Object::iter).filter_map(one).collect();
+    told.join("; ")
+}
+
+/// What was written at its gateway without a majority and is not merged yet.
+fn local(device: &DeviceBody) -> String {
+    let local = seen(device, "local").and_then(Value::as_map);
+    let one = |(property, one): (&Arc<str>, &Value)| {
+        let one = one.as_map()?;
+        let part = |key: &str| one.get(key).map(text).unwrap_or_default();
+        let (value, number, stage) = (part("value"), part("local"), part("stage"));
+        Some(format!("{property} is {value} by local write {number}, {stage}"))
+    };
+    let told: Vec<String> = local.into_iter().flat_map(Object::iter).filter_map(one).collect();
     told.join("; ")
 }
 

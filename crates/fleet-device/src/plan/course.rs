@@ -220,6 +220,13 @@ impl Course {
         }
     }
 
+    /// Whether nothing of a local write can have come to the device, as far as this course knows.
+    #[must_use]
+    pub fn is_untouched(&self, local: u64) -> bool {
+        let mut tracks = self.tracks.values().filter(|track| track.local == Some(local));
+        tracks.all(|track| track.handed.is_none() && !track.doubtful)
+    }
+
     /// Everything that the device said, with when and how far it can be trusted.
     pub fn reported(&self) -> impl Iterator<Item = (&Arc<str>, &Value, Reported)> {
         self.said.iter().map(|(property, said)| {
@@ -253,6 +260,7 @@ impl Course {
             why,
             marks: self.marks(orders),
             trouble: self.trouble(orders),
+            local: self.local(),
             drift: self.drift(orders, now_ms),
             would_write: would_write(orders, &verdicts),
             again_ms,
@@ -263,9 +271,9 @@ impl Course {
     fn follow(&mut self, orders: &Orders, now_ms: u64) {
         self.tracks.retain(|property, _| orders.wishes.contains_key(property));
         for (property, wish) in &orders.wishes {
-            let known = self.tracks.get(property).map(|track| track.revision);
-            if known != Some(wish.revision) {
-                let track = Track::new(wish.revision, orders.marks, now_ms);
+            let known = self.tracks.get(property).is_some_and(|track| track.is_of(wish));
+            if !known {
+                let track = Track::new(property, wish, orders, now_ms);
                 self.tracks.insert(Arc::clone(property), track);
                 self.asked = 0;
                 self.ask_next_ms = self.ask_next_ms.min(now_ms);

@@ -51,11 +51,19 @@ pub enum TroubleCode {
     HeldOnReturn,
     /// Another owner claimed it; whether it was handed over in time is not known.
     Unknown,
+    /// A local write stands before it, until somebody wishes anew.
+    LocalStands,
     /// The device can't be reached; it is tried again.
     Unreachable,
 }
 
 impl TroubleCode {
+    /// The decision of this word, if it is one that holds for every later owner.
+    #[must_use]
+    pub fn decision(word: &str) -> Option<Self> {
+        [Self::Discarded, Self::HeldOnReturn].into_iter().find(|code| code.as_str() == word)
+    }
+
     /// The word of replies.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -66,6 +74,7 @@ impl TroubleCode {
             TroubleCode::Discarded => "discarded",
             TroubleCode::HeldOnReturn => "held_on_return",
             TroubleCode::Unknown => "unknown",
+            TroubleCode::LocalStands => "local_stands",
             TroubleCode::Unreachable => "unreachable",
         }
     }

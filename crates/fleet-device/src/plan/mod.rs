@@ -18,6 +18,8 @@
 //!    enforced a bounded number of times; in mode manual it is shown.
 //! 6. Only a value that the device itself said after the hand-over verifies anything: what is
 //!    retained or uncertain is shown, and proves nothing.
+//! 7. A local write, made without a majority, is handed over like a wish, in the place of the one
+//!    that it stands before. Nothing of it counts for the log's stages.
 
 mod alike;
 mod choice;
@@ -35,5 +37,7 @@ mod tests;
 pub use alike::alike;
 pub use course::Course;
 pub use marks::{Marks, Trouble, TroubleCode};
-pub use orders::{Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish};
-pub use step::{Drift, Plan, Reported, Step, Why};
+pub use orders::{
+    GivenUp, Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish,
+};
+pub use step::{Drift, LocalReached, LocalStanding, Plan, Reported, Step, Why};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleet_state::{Revision, Value};
 
-use super::Marks;
+use super::{Marks, TroubleCode};
 use crate::Profile;
 
 /// Whether a device is written to.
@@ -91,6 +91,20 @@ pub struct Wish {
     pub revision: Revision,
     /// How long it lives.
     pub ttl: Ttl,
+    /// The number of the local write that it is, when it is one: then `revision` is the wish that
+    /// it stands before, and nothing of it is told to the log.
+    pub local: Option<u64>,
+}
+
+/// A wish that an earlier owner, or an earlier session of this one, gave up for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Every wish up to here that isn't verified.
+    pub revision: Revision,
+    /// Why.
+    pub code: TroubleCode,
+    /// The reason, for people.
+    pub message: Arc<str>,
 }
 
 /// What the site wants of one device.
@@ -112,6 +126,11 @@ pub struct Orders {
     pub policy: PropertyPolicy,
     /// What becomes of wishes that waited for the device.
     pub on_return: OnReturn,
+    /// What was decided about wishes that waited for the device while it was away: it holds for
+    /// every later owner too.
+    pub given_up: Option<GivenUp>,
+    /// Wishes that a local write stands before: they wait until somebody wishes anew.
+    pub stood_down: BTreeMap<Arc<str>, Revision>,
     /// What can be done with the device.
     pub profile: Arc<Profile>,
 }
@@ -121,6 +140,12 @@ impl Orders {
     #[must_use]
     pub fn policy_of(&self, property: &str) -> PropertyPolicy {
         self.policies.get(property).copied().unwrap_or(self.policy)
+    }
+
+    /// Whether a local write is in force.
+    #[must_use]
+    pub fn has_local(&self) -> bool {
+        self.wishes.values().any(|wish| wish.local.is_some())
     }
 
     /// Whether anything may be handed over at all.

@@ -226,7 +226,8 @@ impl Case<'_> {
             return Verdict::Wait { until_ms: ready_ms };
         }
         match self.policy.on_drift {
-            OnDrift::Adopt if acts => {
+            // A local write is merged before anything that the device says instead of it.
+            OnDrift::Adopt if acts && self.wish.local.is_none() => {
                 self.said.map_or(Verdict::Rest, |said| Verdict::Adopt(said.value.clone()))
             }
             OnDrift::Enforce if acts && track.tries >= ENFORCEMENTS_MAX => {

@@ -1,19 +1,25 @@
 //! Where a device stands: how far its wishes got, what keeps them, what is different.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_state::Revision;
 
 use super::course::Course;
 use super::track::{Stage, Track};
-use super::{Drift, Marks, Orders, Trouble, TroubleCode, alike};
+use super::{Drift, LocalReached, LocalStanding, Marks, Orders, Trouble, TroubleCode, alike};
 
 /// Failed hand-overs after which people are told.
 const FAILURES_QUIET: u32 = 3;
 
 impl Course {
     /// The highest revisions that every wish up to them has reached, without those given up.
+    ///
+    /// While a local write stands before a wish, nobody can say of that wish how far it got.
     pub(super) fn marks(&self, orders: &Orders) -> Marks {
+        if orders.has_local() {
+            return orders.marks;
+        }
         let over = |track: &&Track| track.over.is_some();
         let mark = |stage: Stage| {
             let short = || self.tracks.values().filter(move |track| track.stage < stage);
@@ -40,7 +46,8 @@ impl Course {
     }
 
     pub(super) fn trouble(&self, orders: &Orders) -> Option<Trouble> {
-        let over = self.tracks.values().filter_map(|track| {
+        let of_log = || self.tracks.values().filter(|track| track.local.is_none());
+        let over = of_log().filter_map(|track| {
             let (code, message) = track.over.clone()?;
             Some(Trouble { code, message, revision: track.revision })
         });
@@ -49,11 +56,30 @@ impl Course {
             !track.is_verified() && track.handed.is_none() && track.tries >= FAILURES_QUIET
         };
         over.or_else(|| {
-            let track = self.tracks.values().filter(failing).max_by_key(|t| t.revision)?;
+            let track = of_log().filter(failing).max_by_key(|t| t.revision)?;
             let message = format!("{} hand-overs failed; it is tried again", track.tries);
             let (code, revision) = (TroubleCode::Unreachable, track.revision);
             orders.allows_writing().then_some(Trouble { code, message, revision })
         })
+    }
+
+    /// How far local writes got: as far as the property that is furthest behind.
+    pub(super) fn local(&self) -> Vec<LocalStanding> {
+        let mut standings: BTreeMap<u64, LocalStanding> = BTreeMap::new();
+        for track in self.tracks.values() {
+            let Some(number) = track.local else { continue };
+            let reached = match track.stage {
+                Stage::Committed => None,
+                Stage::Sent => Some(LocalReached::Sent),
+                Stage::Acknowledged => Some(LocalReached::Acknowledged),
+                Stage::Verified => Some(LocalReached::Verified),
+            };
+            let standing =
+                standings.entry(number).or_insert(LocalStanding { number, reached, trouble: None });
+            standing.reached = standing.reached.min(reached);
+            standing.trouble = standing.trouble.take().or_else(|| track.over.clone());
+        }
+        standings.into_values().collect()
     }
 
     pub(super) fn drift(&mut self, orders: &Orders, now_ms: u64) -> Vec<Drift> {

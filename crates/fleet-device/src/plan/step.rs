@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleet_state::{Object, Revision, Value};
 
-use super::{Marks, Trouble};
+use super::{Marks, Trouble, TroubleCode};
 use crate::Quality;
 
 /// Something to be done with a device.
@@ -45,6 +45,28 @@ pub struct Drift {
     pub said: Value,
     /// Since when.
     pub since_ms: u64,
+}
+
+/// How far a local write got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalStanding {
+    /// Its number.
+    pub number: u64,
+    /// How far all of it got; `None`: nothing has left yet.
+    pub reached: Option<LocalReached>,
+    /// What keeps it.
+    pub trouble: Option<(TroubleCode, String)>,
+}
+
+/// Stages of a local write, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalReached {
+    /// It has left.
+    Sent,
+    /// The device has said that it has it.
+    Acknowledged,
+    /// The device has said that it is so.
+    Verified,
 }
 
 /// How a value that the device said is to be taken.
@@ -110,6 +132,8 @@ pub struct Plan {
     pub marks: Marks,
     /// What keeps them.
     pub trouble: Option<Trouble>,
+    /// How far local writes got.
+    pub local: Vec<LocalStanding>,
     /// What is different, by property.
     pub drift: Vec<Drift>,
     /// What would be handed over if that were allowed.

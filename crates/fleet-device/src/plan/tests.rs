@@ -1,5 +1,7 @@
 //! The planner against a device in a few lines, by tables and at random.
 
+mod local;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ fn orders(wishes: &[(&str, i64, u64)]) -> Orders {
             .iter()
             .map(|(property, value, revision)| {
                 let (value, revision) = (Value::from(*value), Revision::new(*revision));
-                (Arc::from(*property), Wish { value, revision, ttl: Ttl::Unlimited })
+                (Arc::from(*property), Wish { value, revision, ttl: Ttl::Unlimited, local: None })
             })
             .collect(),
         desired_revision: Revision::new(wishes.iter().map(|w| w.2).max().unwrap_or(0)),
@@ -42,6 +44,8 @@ fn orders(wishes: &[(&str, i64, u64)]) -> Orders {
         policies: BTreeMap::new(),
         policy: PropertyPolicy::default(),
         on_return: OnReturn::Hold,
+        given_up: None,
+        stood_down: BTreeMap::new(),
         profile: profile(),
     }
 }
@@ -152,7 +156,7 @@ impl Hall {
                 let wish = self.orders.wishes.get_mut(&property).expect("a wish");
                 assert_eq!(wish.revision, seen);
                 let revision = Revision::new(self.orders.desired_revision.get() + 1);
-                *wish = Wish { value: value.clone(), revision, ttl: Ttl::Unlimited };
+                *wish = Wish { value: value.clone(), revision, ttl: Ttl::Unlimited, local: None };
                 self.orders.desired_revision = revision;
                 self.adopted.push((property, value));
                 self.course.log_ended(self.now_ms);
@@ -462,7 +466,7 @@ proptest! {
                 Event::Wish(ttl, value) => {
                     let revision = Revision::new(hall.orders.desired_revision.get() + 1);
                     let ttl = if ttl { Ttl::Unclaimed } else { Ttl::Unlimited };
-                    let wish = Wish { value: Value::from(value), revision, ttl };
+                    let wish = Wish { value: Value::from(value), revision, ttl, local: None };
                     hall.orders.wishes.insert(Arc::from("on"), wish);
                     hall.orders.desired_revision = revision;
                     wishes.insert(revision);

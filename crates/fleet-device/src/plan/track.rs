@@ -2,7 +2,7 @@
 
 use fleet_state::{Revision, Value};
 
-use super::{Marks, TroubleCode};
+use super::{Orders, TroubleCode, Wish};
 use crate::{Handed, Quality};
 
 /// Pause before something is tried again, for the first time; it doubles.
@@ -48,6 +48,8 @@ pub(super) struct HandOver {
 pub(super) struct Track {
     /// The wish.
     pub revision: Revision,
+    /// The local write that it is, when it is one.
+    pub local: Option<u64>,
     /// When this owner met it.
     pub met_ms: u64,
     /// The furthest stage.
@@ -78,9 +80,12 @@ pub(super) enum Stage {
 }
 
 impl Track {
-    /// A wish met now; how far it got under earlier owners stands in `marks`.
-    pub(super) fn new(revision: Revision, marks: Marks, now_ms: u64) -> Self {
-        let stage = if revision <= marks.verified {
+    /// A wish met now; how far it got under earlier owners stands in the orders.
+    pub(super) fn new(property: &str, wish: &Wish, orders: &Orders, now_ms: u64) -> Self {
+        let (revision, marks) = (wish.revision, orders.marks);
+        let stage = if wish.local.is_some() {
+            Stage::Committed
+        } else if revision <= marks.verified {
             Stage::Verified
         } else if revision <= marks.acknowledged {
             Stage::Acknowledged
@@ -89,8 +94,9 @@ impl Track {
         } else {
             Stage::Committed
         };
-        Self {
+        let mut track = Self {
             revision,
+            local: wish.local,
             met_ms: now_ms,
             stage,
             handed: None,
@@ -100,6 +106,30 @@ impl Track {
             drift_since_ms: None,
             over: None,
             waited: false,
+        };
+        if !track.is_verified() && wish.local.is_none() {
+            track.take_decisions(property, orders);
+        }
+        track
+    }
+
+    /// What was decided about it before.
+    fn take_decisions(&mut self, property: &str, orders: &Orders) {
+        if orders.stood_down.get(property) == Some(&self.revision) {
+            let message = "a local write stands before it; wish it again if it still holds";
+            self.give_up(TroubleCode::LocalStands, message);
+        } else if let Some(given_up) = &orders.given_up
+            && self.revision <= given_up.revision
+        {
+            self.give_up(given_up.code, given_up.message.as_ref());
+        }
+    }
+
+    /// Whether it is the track of this wish.
+    pub(super) fn is_of(&self, wish: &Wish) -> bool {
+        match (self.local, wish.local) {
+            (None, None) => self.revision == wish.revision,
+            (known, local) => known == local,
         }
     }
 

@@ -1,0 +1,471 @@
+//! All local writes that are kept, and what they mean for devices. Pure: it neither writes to disk
+//! nor looks at a clock.
+//!
+//! Every change is computed first, as the writes that it touches, so that the keeper can write it
+//! down before it takes effect ([`Book::put`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fleet_protocol::local::{LocalEnd, LocalStage};
+use fleet_state::{DeviceId, RequestId, Revision, Value};
+
+use super::write::{Ended, LocalOp, LocalWrite, Part};
+
+/// Local writes with something that is not ended.
+pub(super) const OPEN_MAX: usize = 256;
+/// Local writes that are kept, so that `partition report` can show them.
+pub(super) const KEPT_MAX: usize = 512;
+
+/// A local write as it is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The device.
+    pub device: DeviceId,
+    /// What is commanded.
+    pub op: LocalOp,
+    /// Values with the wish that is known for each; none for a stop.
+    pub values: Vec<(Arc<str>, Value, Revision)>,
+    /// Who is said to have asked for it.
+    pub actor: Option<Arc<str>>,
+    /// Its request id.
+    pub request_id: RequestId,
+    /// When it came, for display.
+    pub wall_ms: u64,
+}
+
+/// What local writes mean for one device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overlay {
+    /// Values that hold until they are merged.
+    pub wishes: BTreeMap<Arc<str>, LocalWish>,
+    /// It was stopped locally: nothing else is handed to it until that is merged.
+    pub stopped: bool,
+    /// A stop that was not handed over yet.
+    pub stop: Option<LocalStop>,
+    /// Wishes that a local write stands before: they wait until somebody wishes anew.
+    pub stood_down: BTreeMap<Arc<str>, Revision>,
+}
+
+/// A value that was written locally.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalWish {
+    /// The number of the write.
+    pub number: u64,
+    /// The value.
+    pub value: Value,
+    /// The wish that was known when it was written.
+    pub known: Revision,
+}
+
+/// A stop that is to be handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalStop {
+    /// The number of the write.
+    pub number: u64,
+    /// The action.
+    pub action: Arc<str>,
+    /// The request id that goes with it.
+    pub request_id: RequestId,
+}
+
+/// The local writes that are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    writes: BTreeMap<u64, Arc<LocalWrite>>,
+    overlays: BTreeMap<DeviceId, Arc<Overlay>>,
+    last: u64,
+    /// Writes up to this number can be merged: a majority was reached after them.
+    returned: u64,
+    /// Why nothing can be written locally, or what is missing here.
+    pub(super) trouble: Option<Arc<str>>,
+}
+
+impl Book {
+    /// The book of what was found on disk. A stop that a former process had not handed over is too
+    /// old to be handed over now; one that it was about to hand over ended nobody knows how. Both
+    /// are given as they stand from now on, to be put.
+    pub(super) fn of(writes: Vec<LocalWrite>) -> (Self, Vec<LocalWrite>) {
+        let mut book = Self::default();
+        book.put(writes);
+        let ended = book.writes.values().filter(|write| is_stop(write)).filter_map(|write| {
+            let (stage, detail) = match write.stage {
+                LocalStage::Local => (LocalStage::Expired, "the agent was restarted before"),
+                LocalStage::Dispatching => (LocalStage::Unknown, "the agent was restarted then"),
+                LocalStage::Sent
+                | LocalStage::Acknowledged
+                | LocalStage::Verified
+                | LocalStage::Failed
+                | LocalStage::Expired
+                | LocalStage::Superseded
+                | LocalStage::Unknown => return None,
+            };
+            Some(LocalWrite { stage, detail: Arc::from(detail), ..write.as_ref().clone() })
+        });
+        let ended = ended.collect();
+        (book, ended)
+    }
+
+    /// All that are kept, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Arc<LocalWrite>> {
+        self.writes.values().rev()
+    }
+
+    /// All that are kept, the oldest first.
+    pub(super) fn oldest_first(&self) -> impl Iterator<Item = &Arc<LocalWrite>> {
+        self.writes.values()
+    }
+
+    /// The writes with something that is not ended.
+    pub fn open(&self) -> impl Iterator<Item = &Arc<LocalWrite>> {
+        self.writes.values().filter(|write| write.is_open())
+    }
+
+    /// The one of this number.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Arc<LocalWrite>> {
+        self.writes.get(&number)
+    }
+
+    /// What it means for a device; `None` when it means nothing.
+    #[must_use]
+    pub fn overlay(&self, device: &DeviceId) -> Option<&Arc<Overlay>> {
+        self.overlays.get(device)
+    }
+
+    /// Every device that it means something for.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.overlays.keys()
+    }
+
+    /// Why nothing can be written locally, or what is missing here.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// The write that this request asked for.
+    #[must_use]
+    pub fn of_request(&self, id: &RequestId) -> Option<&Arc<LocalWrite>> {
+        self.writes.values().find(|write| write.request_id == *id)
+    }
+
+    /// The newest number, and the newest that can be merged.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        (self.last, self.returned)
+    }
+
+    /// A majority was reached after the writes up to this number.
+    pub(super) fn returned(&mut self, number: u64) {
+        self.returned = self.returned.max(number);
+    }
+
+    /// What of a device can be merged now: its open writes, the oldest first.
+    pub(crate) fn to_merge(&self, device: &DeviceId) -> Vec<Arc<LocalWrite>> {
+        if !self.overlays.contains_key(device) {
+            return Vec::new();
+        }
+        let due = |write: &&Arc<LocalWrite>| write.device == *device && write.is_open();
+        self.writes.range(..=self.returned).map(|(_, write)| write).filter(due).cloned().collect()
+    }
+
+    /// The writes that a draft makes: itself, last, and those whose place it takes. `None` when as
+    /// many are open as may be.
+    pub(super) fn drafted(&self, draft: Draft) -> Option<Vec<LocalWrite>> {
+        let Draft { device, op, values, actor, request_id, wall_ms } = draft;
+        let named: BTreeSet<&Arc<str>> = values.iter().map(|(property, ..)| property).collect();
+        let is_stop = matches!(op, LocalOp::Stop { .. });
+        let mut touched = Vec::new();
+        for write in self.open().filter(|write| write.device == device) {
+            let mut after = write.as_ref().clone();
+            let replaced = |part: &&mut Part| {
+                // A stop takes the place of all values; a value takes the place of a stop.
+                let same = part.property.as_ref().is_none_or(|property| named.contains(property));
+                part.end.is_none() && (is_stop || same)
+            };
+            for part in after.parts.iter_mut().filter(replaced) {
+                part.end = Some(Ended::plain(LocalEnd::Superseded, wall_ms));
+            }
+            if !after.is_open() && !after.stage.is_final() {
+                after.stage = superseded(after.stage);
+            }
+            if after != **write {
+                touched.push(after);
+            }
+        }
+        let closes = touched.iter().filter(|write| !write.is_open()).count();
+        if self.open().count() - closes >= OPEN_MAX {
+            return None;
+        }
+        let value = |(property, value, known): (Arc<str>, Value, Revision)| Part {
+            property: Some(property),
+            value: Some(value),
+            known,
+            end: None,
+        };
+        let mut parts: Vec<Part> = values.into_iter().map(value).collect();
+        if is_stop {
+            parts.push(Part { property: None, value: None, known: Revision::NONE, end: None });
+        }
+        touched.push(LocalWrite {
+            number: self.last + 1,
+            device,
+            op,
+            actor,
+            request_id,
+            wall_ms,
+            stage: LocalStage::Local,
+            detail: Arc::from(""),
+            parts,
+        });
+        Some(touched)
+    }
+
+    /// The writes among these that begin to be handed over now.
+    pub(super) fn begins(&self, numbers: &[u64]) -> Vec<LocalWrite> {
+        let waits = |write: &&Arc<LocalWrite>| write.stage == LocalStage::Local;
+        let writes = numbers.iter().filter_map(|number| self.writes.get(number)).filter(waits);
+        let begin = |write: &Arc<LocalWrite>| LocalWrite {
+            stage: LocalStage::Dispatching,
+            ..write.as_ref().clone()
+        };
+        writes.map(begin).collect()
+    }
+
+    /// A write that got to another stage; `None` when that is no news.
+    pub(super) fn reached(
+        &self,
+        number: u64,
+        stage: LocalStage,
+        detail: &Arc<str>,
+    ) -> Option<LocalWrite> {
+        let write = self.writes.get(&number)?;
+        let same = write.stage == stage && write.detail == *detail;
+        (!same && write.stage != LocalStage::Superseded).then(|| LocalWrite {
+            stage,
+            detail: Arc::clone(detail),
+            ..write.as_ref().clone()
+        })
+    }
+
+    /// Writes of which parts ended.
+    pub(super) fn ended(&self, ends: Vec<(u64, Option<Arc<str>>, Ended)>) -> Vec<LocalWrite> {
+        let mut touched: BTreeMap<u64, LocalWrite> = BTreeMap::new();
+        for (number, property, ended) in ends {
+            let Some(known) = self.writes.get(&number) else { continue };
+            let write = touched.entry(number).or_insert_with(|| known.as_ref().clone());
+            let open = |part: &&mut Part| part.property == property && part.end.is_none();
+            if let Some(part) = write.parts.iter_mut().find(open) {
+                part.end = Some(ended);
+            }
+        }
+        touched.into_values().collect()
+    }
+
+    /// Takes writes as they stand now, and forgets what is too much.
+    pub(super) fn put(&mut self, writes: Vec<LocalWrite>) {
+        for write in writes {
+            self.last = self.last.max(write.number);
+            self.writes.insert(write.number, Arc::new(write));
+        }
+        while self.writes.len() > KEPT_MAX {
+            let oldest = self.writes.values().find(|write| !write.is_open());
+            let Some(oldest) = oldest.map(|write| write.number) else { break };
+            self.writes.remove(&oldest);
+        }
+        self.overlays = overlays(self.writes.values());
+    }
+}
+
+fn is_stop(write: &LocalWrite) -> bool {
+    matches!(write.op, LocalOp::Stop { .. })
+}
+
+/// A write that is replaced before the device can have had it never happened; otherwise it did.
+fn superseded(stage: LocalStage) -> LocalStage {
+    if stage == LocalStage::Local { LocalStage::Superseded } else { stage }
+}
+
+fn overlays<'a>(
+    writes: impl Iterator<Item = &'a Arc<LocalWrite>>,
+) -> BTreeMap<DeviceId, Arc<Overlay>> {
+    let mut overlays: BTreeMap<DeviceId, Overlay> = BTreeMap::new();
+    for write in writes {
+        let overlay = overlays.entry(write.device.clone()).or_default();
+        for part in &write.parts {
+            lay(overlay, write, part);
+        }
+    }
+    let counts = |overlay: &Overlay| *overlay != Overlay::default();
+    overlays
+        .into_iter()
+        .filter(|(_, overlay)| counts(overlay))
+        .map(|(device, overlay)| (device, Arc::new(overlay)))
+        .collect()
+}
+
+/// Adds what one part means; later parts count more.
+fn lay(overlay: &mut Overlay, write: &LocalWrite, part: &Part) {
+    match (&part.property, &part.value, &part.end) {
+        (Some(property), Some(value), None) => {
+            overlay.stood_down.remove(property);
+            let wish = LocalWish { number: write.number, value: value.clone(), known: part.known };
+            overlay.wishes.insert(Arc::clone(property), wish);
+        }
+        (Some(property), _, Some(ended)) => match (ended.end, ended.revision) {
+            (LocalEnd::Kept, Some(revision)) => {
+                overlay.stood_down.insert(Arc::clone(property), revision);
+            }
+            // It changed nothing, so what was kept before stays.
+            (LocalEnd::NotWritten | LocalEnd::Superseded, _) => {}
+            _ => {
+                overlay.stood_down.remove(property);
+            }
+        },
+        (None, _, None) => {
+            overlay.stopped = true;
+            if let (LocalOp::Stop { action }, LocalStage::Local) = (&write.op, write.stage) {
+                overlay.stop = Some(LocalStop {
+                    number: write.number,
+                    action: Arc::clone(action),
+                    request_id: write.request_id.clone(),
+                });
+            }
+        }
+        (Some(_), None, None) | (None, _, Some(_)) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> DeviceId {
+        "lamp".parse().unwrap()
+    }
+
+    fn draft(op: LocalOp, values: &[(&str, i64)], request: &str) -> Draft {
+        let value = |(property, level): &(&str, i64)| {
+            (Arc::from(*property), Value::from(*level), Revision::new(3))
+        };
+        Draft {
+            device: device(),
+            op,
+            values: values.iter().map(value).collect(),
+            actor: None,
+            request_id: request.parse().unwrap(),
+            wall_ms: 9,
+        }
+    }
+
+    fn take(book: &mut Book, draft: Draft) {
+        let touched = book.drafted(draft).unwrap();
+        book.put(touched);
+    }
+
+    fn update(book: &mut Book, values: &[(&str, i64)]) {
+        let request = format!("r-{}", book.last);
+        take(book, draft(LocalOp::Update, values, &request));
+    }
+
+    fn stop(book: &mut Book) {
+        let request = format!("r-{}", book.last);
+        take(book, draft(LocalOp::Stop { action: Arc::from("halt") }, &[], &request));
+    }
+
+    fn ends(book: &Book, number: u64) -> Vec<Option<LocalEnd>> {
+        let write = book.get(number).unwrap();
+        write.parts.iter().map(|part| part.end.as_ref().map(|ended| ended.end)).collect()
+    }
+
+    #[test]
+    fn the_newest_value_of_a_property_counts() {
+        let mut book = Book::default();
+        update(&mut book, &[("on", 1), ("level", 2)]);
+        update(&mut book, &[("level", 5)]);
+        let overlay = book.overlay(&device()).unwrap();
+        assert_eq!(overlay.wishes["level"].value, Value::from(5_i64));
+        assert_eq!((overlay.wishes["on"].number, overlay.wishes["level"].number), (1, 2));
+        assert_eq!(ends(&book, 1), [None, Some(LocalEnd::Superseded)]);
+        update(&mut book, &[("on", 0)]);
+        assert_eq!(book.get(1).unwrap().stage, LocalStage::Superseded);
+    }
+
+    #[test]
+    fn a_stop_takes_the_place_of_values_and_a_value_that_of_a_stop() {
+        let mut book = Book::default();
+        update(&mut book, &[("speed", 20)]);
+        stop(&mut book);
+        let overlay = book.overlay(&device()).unwrap();
+        assert!(overlay.wishes.is_empty() && overlay.stopped);
+        assert_eq!(overlay.stop.as_ref().unwrap().number, 2);
+        // Once it is on its way it is not begun again, and still holds the device.
+        let sent = book.reached(2, LocalStage::Dispatching, &Arc::from("")).unwrap();
+        book.put(vec![sent]);
+        let overlay = book.overlay(&device()).unwrap();
+        assert!(overlay.stopped && overlay.stop.is_none());
+        update(&mut book, &[("speed", 5)]);
+        let overlay = book.overlay(&device()).unwrap();
+        assert!(!overlay.stopped && overlay.wishes.contains_key("speed"));
+        assert_eq!(ends(&book, 2), [Some(LocalEnd::Superseded)]);
+    }
+
+    #[test]
+    fn only_what_came_before_the_majority_is_merged() {
+        let mut book = Book::default();
+        update(&mut book, &[("on", 1)]);
+        assert!(book.to_merge(&device()).is_empty());
+        book.returned(1);
+        update(&mut book, &[("level", 1)]);
+        let due: Vec<u64> = book.to_merge(&device()).iter().map(|write| write.number).collect();
+        assert_eq!(due, [1]);
+    }
+
+    #[test]
+    fn what_is_kept_stands_before_that_wish_until_the_next_local_write() {
+        let mut book = Book::default();
+        update(&mut book, &[("level", 1)]);
+        let kept = Ended { revision: Some(Revision::new(8)), ..Ended::plain(LocalEnd::Kept, 10) };
+        let touched = book.ended(vec![(1, Some(Arc::from("level")), kept)]);
+        book.put(touched);
+        let overlay = book.overlay(&device()).unwrap();
+        assert!(overlay.wishes.is_empty());
+        assert_eq!(overlay.stood_down["level"], Revision::new(8));
+        update(&mut book, &[("level", 2)]);
+        assert!(book.overlay(&device()).unwrap().stood_down.is_empty());
+    }
+
+    #[test]
+    fn a_stop_of_a_former_process_is_never_handed_over() {
+        for (stage, after) in [
+            (LocalStage::Local, LocalStage::Expired),
+            (LocalStage::Dispatching, LocalStage::Unknown),
+        ] {
+            let mut book = Book::default();
+            stop(&mut book);
+            let write = LocalWrite { stage, ..book.get(1).unwrap().as_ref().clone() };
+            let (mut book, ended) = Book::of(vec![write]);
+            book.put(ended);
+            assert_eq!(book.get(1).unwrap().stage, after);
+            let overlay = book.overlay(&device()).unwrap();
+            assert!(overlay.stop.is_none() && overlay.stopped, "it still holds the device");
+        }
+    }
+
+    #[test]
+    fn the_number_of_open_and_of_kept_writes_is_bounded() {
+        let mut book = Book::default();
+        for number in 0..OPEN_MAX {
+            let property = format!("p{number}");
+            update(&mut book, &[(&property, 1)]);
+        }
+        let one_more = draft(LocalOp::Update, &[("more", 1)], "more");
+        assert!(book.drafted(one_more).is_none());
+        // One that takes the place of another is no more.
+        for number in 0..(2 * KEPT_MAX) {
+            update(&mut book, &[("p7", i64::try_from(number).unwrap())]);
+        }
+        assert_eq!(book.writes.len(), KEPT_MAX);
+        assert_eq!(book.open().count(), OPEN_MAX);
+    }
+}
