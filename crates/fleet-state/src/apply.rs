@@ -85,6 +85,10 @@ impl FleetState {
                     changes: effects.into_changes(),
                 }
             }
+            Body::TimeLost => {
+                self.expire_all(&mut effects);
+                Applied { changes: effects.into_changes(), ..Applied::default() }
+            }
             Body::TimeTick => Applied { changes: effects.into_changes(), ..Applied::default() },
             Body::RaiseFeatureLevel(level) => {
                 self.counters.feature_level = self.counters.feature_level.max(*level);

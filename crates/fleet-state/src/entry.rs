@@ -14,6 +14,7 @@ const VERSION: u8 = 1;
 const PROPOSAL: u8 = 1;
 const TIME_TICK: u8 = 2;
 const RAISE_FEATURE_LEVEL: u8 = 3;
+const TIME_LOST: u8 = 4;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub enum Body {
     TimeTick,
     /// Every member can read entries of this level; from now on they may be proposed.
     RaiseFeatureLevel(u16),
+    /// The leader can't vouch for how late it is: every node that could tell has restarted. Whatever waits for a device
+    /// with a time limit has run out of it.
+    TimeLost,
 }
 
 impl Entry {
@@ -45,6 +49,7 @@ impl Entry {
             Body::Proposal(proposal) => {
                 Self::encode_with(self.log_time_ms, self.wall_time_ms, &proposal.encode())
             }
+            Body::TimeLost => header(TIME_LOST, self.log_time_ms, self.wall_time_ms).into_vec(),
             Body::TimeTick => header(TIME_TICK, self.log_time_ms, self.wall_time_ms).into_vec(),
             Body::RaiseFeatureLevel(level) => {
                 let mut writer = header(RAISE_FEATURE_LEVEL, self.log_time_ms, self.wall_time_ms);
@@ -84,6 +89,7 @@ impl Entry {
         let body = match kind {
             PROPOSAL => Body::Proposal(Proposal::read(&mut reader)?),
             TIME_TICK => Body::TimeTick,
+            TIME_LOST => Body::TimeLost,
             RAISE_FEATURE_LEVEL => Body::RaiseFeatureLevel(read_level(&mut reader)?),
             found => {
                 return Err(DecodeError::UnknownKind { what: "an entry", found: u64::from(found) });

@@ -338,6 +338,10 @@ impl<D: Disk, T> Replica<D, T> {
             self.decline(batch, RefuseReason::LowSpace);
             return Ok(());
         }
+        if !self.vouch_for_time(now)? {
+            self.decline(batch, RefuseReason::Busy);
+            return Ok(());
+        }
         let stamp_ms = self.log_time.stamp(now);
         let entries: Vec<raft::eraftpb::Entry> = batch
             .iter()

@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::frame::{Class, ConfChange, EntryPayload, LogEntry, Payload};
 use crate::log_time::Now;
 use crate::membership::{MemberFacts, MembershipStep, next_step};
+use crate::seeded;
 use crate::status::NodeRole;
 
 /// Ticks between two looks at membership.
@@ -236,7 +237,31 @@ impl<D: Disk, T> Replica<D, T> {
         self.propose_body(Body::Proposal(proposal), now)
     }
 
+    /// Before anything that bears a time: a leader that can't tell how late it is says so in the log. Whatever waits
+    /// for a device with a time limit ends with it, for nobody knows that there is time left. `false` when raft
+    /// didn't take it, and then nothing may be proposed that bears a time.
+    pub(super) fn vouch_for_time(&mut self, now: Now) -> Result<bool, Fault> {
+        if self.log_time.is_bounded() || seeded::on("log-time-as-heard") {
+            return Ok(true);
+        }
+        let before = self.log_time;
+        let log_time_ms = self.log_time.stamp(now);
+        let entry = Entry { log_time_ms, wall_time_ms: now.wall_ms, body: Body::TimeLost };
+        let data = entry.encode().into();
+        match self.step_proposal(vec![raft::eraftpb::Entry { data, ..Default::default() }]) {
+            Ok(()) => Ok(true),
+            Err(raft::Error::ProposalDropped) => {
+                self.log_time = before;
+                Ok(false)
+            }
+            Err(error) => Err(Fault::Raft(error.to_string())),
+        }
+    }
+
     fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
+        if !self.vouch_for_time(now)? {
+            return Ok(());
+        }
         let log_time_ms = self.log_time.stamp(now);
         let entry = Entry { log_time_ms, wall_time_ms: now.wall_ms, body };
         self.step_own(raft::eraftpb::Entry { data: entry.encode().into(), ..Default::default() })

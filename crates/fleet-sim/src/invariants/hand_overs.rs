@@ -4,8 +4,7 @@
 //!   something left in before, and from the node that the log made the owner of that epoch. So
 //!   nobody writes on the side of a partition that lost the link, past its lease or otherwise.
 //! - Nothing leaves after its expiry: what was wished with a time limit leaves within that time,
-//!   by a clock that no node has. Where wall clocks are wrong that is not looked at: when all
-//!   nodes were off, nothing else says for how long (ADR 0009).
+//!   by a clock that no node has.
 //! - A one-shot arrives once, and a newer wish is never followed by an older one of the same owner.
 //! - What the log says became of a one-shot is true.
 //!
@@ -74,25 +73,16 @@ impl HandOvers {
         }
     }
 
-    /// Something leaves a node now. `clocks_right` says whether no wall clock was ever changed.
+    /// Something leaves a node now.
     ///
     /// # Errors
     /// It must not.
-    pub fn leaves(
-        &mut self,
-        node: NodeId,
-        ask: &Ask,
-        now_ms: u64,
-        clocks_right: bool,
-    ) -> Result<(), Violation> {
+    pub fn leaves(&mut self, node: NodeId, ask: &Ask, now_ms: u64) -> Result<(), Violation> {
         if matches!(ask.what, What::Read) {
             return Ok(());
         }
         self.left += 1;
         self.in_turn(node, ask)?;
-        if !clocks_right {
-            return Ok(());
-        }
         let late = |what: String, over_ms: u64| {
             let what =
                 format!("node {node} hands over {what} at {now_ms}; it was over at {over_ms}");

@@ -73,8 +73,7 @@ impl World {
             }
             Act::Device(call, ask) => {
                 let passed_ms = self.passed_ms();
-                let clocks_right = !self.fired.contains_key(&Fault::WallJump);
-                self.invariants.hand_overs.leaves(id, &ask, passed_ms, clocks_right)?;
+                self.invariants.hand_overs.leaves(id, &ask, passed_ms)?;
                 let event = match &ask.what {
                     What::Read => trace::Event::Fault("reads a device", call),
                     What::Write(_) => trace::Event::Fault("writes to a device", call),

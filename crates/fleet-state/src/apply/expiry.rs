@@ -15,9 +15,19 @@ impl FleetState {
     /// time tick follows at once, and whatever asks for one of them before that finds it over by its deadline.
     pub(super) fn expire_due(&mut self, effects: &mut Effects) {
         let now = self.counters.log_time_ms;
-        for due in self.deadlines.over(now, EXPIRIES_PER_ENTRY_MAX) {
+        self.expire_until(now, EXPIRIES_PER_ENTRY_MAX, effects);
+    }
+
+    /// Ends all that no owner claimed, whatever its deadline. Not a bounded number, because what is left would be
+    /// handed over: but once, after an outage of the whole site.
+    pub(super) fn expire_all(&mut self, effects: &mut Effects) {
+        self.expire_until(u64::MAX, usize::MAX, effects);
+    }
+
+    fn expire_until(&mut self, until: u64, count_max: usize, effects: &mut Effects) {
+        for due in self.deadlines.over(until, count_max) {
             match due {
-                Due::Wishes(device) => self.expire_wishes(&device, now, effects),
+                Due::Wishes(device) => self.expire_wishes(&device, until, effects),
                 Due::Invocation(id) => {
                     if let Some(invocation) = self.invocations.get(&id).cloned() {
                         self.end_invocation(&invocation, Stage::Expired, Arc::from(""), effects);

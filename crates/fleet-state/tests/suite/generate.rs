@@ -168,6 +168,7 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     let body = prop_oneof![
         8 => proposal,
         1 => Just(Body::TimeTick),
+        1 => Just(Body::TimeLost),
         1 => (0u16..2).prop_map(Body::RaiseFeatureLevel),
     ];
     (any::<u64>(), any::<u64>(), body).prop_map(|(log_time_ms, wall_time_ms, body)| Entry {

@@ -6,7 +6,8 @@ use fleet_state::{
 };
 
 use crate::hall::{
-    LAMP, LINK, assign, hall, lamp, link, marked, marks, set_for, stage, told, wish,
+    LAMP, LINK, assign, errand, hall, invoke, lamp, link, marked, marks, set_for, shot, stage,
+    told, wish,
 };
 use crate::site::{Site, device_on, json, object, register, replace, update};
 
@@ -52,6 +53,25 @@ fn an_unclaimed_wish_is_rolled_back_as_if_it_had_never_been() {
     assert_eq!(stage(&site, second), Some(Stage::Expired));
     assert_eq!(stage(&site, first), Some(Stage::Committed));
     assert_eq!(site.claimed(vec![wish(second), wish(first)]), [Claimed::Expired, Claimed::Granted]);
+}
+
+#[test]
+fn nothing_with_a_time_limit_outlives_an_outage_of_the_whole_site() {
+    let mut site = hall();
+    let first = site.accept(update(LAMP, r#"{"on":false}"#));
+    let second = site.accept(set_for(r#"{"on":true}"#, 60_000));
+    site.propose_as("soon", invoke("open", Some(60_000)));
+    site.propose_as("whenever", invoke("open", None));
+    site.propose_as("begun", invoke("open", Some(60_000)));
+    site.claimed(vec![shot("begun")]);
+    site.apply_body(fleet_state::Body::TimeLost);
+    assert_eq!(stage(&site, second), Some(Stage::Expired));
+    assert_eq!(wished(&site, "on"), ("false".to_owned(), first));
+    assert_eq!(errand(&site, "soon").stage, Stage::Expired);
+    assert_eq!(errand(&site, "whenever").stage, Stage::Committed, "it has no time limit");
+    assert_eq!(errand(&site, "begun").stage, Stage::Dispatching, "its owner may have acted");
+    assert_eq!(site.claimed(vec![wish(second), shot("soon")]), [Claimed::Expired; 2]);
+    assert_eq!(site.state.next_deadline_log_ms(), None);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod hall;
+mod lost_time;
 mod opening;
 mod sending;
 mod syncing;

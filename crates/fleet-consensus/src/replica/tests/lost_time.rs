@@ -1,0 +1,38 @@
+//! Who can't tell how late it is says so in the log before anything else.
+
+use fleet_state::{Body, Entry};
+
+use super::hall::{Hall, Settings};
+
+/// The bodies of all entries that a node holds, the oldest first.
+fn bodies(hall: &mut Hall, node: u64) -> Vec<Body> {
+    let replica = hall.replica(node);
+    let log = &replica.raw.store().log;
+    let entries = log.entries(log.first_index(), log.last_index() + 1, u64::MAX).expect("read");
+    let decoded = entries.iter().filter_map(|entry| Entry::decode(&entry.data).ok());
+    decoded.map(|entry| entry.body).collect()
+}
+
+fn losses(bodies: &[Body]) -> usize {
+    bodies.iter().filter(|body| **body == Body::TimeLost).count()
+}
+
+#[test]
+fn a_leader_that_nobody_told_the_time_says_so_first_and_one_that_was_told_does_not() {
+    let mut hall = Hall::new(&[], Settings::default());
+    let leader = hall.until_led();
+    hall.write(3, "x");
+    let told = bodies(&mut hall, leader);
+    assert_eq!(losses(&told), 1, "{told:?}");
+    let first = told.iter().position(|body| matches!(body, Body::Proposal(_))).expect("written");
+    assert_eq!(told.iter().position(|body| *body == Body::TimeLost), Some(first - 1), "{told:?}");
+    // Long enough for the followers to have been told.
+    for _ in 0..100 {
+        hall.tick();
+    }
+    hall.cut.insert(leader);
+    hall.until("another leader", |hall| hall.leader().is_some_and(|other| other != leader));
+    let other = hall.leader().expect("it leads");
+    hall.write(3, "y");
+    assert_eq!(losses(&bodies(&mut hall, other)), 1);
+}
