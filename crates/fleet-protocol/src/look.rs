@@ -119,7 +119,8 @@ impl std::fmt::Display for Units {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut rest = self.0.as_slice();
         while let Some(first) = rest.first() {
-            let run = rest.iter().zip(*first..).take_while(|(unit, next)| *unit == next).count();
+            let run =
+                rest.iter().zip(*first..=u8::MAX).take_while(|(unit, next)| *unit == next).count();
             let last = rest.get(run.saturating_sub(1)).unwrap_or(first);
             let comma = if rest.len() == self.0.len() { "" } else { "," };
             match first == last {
@@ -190,9 +191,10 @@ impl LookRequest {
             LookVerb::Discover => {
                 let word = fields.text("source")?.ok_or_else(|| fields.missing("source"))?;
                 let source = Source::from_name(word).ok_or_else(|| {
-                    let known = Source::ALL.iter().map(|source| source.as_str());
-                    let like = suggest::did_you_mean(word, known);
-                    fields.wrong("source", &format!("nobody tells of devices so{like}"))
+                    let known = || Source::ALL.iter().map(|source| source.as_str());
+                    let like = suggest::did_you_mean(word, known());
+                    let known = known().collect::<Vec<_>>().join(" or ");
+                    fields.wrong("source", &format!("must be {known}{like}"))
                 })?;
                 Look::Discover { source, base: fields.text("base")?.map(str::to_owned) }
             }

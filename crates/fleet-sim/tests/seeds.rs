@@ -84,7 +84,6 @@ const FOUND: &[(u64, &str)] = &[
     (1, "a new leader's empty entry did not count as applied in the state"),
     (8, "a joiner of a quiet site never got a snapshot that knew it"),
     (207, "a leader without the site key asked nobody for it, and no joiner was certified"),
-    (263, "a power cut of all nodes forgot the newest configuration, which alone could elect"),
     (233, "a snapshot that could not be written was tried again at once, without end"),
     (1_042, "under clocks that were put back, answers were forgotten without a trace"),
     (1_108, "a lost offer of a snapshot was repeated after ten seconds only"),

@@ -71,7 +71,7 @@ fn nothing_with_a_time_limit_outlives_an_outage_of_the_whole_site() {
     assert_eq!(errand(&site, "whenever").stage, Stage::Committed, "it has no time limit");
     assert_eq!(errand(&site, "begun").stage, Stage::Dispatching, "its owner may have acted");
     assert_eq!(site.claimed(vec![wish(second), shot("soon")]), [Claimed::Expired; 2]);
-    assert_eq!(site.state.next_deadline_log_ms(), None);
+    assert!(site.state.next_deadline_log_ms().is_none_or(|deadline_ms| deadline_ms > 60_000));
 }
 
 #[test]
