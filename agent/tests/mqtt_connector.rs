@@ -199,7 +199,7 @@ async fn what_is_kept_what_is_long_and_what_is_no_text() {
         let mut tank = Device::mqtt(broker.port, "mute", "tank").await;
         let topic = format!("tank/level{version}");
         tank.tell(json!({"publish": {"topic": topic, "payload": "5", "retain": true}})).await;
-        tank.until("the broker has it", |entry| entry["topic"] == topic).await;
+        tank.has("the broker has it", |entry| entry["topic"] == topic).await;
         let settings = format!(
             r#"{{"properties": {{"level": {{"type": "integer", "read": {{"topic": "{topic}"}}}}}}}}"#
         );

@@ -196,6 +196,13 @@ impl Device {
         found.await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}; {:?}", self.journal))
     }
 
+    /// Waits for an entry of its journal that stands there already or is to come.
+    pub async fn has(&mut self, what: &str, wanted: impl Fn(&Json) -> bool) {
+        if self.count(&wanted) == 0 {
+            self.until(what, wanted).await;
+        }
+    }
+
     /// How often something stands in its journal, as far as that has been read.
     pub fn count(&self, wanted: impl Fn(&Json) -> bool) -> usize {
         self.journal.iter().filter(|entry| wanted(entry)).count()
