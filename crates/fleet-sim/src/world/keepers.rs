@@ -9,7 +9,6 @@ use fleet_state::{AgentCommand, Command, LinkId, NodeId, Outcome, Proposal};
 
 use super::clients::{Maker, Open};
 use super::{Event, World};
-use crate::faults::Fault;
 use crate::invariants::{Floor, HandOvers, Violation};
 use crate::keeper::{Act, Answer, Ask, Call, What};
 use crate::node::Life;
