@@ -19,7 +19,13 @@ const STRUCK_MAX: usize = 4;
 impl World {
     /// The next owner that is granted something, or hands it over, is struck.
     pub(super) fn lie_in_wait(&mut self, fault: Fault) -> bool {
-        if self.nemesis.owners_struck.len() < STRUCK_MAX {
+        if self.nemesis.last_chance {
+            // The moment that was waited for did not come, so any will do.
+            if let Some(owner) = self.any_owner() {
+                self.nemesis.owners_struck.push(fault);
+                self.strike_owner(owner);
+            }
+        } else if self.nemesis.owners_struck.len() < STRUCK_MAX {
             self.nemesis.owners_struck.push(fault);
         }
         // It has happened when an owner is struck.
