@@ -256,7 +256,13 @@ async fn contacts(
     };
     anyhow::ensure!(
         nats.is_some() || mesh.is_some(),
-        "the site can't be reached: the token names no NATS server, and the mesh is switched off"
+        "the site can't be reached: {}",
+        if config.mesh.enabled {
+            "the token names neither a NATS server nor a gateway on the mesh, and mDNS is switched \
+             off; make a token once a gateway listens, or set mesh.bootstrap"
+        } else {
+            "the token names no NATS server, and the mesh is switched off"
+        }
     );
     Ok(Contacts { nats, mesh })
 }

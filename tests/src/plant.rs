@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -146,12 +147,16 @@ pub async fn set(site: &Site, id: &str, patch: &Value, headers: &[(&str, &str)])
     site.client.request_with(&subject, headers, patch.to_string()).await.accepted()
 }
 
-/// Sets a device and waits until that is verified, whoever owns its link and leads.
+/// Sets a device and waits until that is verified, whoever owns its link and leads. Asked again it
+/// is the same request, which an agent that slept meanwhile may still pass on.
 pub async fn set_verified(site: &Site, id: &str, patch: &Value) {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
     let client = site.client.hasty();
+    let request_id = format!("set-verified-{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
     let revision = wait::until("the site takes the command", DEVICE_LIMIT, || async {
         let subject = format!("control.commands.device.update.{id}");
-        match client.request(&subject, patch.to_string()).await {
+        let headers = [("Flotilla-Request-Id", request_id.as_str())];
+        match client.request_with(&subject, &headers, patch.to_string()).await {
             Answer::Reply(reply) if reply.is_ok() => reply.revision(),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! Making join tokens. The secret is made here and never leaves this machine but inside the token.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fleet_protocol::{
     AdminOp, Consistency, JoinToken, QueryTarget, hex,
@@ -12,6 +13,10 @@ use fleet_protocol::{
 use fleet_state::{TokenId, credential::token_key};
 
 use crate::{Client, ClientError, CommandOptions, Outcome, connect::redacted};
+
+/// How often gateways are asked where they listen, while they have yet to say so.
+const LISTENING_ASKS: u32 = 10;
+const LISTENING_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a join token is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +50,17 @@ impl Client {
         if !invitation.mesh.is_empty() {
             return invitation.mesh.clone();
         }
-        // Who can't ask for them, or asks a site without a mesh, invites without.
-        let views = self.all_mesh(&BTreeSet::new()).await.unwrap_or_default();
-        meeting_places(&views)
+        for _ in 0..LISTENING_ASKS {
+            // Who can't ask for them, or asks a site without a mesh, invites without.
+            let views = self.all_mesh(&BTreeSet::new()).await.unwrap_or_default();
+            let places = meeting_places(&views);
+            if !places.is_empty() || views.iter().all(|view| view.peer.is_none()) {
+                return places;
+            }
+            // Whoever takes part in the mesh listens soon, and has only just started.
+            tokio::time::sleep(LISTENING_PAUSE).await;
+        }
+        Vec::new()
     }
 
     /// Makes a join token and has the site take note of it.
