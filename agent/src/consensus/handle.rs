@@ -170,6 +170,7 @@ pub struct Handle {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) applied: broadcast::Sender<Arc<AppliedBatch>>,
     pub(super) observed: broadcast::Sender<(NodeId, Bytes)>,
+    pub(super) leads: watch::Receiver<bool>,
     pub(super) clock: MonotonicClock,
     pub(super) own_ids: Arc<OwnIds>,
 }
@@ -218,6 +219,12 @@ impl Handle {
     #[must_use]
     pub fn watch_view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
+    }
+
+    /// Follows whether this node leads; unlike the view it changes with nothing else.
+    #[must_use]
+    pub fn watch_leads(&self) -> watch::Receiver<bool> {
+        self.leads.clone()
     }
 
     /// Follows applied entries from now on. A receiver that lags is told so and has to

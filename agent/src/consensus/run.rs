@@ -118,11 +118,13 @@ where
     let (view_out, view) = watch::channel(Arc::new(replica.0.view()));
     let (applied, _) = broadcast::channel(APPLIED_BATCHES_MAX);
     let (observed, _) = broadcast::channel(OBSERVED_MAX);
+    let (leads_out, leads) = watch::channel(false);
     let handle = Handle {
         requests,
         view,
         applied: applied.clone(),
         observed: observed.clone(),
+        leads,
         clock: parts.clock,
         own_ids: Arc::new(OwnIds::new()?),
     };
@@ -138,6 +140,7 @@ where
         view: view_out,
         applied,
         observed,
+        leads: leads_out,
         built_out,
         seen_applied: 0,
         tally: Tally::default(),
@@ -161,6 +164,7 @@ struct Loop<D: Disk, W> {
     view: watch::Sender<Arc<View>>,
     applied: broadcast::Sender<Arc<AppliedBatch>>,
     observed: broadcast::Sender<(NodeId, Bytes)>,
+    leads: watch::Sender<bool>,
     built_out: mpsc::Sender<Built>,
     errands: Errands,
     /// Applied index of the view published last.
@@ -342,6 +346,10 @@ where
         let applied = self.replica.applied().get();
         let changed = applied != self.seen_applied || !outputs.notices.is_empty();
         self.seen_applied = applied;
+        let leads = self.replica.is_leader();
+        if *self.leads.borrow() != leads {
+            self.leads.send_replace(leads);
+        }
         if changed || ticked {
             self.view.send_replace(Arc::new(self.replica.view()));
         }

@@ -2,9 +2,9 @@
 //! others.
 //!
 //! The shared lanes stand in a queue group: NATS gives each message to one agent of the site.
-//! `judge` says where intake stands; here are the lanes that follow it, in two groups: what has to
-//! be decided by the site (commands, administration), and what is read from this node's view
-//! (queries, changes). Leaving is graceful: the server is told first, then what had already
+//! `judge` says where intake stands; here are the lanes that follow it, in three groups: what has to
+//! be decided by the site (commands, administration), what is read from this node's view
+//! (queries, changes), and commands that are sent to the leader, while this node is that. Leaving is graceful: the server is told first, then what had already
 //! arrived is served.
 
 use std::sync::Arc;
@@ -36,15 +36,17 @@ const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
 pub(super) enum Group {
     /// What goes to the leader.
     Deciding,
+    /// What comes to this node because it leads.
+    Leading,
     /// What is answered from the view.
     Reading,
 }
 
 impl Group {
     /// Whether these lanes are open.
-    const fn is_open(self, state: IntakeState) -> bool {
+    const fn is_open(self, state: IntakeState, leads: bool) -> bool {
         match state {
-            IntakeState::Serving => true,
+            IntakeState::Serving => leads || !matches!(self, Self::Leading),
             IntakeState::Reading => matches!(self, Self::Reading),
             IntakeState::NoLeader
             | IntakeState::ForeignSite
@@ -53,17 +55,48 @@ impl Group {
         }
     }
 
-    fn lanes(self, desk: &Desk) -> [(Arc<Lane>, String); 2] {
+    fn lanes(self, desk: &Desk) -> Vec<(Arc<Lane>, String)> {
         let (lanes, subjects) = (&desk.lanes, &desk.subjects);
         match self {
-            Self::Deciding => [
+            Self::Deciding => vec![
                 (Arc::clone(&lanes.commands), subjects.commands_all()),
                 (Arc::clone(&lanes.admin), subjects.admin_all()),
             ],
-            Self::Reading => [
+            Self::Leading => vec![(Arc::clone(&lanes.commands), subjects.leader_commands_all())],
+            Self::Reading => vec![
                 (Arc::clone(&lanes.query), subjects.queries_all()),
                 (Arc::clone(&lanes.changes), subjects.changes_all()),
             ],
+        }
+    }
+}
+
+/// What the lanes of a group are open or closed by.
+struct Openness {
+    group: Group,
+    intake: watch::Receiver<IntakeState>,
+    leads: watch::Receiver<bool>,
+}
+
+impl Openness {
+    fn of(desk: &Desk, group: Group) -> Self {
+        Self { group, intake: desk.intake.subscribe(), leads: desk.handle.watch_leads() }
+    }
+
+    /// Returns once the lanes are to be open, or closed.
+    async fn until(&mut self, open: bool) {
+        loop {
+            let state = *self.intake.borrow_and_update();
+            let leads = *self.leads.borrow_and_update();
+            if self.group.is_open(state, leads) == open {
+                return;
+            }
+            // The desk holds the one sender. The other ends with the consensus loop, and then the
+            // agent does; what stands until then is the last word.
+            tokio::select! {
+                _ = self.intake.changed() => {}
+                Ok(()) = self.leads.changed() => {}
+            }
         }
     }
 }
@@ -75,12 +108,11 @@ pub(super) async fn shared_lanes(
     group: Group,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut intake = desk.intake.subscribe();
+    let mut openness = Openness::of(&desk, group);
     while !*stopped.borrow() {
         tokio::select! {
             () = told(&mut stopped) => break,
-            // The desk holds the sender, so this can't fail.
-            _ = intake.wait_for(|state| group.is_open(*state)) => {}
+            () = openness.until(true) => {}
         }
         serve_shared(&desk, &nats, group, stopped.clone()).await;
     }
@@ -133,10 +165,10 @@ async fn serve_shared(
     if group == Group::Deciding {
         desk.takes_commands.store(true, Ordering::Relaxed);
     }
-    let mut intake = desk.intake.subscribe();
+    let mut openness = Openness::of(desk, group);
     let ended = tokio::select! {
         () = told(&mut stopped) => false,
-        _ = intake.wait_for(|state| !group.is_open(*state)) => false,
+        () = openness.until(false) => false,
         // A lane ends by itself only when its subscription did.
         _ = lanes.join_next() => true,
     };

@@ -197,7 +197,7 @@ fn open_nats_door(
     stopped: watch::Receiver<bool>,
 ) {
     let (desk, nats) = (|| Arc::clone(desk), || Arc::clone(nats));
-    for group in [Group::Deciding, Group::Reading] {
+    for group in [Group::Deciding, Group::Leading, Group::Reading] {
         intake.spawn(intake::shared_lanes(desk(), nats(), group, stopped.clone()));
     }
     intake.spawn(intake::node_lane(desk(), nats(), stopped));

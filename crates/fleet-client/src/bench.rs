@@ -21,7 +21,7 @@ use fleet_state::{ParamKey, SiteName};
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::{Client, ClientError, CommandOptions, ConnectConfig, Outcome};
+use crate::{Client, ClientError, CommandOptions, ConnectConfig, Outcome, leader_way::Places};
 use histogram::Histogram;
 
 /// Connections that all clients share.
@@ -120,10 +120,10 @@ pub async fn run_bench(
         clients.push(client);
     }
     let targets = (0..plan.clients).zip(clients.iter().cycle()).map(|(number, client)| {
-        let subjects = keys(number, &plan)
-            .map(|key| client.subjects.command(&CommandTarget::ParamSet(key)))
+        let places = keys(number, &plan)
+            .map(|key| Places::of(&client.subjects, &CommandTarget::ParamSet(key)))
             .collect();
-        SiteTarget { client: client.clone(), subjects }
+        SiteTarget { client: client.clone(), places }
     });
     run_load(targets.collect(), plan).await
 }
@@ -184,15 +184,15 @@ pub enum WriteEnd {
 /// One client's writes to the parameters that are its own.
 struct SiteTarget {
     client: Client,
-    subjects: Vec<String>,
+    places: Vec<Places>,
 }
 
 impl BenchTarget for SiteTarget {
     async fn write(&self, count: usize, value: Bytes) -> WriteEnd {
-        let Some(subject) = self.subjects.get(count % self.subjects.len().max(1)) else {
+        let Some(places) = self.places.get(count % self.places.len().max(1)) else {
             return WriteEnd::Refused("there are no parameters to write to".to_owned());
         };
-        match self.client.send_command(subject, value, &CommandOptions::default()).await {
+        match self.client.send_command(places, value, &CommandOptions::default()).await {
             Ok(Outcome::Committed(_)) => WriteEnd::Done,
             Ok(Outcome::Unknown(unknown)) => WriteEnd::Unknown(unknown.why),
             Ok(Outcome::Rejected(failed)) => WriteEnd::Refused(failed.error.message),

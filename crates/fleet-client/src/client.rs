@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     ClientError, ConnectConfig, Outcome, RequestIds, Unknown, connect,
     exchange::{Ended, Exchange},
+    leader_way::Places,
     site,
     transport::Connection,
 };
@@ -123,7 +124,7 @@ impl Client {
         payload: Vec<u8>,
         options: &CommandOptions,
     ) -> Result<Outcome, ClientError> {
-        self.send_command(&self.subjects.command(target), payload.into(), options).await
+        self.send_command(&Places::of(&self.subjects, target), payload.into(), options).await
     }
 
     /// Sends administration that goes through the log, as a command does.
@@ -136,19 +137,20 @@ impl Client {
         payload: Vec<u8>,
         options: &CommandOptions,
     ) -> Result<Outcome, ClientError> {
-        self.send_command(&self.subjects.admin(op), payload.into(), options).await
+        let places = Places { any: self.subjects.admin(op), leader: None };
+        self.send_command(&places, payload.into(), options).await
     }
 
     pub(crate) async fn send_command(
         &self,
-        subject: &str,
+        places: &Places,
         payload: Bytes,
         options: &CommandOptions,
     ) -> Result<Outcome, ClientError> {
         let deadline = Instant::now() + self.timeout;
         let id = options.request_id.clone().unwrap_or_else(|| self.ids.next());
         let (outcome, attempts) =
-            self.try_command(subject, payload.clone(), options, id, deadline).await?;
+            self.try_command(places, payload.clone(), options, id, deadline).await?;
         // A stamped id can be too old only if this machine's clock is far behind the site's. When it was
         // made here and sent once, it was not carried out; a random one carries no time to be judged by.
         let clock_behind = (options.request_id.is_none() || options.id_is_new)
@@ -156,14 +158,14 @@ impl Client {
             && matches!(&outcome, Outcome::Rejected(failed) if failed.error.code() == Some(ErrorCode::RequestExpired));
         if clock_behind {
             let id = self.ids.timeless();
-            return Ok(self.try_command(subject, payload, options, id, deadline).await?.0);
+            return Ok(self.try_command(places, payload, options, id, deadline).await?.0);
         }
         Ok(outcome)
     }
 
     async fn try_command(
         &self,
-        subject: &str,
+        places: &Places,
         payload: Bytes,
         options: &CommandOptions,
         request_id: RequestId,
@@ -177,7 +179,9 @@ impl Client {
             actor: self.actor.clone(),
             ..Options::NONE
         };
-        let exchange = Exchange { subject, payload, options: &headers, deadline };
+        let Places { any: subject, leader } = places;
+        let exchange =
+            Exchange { subject, leader: leader.as_deref(), payload, options: &headers, deadline };
         Ok(match exchange.run(&self.connection).await? {
             Ended::Answered(payload, attempts) => match reply::read(&payload) {
                 Ok(Ok(committed)) => (Outcome::Committed(committed), attempts),
@@ -270,7 +274,13 @@ impl Client {
     ) -> Result<Bytes, ClientError> {
         let options = Options { consistency, actor: self.actor.clone(), ..Options::NONE };
         let deadline = Instant::now() + self.timeout;
-        let exchange = Exchange { subject, payload: payload.into(), options: &options, deadline };
+        let exchange = Exchange {
+            subject,
+            leader: None,
+            payload: payload.into(),
+            options: &options,
+            deadline,
+        };
         match exchange.run(&self.connection).await? {
             Ended::Answered(payload, _) => Ok(payload),
             // A read changes nothing, so not knowing is the same as not having.

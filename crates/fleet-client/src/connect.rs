@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use tokio::sync::Notify;
 
 use crate::{
     ConnectError, context,
@@ -110,23 +111,45 @@ impl Default for ConnectConfig {
 /// Permission violations that the server told of. It tells them apart from the request they are about,
 /// so they are kept until somebody wonders why nothing comes back.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Violations(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct Violations(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    kept: Mutex<VecDeque<String>>,
+    news: Notify,
+}
 
 impl Violations {
     fn note(&self, text: &str) {
         if !text.to_ascii_lowercase().contains("permissions violation") {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= VIOLATIONS_MAX {
             kept.pop_front();
         }
         kept.push_back(text.to_owned());
+        drop(kept);
+        self.0.news.notify_waiters();
+    }
+
+    /// Returns once the server has forbidden `subject` or our inbox.
+    pub(crate) async fn told_about(&self, subject: &str) {
+        loop {
+            let news = self.0.news.notified();
+            if self.about(subject).is_some() {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// The forbidden subject, when the server forbade `subject` or our inbox.
     pub(crate) fn about(&self, subject: &str) -> Option<String> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_empty() {
+            return None;
+        }
         let quoted = format!("\"{subject}\"");
         kept.iter().find_map(|text| {
             if text.contains(&quoted) {

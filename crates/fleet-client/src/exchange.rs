@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     ClientError,
+    leader_way::{LEADER_PATIENCE, REST_LEADERLESS, REST_SILENT},
     transport::{Connection, Sent, Unheard},
 };
 
@@ -40,6 +41,8 @@ const NOBODY_THERE: &str = "nobody was there to take it";
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {
     pub(crate) subject: &'a str,
+    /// Where the first attempt goes instead, while the way to the leader is open.
+    pub(crate) leader: Option<&'a str>,
     pub(crate) payload: Bytes,
     pub(crate) options: &'a Options,
     pub(crate) deadline: Instant,
@@ -75,7 +78,19 @@ impl Exchange<'_> {
     /// Sends, and sends again, until it ended.
     pub(crate) async fn run(&self, connection: &Connection) -> Result<Ended, ClientError> {
         let denied = || connection.denied(self.subject);
-        settle(self.deadline, connection.patience(), || self.attempt(connection), denied).await
+        let leader = self.leader.filter(|_| connection.leader_way().is_open());
+        let (first, then) = (leader.map(|_| LEADER_PATIENCE), connection.patience());
+        let patience = Patience { first: first.unwrap_or(then), then };
+        let mut to_leader = Some(leader).into_iter();
+        let attempt = || {
+            let to = to_leader.next();
+            if leader.is_some() && to.is_none() {
+                // It had its chance, and there is still something to ask for.
+                connection.leader_way().rest(REST_SILENT);
+            }
+            self.attempt(connection, to.flatten())
+        };
+        settle(self.deadline, patience, attempt, denied).await
     }
 
     /// Sends, and sends again only what was certainly not taken.
@@ -84,13 +99,24 @@ impl Exchange<'_> {
         connection: &Connection,
     ) -> Result<Ended, ClientError> {
         let denied = || connection.denied(self.subject);
-        let patience = Duration::from_millis(TIMEOUT_MS_MAX);
-        settle(self.deadline, patience, || self.attempt(connection), denied).await
+        let patience = Patience::even(Duration::from_millis(TIMEOUT_MS_MAX));
+        settle(self.deadline, patience, || self.attempt(connection, None), denied).await
     }
 
-    async fn attempt(&self, connection: &Connection) -> Result<Attempt, ClientError> {
-        let sent = Sent { headers: self.headers(), payload: self.payload.clone() };
-        Ok(match connection.ask(self.subject, sent).await? {
+    async fn attempt(
+        &self,
+        connection: &Connection,
+        leader: Option<&str>,
+    ) -> Result<Attempt, ClientError> {
+        let sent = || Sent { headers: self.headers(), payload: self.payload.clone() };
+        if let Some(leader) = leader {
+            match connection.ask_leader(leader, sent()).await? {
+                Ok(heard) => return Ok(classify(heard.payload)),
+                Err(Unheard::PerhapsTaken(why)) => return Ok(Attempt::PerhapsTaken(why)),
+                Err(Unheard::NobodyThere) => connection.leader_way().rest(REST_LEADERLESS),
+            }
+        }
+        Ok(match connection.ask(self.subject, sent()).await? {
             Ok(heard) => classify(heard.payload),
             Err(Unheard::NobodyThere) => Attempt::NobodyThere,
             Err(Unheard::PerhapsTaken(why)) => Attempt::PerhapsTaken(why),
@@ -106,12 +132,27 @@ impl Exchange<'_> {
     }
 }
 
+/// How long an attempt may be silent before another is sent beside it.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// With the first.
+    first: Duration,
+    /// With the second; it grows to [`PATIENCE_GROWTH`] doubles of that.
+    then: Duration,
+}
+
+impl Patience {
+    const fn even(patience: Duration) -> Self {
+        Self { first: patience, then: patience }
+    }
+}
+
 /// Makes attempts until one of them has the last word or the deadline is over. `denied` names the
 /// subject, once the server forbade it.
 async fn settle<F, A>(
     deadline: Instant,
-    mut patience: Duration,
-    attempt: impl Fn() -> F,
+    patience: Patience,
+    mut attempt: impl FnMut() -> F,
     denied: A,
 ) -> Result<Ended, ClientError>
 where
@@ -123,13 +164,14 @@ where
     let mut perhaps_taken = false;
     let mut nobody_there = false;
     let mut why = "no answer came".to_owned();
-    let patience_max = patience.saturating_mul(1 << PATIENCE_GROWTH);
+    let patience_max = patience.then.saturating_mul(1 << PATIENCE_GROWTH);
+    let Patience { first: mut patience, then } = patience;
     let mut pause_ms = PAUSE_MS;
     loop {
         attempts.push(attempt());
         sent = sent.saturating_add(1);
         let mut send_again = Instant::now() + patience;
-        patience = patience.saturating_mul(2).min(patience_max);
+        patience = patience.saturating_mul(2).clamp(then, patience_max);
         // Wait for answers of all attempts until it is time for the next one.
         while let Some(ended) = next(&mut attempts, send_again.min(deadline + GRACE)).await {
             let ended = ended?;

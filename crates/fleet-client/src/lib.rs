@@ -37,6 +37,7 @@ mod error;
 mod exchange;
 mod follow;
 mod invite;
+mod leader_way;
 mod local;
 mod look;
 mod node;

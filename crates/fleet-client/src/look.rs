@@ -28,7 +28,8 @@ impl Client {
         let options = Options { consistency: Some(consistency), ..Options::NONE };
         let deadline = Instant::now() + self.timeout;
         let payload = request.to_payload().into();
-        let exchange = Exchange { subject: &subject, payload, options: &options, deadline };
+        let exchange =
+            Exchange { subject: &subject, leader: None, payload, options: &options, deadline };
         match exchange.run_patiently(&self.connection).await? {
             Ended::Answered(payload, _) => reply::read(&payload)?.map_err(ClientError::Failed),
             Ended::Unknown(why) | Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),

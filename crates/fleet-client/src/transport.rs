@@ -18,6 +18,7 @@ use crate::{
     ClientError, ConnectConfig, ConnectError,
     connect::Violations,
     door::{Door, Place, Sse},
+    leader_way::LeaderWay,
     site,
 };
 
@@ -33,6 +34,7 @@ const NOBODY_THERE: &str = "no agent of the site takes such requests on this NAT
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     way: Way,
+    leader_way: LeaderWay,
     /// Server URLs without secrets, for messages.
     pub(crate) servers: Vec<String>,
 }
@@ -116,7 +118,7 @@ impl Connection {
         violations: Violations,
         servers: Vec<String>,
     ) -> Self {
-        Self { way: Way::Nats { nats, violations }, servers }
+        Self { way: Way::Nats { nats, violations }, leader_way: LeaderWay::new(), servers }
     }
 
     pub(crate) async fn open_door(
@@ -125,7 +127,15 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let servers = vec![place.to_string()];
         let door = Door::open(place, config.timeout).await?;
-        Ok(Self { way: Way::Door(door), servers })
+        let leader_way = LeaderWay::new();
+        // A door is one agent's, whoever leads.
+        leader_way.close();
+        Ok(Self { way: Way::Door(door), leader_way, servers })
+    }
+
+    /// The way to the leader alone.
+    pub(crate) fn leader_way(&self) -> &LeaderWay {
+        &self.leader_way
     }
 
     /// How long an attempt may be silent before another is sent.
@@ -196,6 +206,27 @@ impl Connection {
         match &self.way {
             Way::Nats { nats, .. } => ask_nats(nats, subject, sent).await,
             Way::Door(door) => door.ask(subject, sent).await,
+        }
+    }
+
+    /// Makes one attempt at the leader alone. Who may not speak to it doesn't try again.
+    ///
+    /// # Errors
+    /// When it can't be sent at all.
+    pub(crate) async fn ask_leader(
+        &self,
+        subject: &str,
+        sent: Sent,
+    ) -> Result<Result<Heard, Unheard>, ClientError> {
+        match &self.way {
+            Way::Nats { nats, violations } => tokio::select! {
+                heard = ask_nats(nats, subject, sent) => heard,
+                () = violations.told_about(subject) => {
+                    self.leader_way.close();
+                    Ok(Err(Unheard::NobodyThere))
+                }
+            },
+            Way::Door(_) => Ok(Err(Unheard::NobodyThere)),
         }
     }
 

@@ -96,12 +96,14 @@ pub enum DoorMethods {
 }
 
 impl Subjects {
-    /// The path of a subject; `None` when it isn't one of this site's that can be asked.
+    /// The path of a subject; `None` when it isn't one of this site's that can be asked. A door is
+    /// one agent's, so what only the leader shall take has none.
     #[must_use]
     pub fn path(&self, subject: &str) -> Option<String> {
         let rest = self.below_control(subject)?;
         let slashes = match self.area_of(subject) {
             Some("changes") => CHANGES_SLASHES,
+            Some("leader") => return None,
             Some(_) | None => SLASHES,
         };
         Some(format!("{DOOR_ROOT}/{}", rest.replacen('.', "/", slashes)))

@@ -36,7 +36,7 @@ const SERVICE_NAME_PREFIX: &str = "flotilla-";
 /// A subject an agent subscribes to, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
-    /// `control.commands.…`
+    /// `control.commands.…`, or the same below `control.leader.`
     Command(CommandTarget),
     /// `control.query.…`
     Query(QueryTarget),
@@ -101,6 +101,12 @@ impl Subjects {
     #[must_use]
     pub fn command(&self, target: &CommandTarget) -> String {
         format!("{}control.commands.{target}", self.prefix)
+    }
+
+    /// Where a command goes that only the leader shall take, without a hop over another agent.
+    #[must_use]
+    pub fn leader_command(&self, target: &CommandTarget) -> String {
+        format!("{}control.leader.commands.{target}", self.prefix)
     }
 
     /// Where a query goes.
@@ -212,6 +218,12 @@ impl Subjects {
         format!("{}control.commands.>", self.prefix)
     }
 
+    /// All commands that only the leader shall take; it subscribes in the queue group.
+    #[must_use]
+    pub fn leader_commands_all(&self) -> String {
+        format!("{}control.leader.commands.>", self.prefix)
+    }
+
     /// All queries; subscribed to in the queue group.
     #[must_use]
     pub fn queries_all(&self) -> String {
@@ -298,6 +310,10 @@ impl Subjects {
         let (area, rest) = rest.split_once('.').unwrap_or((rest, ""));
         match area {
             "commands" => parse_command(rest).map(Inbound::Command),
+            "leader" => match rest.strip_prefix("commands.") {
+                Some(rest) => parse_command(rest).map(Inbound::Command),
+                None => Err(unknown(rest, ["commands"])),
+            },
             "query" => looks::parse(rest).unwrap_or_else(|| parse_query(rest).map(Inbound::Query)),
             "changes" => parse_changes(rest).map(Inbound::Changes),
             "admin" => AdminOp::from_name(rest)
@@ -305,7 +321,10 @@ impl Subjects {
                 .ok_or_else(|| unknown(rest, AdminOp::ALL.iter().map(|op| op.as_str()))),
             "node" => parse_node(rest),
             "all" => node_verb(rest).map(Inbound::All),
-            other => Err(unknown(other, ["commands", "query", "changes", "admin", "node", "all"])),
+            other => Err(unknown(
+                other,
+                ["commands", "leader", "query", "changes", "admin", "node", "all"],
+            )),
         }
     }
 }

@@ -115,6 +115,7 @@ fn subjects() {
         coded.insert(format!("control.all.{verb}"));
     }
     for rest in [
+        "control.leader.commands.<noun>.<verb>.<id>",
         "control.events.<noun>.<id>",
         "control.events.outcome.<command>",
         "control.events.tick",
@@ -151,7 +152,8 @@ fn every_subject_that_is_asked_has_one_path_at_the_door() {
     let subjects = Subjects::new(&"home".parse().unwrap());
     let asked = first_cells("Subjects");
     let asked = asked.iter().filter(|subject| {
-        subject.starts_with("control.") && !subject.starts_with("control.events")
+        let elsewhere = ["control.events", "control.leader"];
+        subject.starts_with("control.") && !elsewhere.iter().any(|at| subject.starts_with(at))
     });
     let mut count = 0;
     for subject in asked {
@@ -162,6 +164,12 @@ fn every_subject_that_is_asked_has_one_path_at_the_door() {
         count += 1;
     }
     assert!(count > 30, "{count} subjects");
+    let to_leader = filled("flotilla.home.control.leader.commands.<noun>.<verb>.<id>");
+    let to_any = filled("flotilla.home.control.commands.<noun>.<verb>.<id>");
+    assert_eq!(subjects.parse(&to_leader), subjects.parse(&to_any));
+    assert!(subjects.parse(&to_leader).is_ok());
+    assert_eq!(subjects.path(&to_leader), None, "a door is one agent's");
+    assert!(subjects.subject_of_path("/v1/leader/commands/batch").is_err());
 }
 
 #[test]

@@ -65,6 +65,13 @@ type Script = (u64, Option<String>);
 /// Plays one answer per attempt; more attempts than answers hear nothing. Gives the end, how many
 /// attempts were made, and after how many milliseconds it ended.
 async fn play(script: &[Script]) -> (Result<Ended, ClientError>, usize, u128) {
+    play_with(Patience::even(PATIENCE), script).await
+}
+
+async fn play_with(
+    patience: Patience,
+    script: &[Script],
+) -> (Result<Ended, ClientError>, usize, u128) {
     let script: RefCell<VecDeque<Script>> = RefCell::new(script.iter().cloned().collect());
     let made = RefCell::new(0);
     let began = Instant::now();
@@ -81,7 +88,7 @@ async fn play(script: &[Script]) -> (Result<Ended, ClientError>, usize, u128) {
             _ => Box::pin(std::future::pending()),
         }
     };
-    let ended = settle(began + Duration::from_secs(4), PATIENCE, attempt, || None).await;
+    let ended = settle(began + Duration::from_secs(4), patience, attempt, || None).await;
     (ended, *made.borrow(), began.elapsed().as_millis())
 }
 
@@ -112,6 +119,16 @@ async fn silence_is_followed_by_another_attempt_and_a_late_answer_counts() {
     let (ended, made, after_ms) = play(&[answer(700, DONE)]).await;
     assert!(matches!(ended, Ok(Ended::Answered(..))), "{ended:?}");
     assert_eq!((made, after_ms), (2, 700));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_leader_is_given_little_time_and_the_others_as_much_as_ever() {
+    let patience = Patience { first: LEADER_PATIENCE, then: PATIENCE };
+    let (ended, made, after_ms) = play_with(patience, &[(0, None), answer(3, DONE)]).await;
+    assert!(matches!(ended, Ok(Ended::Answered(_, 2))), "{ended:?}");
+    assert_eq!((made, after_ms), (2, 203));
+    let (_, made, after_ms) = play_with(patience, &[(0, None), (0, None), answer(3, DONE)]).await;
+    assert_eq!((made, after_ms), (3, 703));
 }
 
 #[tokio::test(start_paused = true)]

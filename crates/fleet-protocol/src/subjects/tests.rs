@@ -89,6 +89,7 @@ fn subscriptions_cover_the_builders() {
     let since = ChangesTarget { since: Revision::new(1), noun: None, area: None };
     let pairs = [
         (subjects.commands_all(), subjects.command(&target)),
+        (subjects.leader_commands_all(), subjects.leader_command(&target)),
         (subjects.queries_all(), subjects.query(&QueryTarget::Site)),
         (subjects.changes_all(), subjects.changes(&since)),
         (subjects.admin_all(), subjects.admin(AdminOp::MemberJoin)),
