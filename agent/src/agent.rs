@@ -10,7 +10,6 @@
 
 mod reach;
 
-use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use fleet_consensus::{Fault, ReplicaConfig};
 use fleet_protocol::door::DOOR_SOCKET;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{Config, RaftConfig, SocketPlace};
@@ -39,6 +39,8 @@ use reach::{Reach, Whose};
 const LINK_SECRETS: &str = "link-secrets";
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a loop that ends with a fault may take to say so.
+const FAULT_WAIT: Duration = Duration::from_secs(2);
 /// How long a request under way may take while draining.
 const DRAIN_INTAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,8 @@ const DRAIN_INTAKE_MAX: Duration = Duration::from_secs(5);
 struct Running {
     handle: Handle,
     consensus: JoinHandle<Result<(), Fault>>,
-    receiving: tokio::task::JoinHandle<()>,
+    /// Frames and the mesh, each with its name: none of them ends before the process does.
+    ways: JoinSet<&'static str>,
     control: ControlHandle,
     devices: DeviceHandle,
     door: DoorServer,
@@ -79,16 +82,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut running = start(&config, &dir, &file).await?;
     let ended = tokio::select! {
         () = signals.first() => None,
-        reason = running.control.failed() => Some(anyhow!(reason)),
-        reason = consensus_ended(&running.consensus) => Some(reason),
-        _ = &mut running.receiving => Some(anyhow!("the task that receives frames has ended")),
+        reason = running.failed() => Some(reason),
     };
     if let Some(reason) = ended {
-        return Err(fault_of(running.consensus, reason, dir.path()));
+        return Err(fault_of(running.consensus, reason).await);
     }
     tracing::info!("told to stop; draining (a second signal stops at once)");
     tokio::select! {
-        drained = drain(running, dir.path()) => drained,
+        drained = drain(running) => drained,
         () = signals.first() => bail!("stopped at once by a second signal"),
     }
 }
@@ -167,8 +168,14 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
         lookout,
         metrics: metrics.clone(),
     });
+    let mut ways = JoinSet::new();
+    let receiving = rest.receiving;
+    ways.spawn(async move {
+        let _ended = receiving.await;
+        "the task that receives frames"
+    });
     if let Some(mesh) = mesh {
-        mesh.start(handle.watch_view(), control.local_door());
+        mesh.start(handle.watch_view(), control.local_door(), &mut ways);
     }
     let door = door_config(config, dir, rest.nats_urls);
     let door = door::open(door, control.local_door()).await?;
@@ -181,8 +188,31 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
             Some(server.with_context(|| format!("http.listen = {address} can't be used"))?)
         }
     };
-    let receiving = rest.receiving;
-    Ok(Running { handle, consensus, receiving, control, devices, door, http, stopping })
+    Ok(Running { handle, consensus, ways, control, devices, door, http, stopping })
+}
+
+impl Running {
+    /// Waits until something has ended without which the agent would only seem to live.
+    async fn failed(&mut self) -> anyhow::Error {
+        let http = async {
+            match &mut self.http {
+                Some(http) => http.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            Some(ended) = self.ways.join_next() => match ended {
+                Ok(name) => format!("{name} has ended"),
+                Err(error) => format!("a task of the ways to other nodes failed: {error}"),
+            },
+            reason = consensus_ended(&self.consensus) => return reason,
+            reason = self.control.failed() => reason,
+            reason = self.devices.failed() => reason,
+            reason = self.door.failed() => reason,
+            reason = http => reason,
+        };
+        anyhow!(ended)
+    }
 }
 
 /// What drives the links of this node, and what looks along them.
@@ -285,34 +315,24 @@ async fn consensus_ended(thread: &JoinHandle<Result<(), Fault>>) -> anyhow::Erro
     }
 }
 
-/// The fault behind the end of the loop, if it is what ended.
-fn fault_of(
+/// The fault behind the end of the loop, if it is what ended. A loop that is about to end takes
+/// other tasks with it, so it gets a moment.
+async fn fault_of(
     thread: JoinHandle<Result<(), Fault>>,
     otherwise: anyhow::Error,
-    data_dir: &Path,
 ) -> anyhow::Error {
-    if !thread.is_finished() {
+    if tokio::time::timeout(FAULT_WAIT, consensus_ended(&thread)).await.is_err() {
         return otherwise;
     }
     match thread.join() {
         Ok(Ok(())) => otherwise,
-        Ok(Err(fault)) => noted(fault, data_dir),
+        Ok(Err(fault)) => fault.into(),
         Err(_) => anyhow!("the consensus loop panicked; the log above says where"),
     }
 }
 
-/// A fault that a restart can't mend keeps this directory from being started again.
-fn noted(fault: Fault, data_dir: &Path) -> anyhow::Error {
-    if fault.is_final()
-        && let Err(error) = quarantine::set(data_dir, &fault.to_string())
-    {
-        tracing::error!(%error, "the quarantine could not be written down; do not restart this node");
-    }
-    fault.into()
-}
-
-async fn drain(running: Running, data_dir: &Path) -> anyhow::Result<()> {
-    let Running { handle, consensus, receiving: _, control, devices, door, http, stopping } =
+async fn drain(running: Running) -> anyhow::Result<()> {
+    let Running { handle, consensus, ways: _ways, control, devices, door, http, stopping } =
         running;
     stopping.send_replace(true);
     let started = Instant::now();
@@ -331,7 +351,7 @@ async fn drain(running: Running, data_dir: &Path) -> anyhow::Result<()> {
             tracing::info!(took_ms = millis(started.elapsed()), "stopped");
             Ok(())
         }
-        Ok(Ok(Ok(Err(fault)))) => Err(noted(fault, data_dir)),
+        Ok(Ok(Ok(Err(fault)))) => Err(fault.into()),
         Ok(_) => bail!("the consensus loop panicked; the log above says where"),
         Err(_) => bail!("the consensus loop did not end in time"),
     }

@@ -54,6 +54,22 @@ async fn ctrl_c_while_a_command_is_under_way_gives_the_request_id_for_the_retry(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_knows_the_end_of_is_told_apart_and_can_be_asked_again() {
+    let mut site = Site::start(3).await;
+    let leader = site.await_leader().await;
+    let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+    others.iter().for_each(|at| site.agents[*at].pause());
+    let set = ["param", "set", "waits", "1", "--request-id", "mine-9"];
+    let lost = [&set[..], &["--timeout", "1s"]].concat();
+    let done = site.cli.run(&lost).expect_code(9);
+    assert!(done.stderr.contains("mine-9"), "{}", done.stderr);
+    others.iter().for_each(|at| site.agents[*at].resume());
+    site.await_leader().await;
+    site.cli.run(&[&set[..], &["--timeout", "30s"]].concat()).expect_code(0);
+    assert_eq!(site.cli.json(&["param", "get", "waits"])["value"], json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
     let site = Site::start(1).await;
     let all: Vec<Value> = (0..2_000).map(|at| json!({"id": format!("hall.d{at}")})).collect();

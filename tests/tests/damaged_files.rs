@@ -178,3 +178,53 @@ async fn a_read_only_directory_is_refused_with_the_place() {
     let join = site.agents[second].run_once(&["join", &token, "--only"]).expect_code(1);
     assert!(join.stderr.contains(place.to_str().unwrap()), "{}", join.stderr);
 }
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else if entry.file_type().unwrap().is_file() {
+            // With its permissions, which keys are judged by.
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_set_back_is_noticed_by_the_others_and_never_votes_again() {
+    let (mut site, hurt) = with_a_stopped_follower("").await;
+    let place = site.agents[hurt].data_dir().to_owned();
+    let copy = site.workplace().join("copy");
+    copy_all(&place, &copy);
+    for _ in 0..2 {
+        site.agents[hurt].start();
+        site.await_equal_digests().await;
+        site.agents[hurt].stop().await;
+    }
+    fs::remove_dir_all(&place).unwrap();
+    copy_all(&copy, &place);
+
+    site.agents[hurt].start();
+    let status = site.agents[hurt].process().wait(STOP_LIMIT).await;
+    assert_eq!(status.code(), Some(1), "{status}");
+    let log = site.agents[hurt].log();
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("flotilla-agent: ") && last.contains("join"), "{last}");
+    // Whatever restarts it, it stays away; and whoever looks is told why.
+    refused(&site.agents[hurt], &["quarantine", "join"]);
+    refused(&site.agents[hurt], &["quarantine"]);
+    let look = site.agents[hurt].run_once(&["store", "check", place.to_str().unwrap()]);
+    assert!(look.stdout.contains("quarantine: DAMAGED"), "{look:?}");
+
+    site.client.set_param("goes-on", &json!(1), "goes-on").await.accepted();
+    site.agents[hurt].wipe();
+    let name = site.agents[hurt].name.clone();
+    site.cli.run(&["member", "remove", &name]).expect_code(0);
+    let token = site.cli.token(1);
+    site.agents[hurt].join(&token);
+    site.await_voters(3).await;
+    site.await_equal_digests().await;
+}

@@ -90,6 +90,7 @@ async fn five_gateways_of_which_each_knows_one_other_find_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "half a minute: an old connection takes its time to be given up"]
 async fn a_gateway_with_a_new_address_is_found_again() {
     let plan = HallPlan::of(3).without_nats();
     let Some(mut hall) = Hall::start_as(plan).await else { return };

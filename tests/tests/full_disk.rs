@@ -78,6 +78,7 @@ async fn a_leader_whose_disk_runs_full_hands_over_and_is_back_when_there_is_room
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "half a minute: a log is filled to its end"]
 async fn a_log_that_can_not_grow_ends_the_node_with_the_reason_and_costs_no_command() {
     let Some((mut site, disk, small)) = led_from_a_small_disk().await else { return };
     let load = Load::start(&site.client, "grown", 4);

@@ -11,7 +11,7 @@ use fleet_consensus::View;
 use fleet_protocol::Subjects;
 use fleet_state::NodeId;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, RaftConfig, TransportConfig};
 use crate::consensus::MonotonicClock;
@@ -135,10 +135,21 @@ impl Rest {
 
 impl MeshRun {
     /// Lets the mesh run, and answer what others ask.
-    pub(super) fn start(self, view: watch::Receiver<Arc<View>>, door: LocalDoor) {
+    pub(super) fn start(
+        self,
+        view: watch::Receiver<Arc<View>>,
+        door: LocalDoor,
+        ways: &mut JoinSet<&'static str>,
+    ) {
         let Meshed { handle, event_loop, joins } = self.meshed;
-        tokio::spawn(event_loop.run(view));
-        tokio::spawn(answer_joins(joins, door));
+        ways.spawn(async move {
+            event_loop.run(view).await;
+            "the mesh"
+        });
+        ways.spawn(async move {
+            answer_joins(joins, door).await;
+            "the task that lets gateways join over the mesh"
+        });
         if let Some((frames, subject)) = self.meeting {
             tokio::spawn(meet_over_nats(frames, subject, handle));
         }

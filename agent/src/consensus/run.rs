@@ -30,7 +30,7 @@ use super::own_ids::OwnIds;
 use super::reply::ReplyTo;
 use super::tally::Tally;
 use crate::metrics::Metrics;
-use crate::storage::{Space, SpaceGuard};
+use crate::storage::{Space, SpaceGuard, quarantine};
 use crate::transport::{Inbound, Inbox};
 
 /// Requests that may wait for the loop; beyond it callers hear `busy`.
@@ -149,11 +149,27 @@ where
         parts,
     };
     let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
+        let data_dir = consensus.parts.data_dir.clone();
         // Without a budget: with one, a busy turn would find every queue of the client
         // "full" and drop frames for which there was room.
-        runtime.block_on(tokio::task::unconstrained(consensus.run(built)))
+        let ended = runtime.block_on(tokio::task::unconstrained(consensus.run(built)));
+        if let Err(fault) = &ended {
+            note(fault, &data_dir);
+        }
+        ended
     })?;
     Ok((handle, thread))
+}
+
+/// A fault that a restart can't mend keeps this directory from being started again. It is written
+/// down before anything else can end the process.
+fn note(fault: &Fault, data_dir: &std::path::Path) {
+    tracing::error!(%fault, "the consensus loop has ended with a fault");
+    if fault.is_final()
+        && let Err(error) = quarantine::set(data_dir, &fault.to_string())
+    {
+        tracing::error!(%error, "the quarantine could not be written down; do not restart this node");
+    }
 }
 
 type Built = io::Result<BuiltSnapshot>;

@@ -7,7 +7,9 @@ use std::task::Poll;
 use fleet_protocol::reply::{self, Beside, ReplyMessage};
 use fleet_protocol::request::CommandRequest;
 use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, WaitFor, event};
-use fleet_state::{Answer, Command, FleetState, NodeId, Outcome, Revision, Stage};
+use fleet_state::{
+    Answer, Command, FleetState, NodeId, Outcome, Proposal, Rejection, Revision, Stage,
+};
 
 use crate::consensus::Submitted;
 use crate::metrics::CommandCounters;
@@ -35,7 +37,10 @@ pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job
     {
         return desk.fail(&job, &failure).await;
     }
-    let joins = matches!(proposal.command, Command::Join(_));
+    if matches!(proposal.command, Command::Join(_)) {
+        tokio::spawn(join(desk, proposal, about, job));
+        return;
+    }
     let mut submitted = {
         let desk = Arc::clone(&desk);
         let deadline = job.deadline;
@@ -51,13 +56,30 @@ pub(super) async fn hand_over(desk: Arc<Desk>, request: CommandRequest, job: Job
         Poll::Pending => {
             tokio::spawn(async move {
                 let end = submitted.await;
-                if let (true, Some(node)) = (joins, joined(&end)) {
-                    certified(&desk, node, &job).await;
-                }
                 finish(&desk, end, &about, &job).await;
             });
         }
     }
+}
+
+/// Lets a node join. Anybody may ask, so what would be refused is refused before it costs the log
+/// an entry and the memory of request ids a place.
+async fn join(desk: Arc<Desk>, proposal: Proposal, about: About, job: Job) {
+    let view = match desk.linearizable(job.deadline).await {
+        Ok(view) => view,
+        Err(failure) => return desk.fail(&job, &failure).await,
+    };
+    if let Command::Join(request) = &proposal.command
+        && let Some(Rejection { code, message }) =
+            view.state.join_refusal(&proposal.request_id, request)
+    {
+        return desk.fail(&job, &Failure::new(code.into(), message)).await;
+    }
+    let end = desk.handle.submit(proposal, job.deadline).await;
+    if let Some(node) = joined(&end) {
+        certified(&desk, node, &job).await;
+    }
+    finish(&desk, end, &about, &job).await;
 }
 
 /// Answers, or tells the outcome as an event when nobody waits for it.

@@ -96,7 +96,7 @@ struct DeviceParts {
 pub struct DeviceHandle {
     stopping: watch::Sender<bool>,
     links: JoinSet<()>,
-    _others: JoinSet<()>,
+    others: JoinSet<()>,
 }
 
 /// Starts the southbound side of this node.
@@ -138,10 +138,23 @@ pub fn start(context: DeviceContext) -> DeviceHandle {
     };
     let mut links = JoinSet::new();
     links.spawn(links::run(Arc::new(parts), wanted, stopping_seen));
-    DeviceHandle { stopping, links, _others: others }
+    DeviceHandle { stopping, links, others }
 }
 
 impl DeviceHandle {
+    /// Waits until one of the tasks behind all links has ended, which none should; says which kind.
+    pub async fn failed(&mut self) -> String {
+        let ended = tokio::select! {
+            Some(ended) = self.links.join_next() => ended,
+            Some(ended) = self.others.join_next() => ended,
+            else => return "the device side has no tasks left".to_owned(),
+        };
+        match ended {
+            Ok(()) => "a task of the device side ended".to_owned(),
+            Err(error) => format!("a task of the device side failed: {error}"),
+        }
+    }
+
     /// Lets go of all links, so that other nodes may take them at once. The consensus loop must
     /// still run.
     pub async fn drain(mut self) {

@@ -65,6 +65,15 @@ impl HttpServer {
         self.address
     }
 
+    /// Waits until it serves no more, which it should not before it is closed.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.task).await {
+            Ok(Ok(())) => "health and metrics are served no more".to_owned(),
+            Ok(Err(error)) => format!("health and metrics are served no more: {error}"),
+            Err(error) => format!("the task that serves health and metrics failed: {error}"),
+        }
+    }
+
     /// Stops listening and lets open connections finish, within a bound.
     pub async fn close(mut self) {
         self.stop.send_replace(true);

@@ -17,6 +17,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::disk::RealDisk;
 use super::identity::Identity;
 use super::node_file::NodeFile;
+use super::quarantine;
 use super::secret_file::load_site_key;
 
 /// Largest state that a snapshot is unpacked to.
@@ -98,6 +99,7 @@ pub fn check(path: &Path, out: &mut dyn Write) -> Result<Health, OfflineError> {
     let dir = DataDir::open_to_look(path)?;
     let mut checkup = Checkup { out, health: Health::Sound };
     let node = checkup.node(&dir)?;
+    checkup.quarantine(path)?;
     let log = checkup.log(&dir, node.as_ref())?;
     let newest = checkup.snapshots(&dir, node.as_ref())?;
     checkup.together(log.as_ref(), newest.as_ref())?;
@@ -216,6 +218,13 @@ impl Checkup<'_> {
             Err(error) => self.found(Health::Damaged, "site key", &explain(&error))?,
         }
         Ok(node)
+    }
+
+    fn quarantine(&mut self, path: &Path) -> io::Result<()> {
+        match quarantine::reason(path) {
+            Some(reason) => self.found(Health::Damaged, "quarantine", &reason),
+            None => Ok(()),
+        }
     }
 
     fn log(&mut self, dir: &DataDir, node: Option<&NodeFile>) -> io::Result<Option<Report>> {
@@ -423,6 +432,11 @@ mod tests {
             assert_eq!(health, Health::Damaged, "{file}: {text}");
             assert!(text.contains(expected), "{file}: {text}");
         }
+        let dir = node_dir();
+        quarantine::set(dir.path(), "this node has lost part of its log").unwrap();
+        let (health, text) = checked(dir.path());
+        assert_eq!(health, Health::Damaged, "{text}");
+        assert!(text.contains("quarantine: DAMAGED: this node has lost"), "{text}");
         let dir = node_dir();
         std::fs::remove_dir_all(dir.path().join("log")).unwrap();
         assert_eq!(checked(dir.path()).0, Health::Damaged);

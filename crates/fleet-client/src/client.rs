@@ -21,6 +21,9 @@ use crate::{
     transport::Connection,
 };
 
+/// Why nobody can say any more what became of a request id.
+const FORGOTTEN: &str = "the site no longer remembers requests as old as this one, so it may have been carried out before; look at what is there now, and send it anew with a new id if it is still wanted";
+
 /// A site, as a client reaches it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -150,17 +153,15 @@ impl Client {
         let deadline = Instant::now() + self.timeout;
         let id = options.request_id.clone().unwrap_or_else(|| self.ids.next());
         let (outcome, attempts) =
-            self.try_command(places, payload.clone(), options, id, deadline).await?;
-        // A stamped id can be too old only if this machine's clock is far behind the site's. When it was
-        // made here and sent once, it was not carried out; a random one carries no time to be judged by.
-        let clock_behind = (options.request_id.is_none() || options.id_is_new)
-            && attempts == 1
-            && matches!(&outcome, Outcome::Rejected(failed) if failed.error.code() == Some(ErrorCode::RequestExpired));
-        if clock_behind {
-            let id = self.ids.timeless();
-            return Ok(self.try_command(places, payload, options, id, deadline).await?.0);
+            self.try_command(places, payload.clone(), options, id.clone(), deadline).await?;
+        let sent_once = (options.request_id.is_none() || options.id_is_new) && attempts == 1;
+        match Judged::of(outcome, id, sent_once) {
+            Judged::Stands(outcome) => Ok(outcome),
+            Judged::Anew => {
+                let id = self.ids.timeless();
+                Ok(self.try_command(places, payload, options, id, deadline).await?.0)
+            }
         }
-        Ok(outcome)
     }
 
     async fn try_command(
@@ -303,8 +304,60 @@ impl Client {
     }
 }
 
+/// What an outcome is worth to the one who sent the command.
+#[derive(Debug, PartialEq)]
+enum Judged {
+    Stands(Outcome),
+    /// Certainly not carried out, and fit to be sent with an id that carries no time.
+    Anew,
+}
+
+impl Judged {
+    /// `sent_once`: the id was made here, and no attempt but this one was sent with it.
+    fn of(outcome: Outcome, request_id: RequestId, sent_once: bool) -> Self {
+        let too_old = matches!(&outcome, Outcome::Rejected(failed) if is_code(failed, ErrorCode::RequestExpired));
+        match (too_old, sent_once) {
+            (false, _) => Self::Stands(outcome),
+            // Only if this machine's clock is far behind the site's.
+            (true, true) => Self::Anew,
+            // The site remembers what it did with younger ids only, so an earlier attempt may have been
+            // carried out, and sending it again can never tell.
+            (true, false) => {
+                Self::Stands(Outcome::Unknown(Unknown { request_id, why: FORGOTTEN.to_owned() }))
+            }
+        }
+    }
+}
+
 /// Whether a failure is this code.
 #[must_use]
 pub fn is_code(failed: &Failed, code: ErrorCode) -> bool {
     failed.error.code() == Some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_protocol::Failure;
+
+    use super::*;
+
+    fn rejected(code: ErrorCode) -> Outcome {
+        let id: RequestId = "a".parse().unwrap();
+        let message = reply::failed(Some(&id), &Failure::new(code, "m"));
+        let failed = reply::read::<reply::Committed>(&message.payload).unwrap().unwrap_err();
+        Outcome::Rejected(failed)
+    }
+
+    #[test]
+    fn a_forgotten_request_id_is_no_refusal_of_what_an_earlier_attempt_may_have_done() {
+        let id: RequestId = "a".parse().unwrap();
+        let of = |code, sent_once| Judged::of(rejected(code), id.clone(), sent_once);
+        assert_eq!(of(ErrorCode::RequestExpired, true), Judged::Anew);
+        let unknown = of(ErrorCode::RequestExpired, false);
+        assert!(matches!(&unknown, Judged::Stands(Outcome::Unknown(it)) if it.request_id == id));
+        for sent_once in [true, false] {
+            let other = of(ErrorCode::NotFound, sent_once);
+            assert!(matches!(other, Judged::Stands(Outcome::Rejected(_))), "{other:?}");
+        }
+    }
 }

@@ -99,6 +99,16 @@ pub struct DoorServer {
 }
 
 impl DoorServer {
+    /// Waits until a place has ended that was listened at, which none should before the door is
+    /// closed; for ever where there is none.
+    pub async fn failed(&mut self) -> String {
+        match self.listeners.join_next().await {
+            Some(Ok(())) => "a task of the local door ended".to_owned(),
+            Some(Err(error)) => format!("a task of the local door failed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes no more connections and lets requests under way finish, within a bound.
     pub async fn close(mut self) {
         self.stop.send_replace(true);

@@ -9,7 +9,7 @@ use super::effects::{Effects, compare_revision, limit_reached};
 use super::{ACCEPTED, Decision};
 use crate::command::{JoinRequest, Labels};
 use crate::credential::{join_message, verify_join_proof};
-use crate::ids::{NodeId, Revision};
+use crate::ids::{NodeId, RequestId, Revision};
 use crate::limits::{MEMBERS_MAX, MEMBERS_REMOVED_MAX, TOKEN_USES_MAX, VOTERS_MAX};
 use crate::outcome::{Accepted, Outcome, RejectCode, Rejection};
 use crate::record::{Change, Member, Role, Token};
@@ -74,6 +74,20 @@ impl FleetState {
         };
         self.put(member, effects);
         Ok(Outcome::Accepted(Accepted { node: Some(id), claims: Vec::new() }))
+    }
+
+    /// Why this request to join would be refused as things stand. Whoever asks need not belong to
+    /// anything, so it is asked before the log is troubled; one that was answered already is for
+    /// the log to answer again.
+    #[must_use]
+    pub fn join_refusal(&self, id: &RequestId, request: &JoinRequest) -> Option<Rejection> {
+        if self.dedup.answer(id).is_some() {
+            return None;
+        }
+        match self.member_with_key_of(request) {
+            Some(known) => repeat_join(known, request).err(),
+            None => self.usable_token(request).err(),
+        }
     }
 
     fn member_with_key_of(&self, request: &JoinRequest) -> Option<&Member> {

@@ -108,6 +108,30 @@ fn a_forged_request_learns_nothing_and_uses_nothing() {
     site.accept(Command::Join(right));
 }
 
+/// Whoever asks to join need not belong to anything, so a refusal must not need the log.
+#[test]
+fn what_the_log_would_refuse_is_refused_without_it() {
+    let mut site = Site::default();
+    site.accept(create_token(1, 60_000, 1));
+    let id: fleet_state::RequestId = "join-1".parse().unwrap();
+    let right = join_request(1, "gw-2", 2);
+    let refusal = |site: &Site, request: &fleet_state::JoinRequest| {
+        site.state.join_refusal(&id, request).map(|rejection| rejection.code)
+    };
+    let mut proof = right.proof;
+    proof[31] ^= 1;
+    let forged = fleet_state::JoinRequest { proof, ..right.clone() };
+    assert_eq!(refusal(&site, &forged), Some(RejectCode::ProofInvalid));
+    assert_eq!(refusal(&site, &join_request(2, "gw-2", 2)), Some(RejectCode::TokenUnknown));
+    assert_eq!(refusal(&site, &right), None);
+    site.accept(Command::Join(right.clone()));
+    // Who lost the answer asks again, and is let through; who comes after it is not.
+    assert_eq!(refusal(&site, &right), None);
+    assert_eq!(refusal(&site, &join_request(1, "gw-3", 3)), Some(RejectCode::TokenUsed));
+    let taken = fleet_state::JoinRequest { name: "gw-3".parse().unwrap(), ..right };
+    assert_eq!(refusal(&site, &taken), Some(RejectCode::AlreadyExists));
+}
+
 #[test]
 fn spent_tokens_make_room() {
     let mut site = Site::default();
