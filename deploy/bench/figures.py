@@ -6,7 +6,8 @@
 Each figure is measured on a site of three agents that `flotilla dev` starts on this machine:
 
 - failover   the leader is killed under 64 writers, again and again: longest time without a write
-- idle       memory and processor time of agents that nobody talks to
+- idle       memory, processor time and bytes written of agents that nobody talks to, and bytes
+             written per 1,000 commands of one client
 - loaded     memory after a load of 256 writers
 - slow_disk  the same load with every sync 20 ms slower (a shim in front of fdatasync)
 - devices    100,000 devices: time to register, memory, snapshot, restart, longest stall meanwhile
@@ -18,6 +19,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -26,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -128,6 +131,18 @@ class Site:
         log = (self.data / f"{name}.again.log").read_text()[-2000:]
         sys.exit(f"{name} did not catch up within {WAIT_SECONDS_MAX} s: {seen}\n{log}")
 
+    def written(self):
+        """Per agent: bytes written to log and snapshots since its start, by its own count."""
+        return {name: sum(self.counter(name, f"flotilla_{what}_written_bytes_total")
+                          for what in ("log", "snapshot")) for name in self.agents}
+
+    def counter(self, name, metric):
+        log = (self.data / "logs" / f"{name}.log").read_text()
+        address = re.findall(r"health and metrics are served.*?address=(\S+)", log)[-1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        return sum(float(l.rsplit(" ", 1)[1]) for l in lines if l.split(" ")[0].split("{")[0] == metric)
+
     def usage(self):
         """Per agent: resident memory in MiB, seconds of processor time."""
         return {name: usage_of(agent["pid"]) for name, agent in self.agents.items()}
@@ -168,10 +183,16 @@ def failover(bins, rounds):
 def idle(bins, seconds=60):
     with Site(bins) as site:
         time.sleep(5)
-        before = site.usage()
+        before, written = site.usage(), site.written()
         time.sleep(seconds)
-        after = site.usage()
+        after, written_then = site.usage(), site.written()
+        load = site.bench(1, 5)
+        written_after = site.written()
     for name in before:
+        say("written", agent=name,
+            idle_bytes_per_day=round((written_then[name] - written[name]) * 86400 / seconds),
+            bytes_per_1000_commands=round((written_after[name] - written_then[name])
+                                          * 1000 / max(1, load["ops"])))
         used = after[name]["cpu_s"] - before[name]["cpu_s"]
         say("idle", agent=name, resident_mib=round(after[name]["resident_mib"], 1),
             cpu_percent_of_a_core=round(100 * used / seconds, 2))

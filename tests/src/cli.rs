@@ -66,6 +66,13 @@ impl Cli {
         self
     }
 
+    /// The same, with another variable in its environment.
+    #[must_use]
+    pub fn with_setting(mut self, name: &'static str, value: String) -> Self {
+        self.login.push((name, value));
+        self
+    }
+
     /// Runs with these arguments.
     pub fn run(&self, arguments: &[&str]) -> Finished {
         self.run_with(arguments, "")

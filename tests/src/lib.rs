@@ -15,6 +15,7 @@
 //! - [`door::BareDoor`]: HTTP requests at one agent's door, written by hand.
 //! - [`cli::Cli`]: the `flotilla` command.
 //! - [`cut::Wire`]: a way to a server that a test can cut and mend.
+//! - [`pki::Pki`]: an authority, and certificates for servers and clients.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
@@ -50,6 +51,7 @@ pub mod load;
 pub mod metrics;
 pub mod nats_server;
 pub mod not_run;
+pub mod pki;
 pub mod plant;
 pub mod process;
 pub mod programs;

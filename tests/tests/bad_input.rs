@@ -45,7 +45,9 @@ async fn refused(site: &Site, subject: &str, body: impl Into<Vec<u8>>, code: &st
         other => panic!("{subject} with {shown:?}: {other:?}"),
     };
     assert_eq!(reply.code(), Some(code), "{subject} with {shown:?}: {}", reply.0);
-    assert!(!reply.at("/error/message").as_str().unwrap().is_empty(), "{}", reply.0);
+    for words in ["/error/message", "/error/hint"] {
+        assert!(!reply.at(words).as_str().unwrap().is_empty(), "{words}: {}", reply.0);
+    }
     assert_eq!(reply.at("/error/retryable"), &json!(false), "{}", reply.0);
     assert_eq!(state(&site.client).await, before, "{subject} with {shown:?}");
     reply.0

@@ -216,7 +216,7 @@ async fn a_disk_that_was_set_back_is_noticed_by_the_others_and_never_votes_again
     // Whatever restarts it, it stays away; and whoever looks is told why.
     refused(&site.agents[hurt], &["quarantine", "join"]);
     refused(&site.agents[hurt], &["quarantine"]);
-    let look = site.agents[hurt].run_once(&["store", "check", place.to_str().unwrap()]);
+    let look = site.agents[hurt].run_once(&["store", "check"]);
     assert!(look.stdout.contains("quarantine: DAMAGED"), "{look:?}");
 
     site.client.set_param("goes-on", &json!(1), "goes-on").await.accepted();

@@ -11,21 +11,18 @@
     reason = "this whole file is a test"
 )]
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use flotilla_tests::agent::Agent;
 use flotilla_tests::cli::Cli;
 use flotilla_tests::nats_server::NatsServer;
+use flotilla_tests::pki::{Pki, private};
 use flotilla_tests::wait;
 use flotilla_tests::workplace::Workplace;
 use nkeys::{KeyPair, KeyPairType};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -43,14 +40,6 @@ struct Way {
     wrong: Vec<String>,
     /// Scheme of the address.
     scheme: &'static str,
-}
-
-/// A file that nobody else may read.
-fn private(workplace: &Workplace, name: &str, text: &str) -> PathBuf {
-    let path = workplace.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    path
 }
 
 fn options(words: &[(&str, &Path)]) -> Vec<String> {
@@ -208,60 +197,8 @@ async fn credentials_file() {
     check(&workplace, way).await;
 }
 
-/// An authority and what it vouched for, as files.
-struct Pki {
-    authority: PathBuf,
-    server: (PathBuf, PathBuf),
-    client: (PathBuf, PathBuf),
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
-
-impl Pki {
-    fn new(workplace: &Workplace, name: &str) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = params.self_signed(&key).unwrap();
-        let issue = |who: &str, usage: ExtendedKeyUsagePurpose| {
-            let own = rcgen::KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-            params.distinguished_name.push(DnType::CommonName, who);
-            params.extended_key_usages = vec![usage];
-            let certificate = params.signed_by(&own, &authority, &key).unwrap();
-            let file = |ending: &str, text: &str| {
-                private(workplace, &format!("{name}-{who}.{ending}"), text)
-            };
-            (
-                file("pem", &pem("CERTIFICATE", certificate.der())),
-                file("key", &pem("PRIVATE KEY", &own.serialize_der())),
-            )
-        };
-        Self {
-            server: issue("server", ExtendedKeyUsagePurpose::ServerAuth),
-            client: issue("client", ExtendedKeyUsagePurpose::ClientAuth),
-            authority: private(
-                workplace,
-                &format!("{name}-ca.pem"),
-                &pem("CERTIFICATE", authority.der()),
-            ),
-        }
-    }
-
-    fn cli(&self, client: &(PathBuf, PathBuf)) -> Vec<String> {
-        options(&[
-            ("--tls-ca", &self.authority),
-            ("--tls-cert", &client.0),
-            ("--tls-key", &client.1),
-        ])
-    }
+fn certificates(authority: &Path, client: &(PathBuf, PathBuf)) -> Vec<String> {
+    options(&[("--tls-ca", authority), ("--tls-cert", &client.0), ("--tls-key", &client.1)])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,14 +213,9 @@ async fn client_certificate() {
             show(&ours.server.1),
             show(&ours.authority)
         ),
-        agent: format!(
-            "[nats.tls]\nca = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\n",
-            show(&ours.authority),
-            show(&ours.client.0),
-            show(&ours.client.1)
-        ),
-        cli: ours.cli(&ours.client),
-        wrong: ours.cli(&theirs.client),
+        agent: ours.agent_section(),
+        cli: certificates(&ours.authority, &ours.client),
+        wrong: certificates(&ours.authority, &theirs.client),
         scheme: "tls",
     };
     check(&workplace, way).await;
