@@ -35,3 +35,26 @@ fn a_leader_that_nobody_told_the_time_says_so_first_and_one_that_was_told_does_n
     hall.write(3, "y");
     assert_eq!(losses(&bodies(&mut hall, other)), 1);
 }
+
+#[test]
+fn a_leader_that_nobody_told_the_time_tells_nobody_before_the_log_has_heard_of_it() {
+    let mut hall = Hall::new(&[], Settings::default());
+    let leader = hall.until_led();
+    let (mut waited, mut told) = (false, false);
+    for _ in 0..40 {
+        let now = hall.now();
+        told = hall.replica(leader).may_tell_log_time(now).expect("no fault");
+        let lost = bodies(&mut hall, leader).iter().position(|body| *body == Body::TimeLost);
+        let replica = hall.replica(leader);
+        // Empty entries have no body; there is one, of this leader, before the loss.
+        let first = replica.raw.store().log.first_index();
+        let heard = lost.is_some_and(|at| replica.applied.index > first + at as u64);
+        assert!(heard || !told, "it told the time, and the log had not heard of it");
+        waited |= lost.is_some() && !told;
+        if told {
+            break;
+        }
+        hall.tick();
+    }
+    assert!(waited && told);
+}
