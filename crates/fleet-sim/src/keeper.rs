@@ -16,7 +16,7 @@ use std::sync::Arc;
 use fleet_consensus::CommandEnd;
 use fleet_device::charges::{Charge, Charges};
 use fleet_device::lease::{LEASE_MS, Lease, RENEW_EVERY_MS};
-use fleet_device::{Handed, ReadErrorKind, Reading, WriteError};
+use fleet_device::{Handed, Observation, ReadErrorKind, Reading, WriteError};
 use fleet_state::{
     AgentCommand, DeviceId, FleetState, LinkId, NodeId, Object, Outcome, RequestId, Revision, Value,
 };
@@ -202,6 +202,11 @@ impl Keeper {
     pub fn device_ended(&mut self, call: Call, answer: Answer, now_ms: u64) {
         let Some((purpose, _)) = self.calls.open.remove(&call) else { return };
         self.call_ended(call, purpose, answer, now_ms);
+    }
+
+    /// A device says what it is, unasked.
+    pub fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        self.works.values_mut().for_each(|work| work.heard(heard, now_ms));
     }
 
     /// Whether one-shots or wishes of this node are under way to a device.
