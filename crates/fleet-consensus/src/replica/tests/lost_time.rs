@@ -3,6 +3,7 @@
 use fleet_state::{Body, Entry};
 
 use super::hall::{Hall, Settings};
+use crate::log_time::LogTime;
 
 /// The bodies of all entries that a node holds, the oldest first.
 fn bodies(hall: &mut Hall, node: u64) -> Vec<Body> {
@@ -40,21 +41,20 @@ fn a_leader_that_nobody_told_the_time_says_so_first_and_one_that_was_told_does_n
 fn a_leader_that_nobody_told_the_time_tells_nobody_before_the_log_has_heard_of_it() {
     let mut hall = Hall::new(&[], Settings::default());
     let leader = hall.until_led();
-    let (mut waited, mut told) = (false, false);
-    for _ in 0..40 {
+    hall.write(3, "x");
+    let may_tell = |hall: &mut Hall| {
         let now = hall.now();
-        told = hall.replica(leader).may_tell_log_time(now).expect("no fault");
-        let lost = bodies(&mut hall, leader).iter().position(|body| *body == Body::TimeLost);
-        let replica = hall.replica(leader);
-        // Empty entries have no body; there is one, of this leader, before the loss.
-        let first = replica.raw.store().log.first_index();
-        let heard = lost.is_some_and(|at| replica.applied.index > first + at as u64);
-        assert!(heard || !told, "it told the time, and the log had not heard of it");
-        waited |= lost.is_some() && !told;
-        if told {
-            break;
-        }
-        hall.tick();
-    }
-    assert!(waited && told);
+        hall.replica(leader).may_tell_log_time(now).expect("no fault")
+    };
+    assert!(may_tell(&mut hall));
+    let before = losses(&bodies(&mut hall, leader));
+    // As if it had restarted, and nothing of it comes to the others.
+    hall.replica(leader).log_time = LogTime::from_disk(0, 0);
+    hall.cut.insert(leader);
+    assert!(!may_tell(&mut hall), "the log has not heard of it");
+    hall.tick();
+    assert!(!may_tell(&mut hall));
+    hall.cut.remove(&leader);
+    hall.until("the log has heard of it", may_tell);
+    assert_eq!(losses(&bodies(&mut hall, leader)), before + 1);
 }
