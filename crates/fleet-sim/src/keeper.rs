@@ -10,13 +10,13 @@
 mod device;
 mod link;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_consensus::CommandEnd;
 use fleet_device::charges::{Charge, Charges};
 use fleet_device::lease::{LEASE_MS, Lease, RENEW_EVERY_MS};
-use fleet_device::{Handed, ReadErrorKind, Reading, WriteError};
+use fleet_device::{Handed, Observation, ReadErrorKind, Reading, WriteError};
 use fleet_state::{
     AgentCommand, DeviceId, FleetState, LinkId, NodeId, Object, Outcome, RequestId, Revision, Value,
 };
@@ -27,6 +27,8 @@ use link::Work;
 const LOG_WITHIN_MS: u64 = 3_000;
 /// How long giving a link back may take until it is tried again.
 const RELEASE_WITHIN_MS: u64 = 2_000;
+/// Pause after it was not.
+const RELEASE_PAUSE_MS: u64 = 250;
 /// How long the first barrier may take until it is asked for again.
 const BARRIER_WITHIN_MS: u64 = 4_000;
 
@@ -102,7 +104,8 @@ pub struct Keeper {
     lease: Lease,
     renew_next_ms: u64,
     works: BTreeMap<LinkId, Work>,
-    releasing: BTreeSet<Charge>,
+    /// What is being given back, and not tried again before a moment.
+    releasing: BTreeMap<Charge, u64>,
     calls: Calls,
 }
 
@@ -145,7 +148,7 @@ impl Keeper {
             lease: Lease::default(),
             renew_next_ms: 0,
             works: BTreeMap::new(),
-            releasing: BTreeSet::new(),
+            releasing: BTreeMap::new(),
             calls: Calls::default(),
         }
     }
@@ -204,6 +207,11 @@ impl Keeper {
         self.call_ended(call, purpose, answer, now_ms);
     }
 
+    /// A device says what it is, unasked.
+    pub fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        self.works.values_mut().for_each(|work| work.heard(heard, now_ms));
+    }
+
     /// Whether one-shots or wishes of this node are under way to a device.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -241,9 +249,10 @@ impl Keeper {
     fn release(&mut self, state: &FleetState, now_ms: u64) {
         let Some(charges) = &self.charges else { return };
         for charge in charges.to_release(state) {
-            if !self.releasing.insert(charge.clone()) {
+            if self.releasing.get(&charge).is_some_and(|next_ms| now_ms < *next_ms) {
                 continue;
             }
+            self.releasing.insert(charge.clone(), u64::MAX);
             let (link, epoch) = charge.clone();
             let command = AgentCommand::LinkRelease { link, epoch };
             self.calls.submit(Purpose::Release(charge), command, now_ms, RELEASE_WITHIN_MS);
@@ -298,7 +307,11 @@ impl Keeper {
     ) {
         let link = match &purpose {
             Purpose::Release(charge) => {
-                self.releasing.remove(charge);
+                // A node without space says so at once, and would be asked without end.
+                match outcome {
+                    Some(_) => self.releasing.remove(charge),
+                    None => self.releasing.insert(charge.clone(), now_ms + RELEASE_PAUSE_MS),
+                };
                 return;
             }
             Purpose::Claim(link, ..)

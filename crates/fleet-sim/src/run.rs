@@ -14,7 +14,8 @@ use crate::world::{ClientFigures, TICK_MS, World};
 
 /// Time in which a site without faults has to grow to its size.
 const GROWTH_MS_MAX: u64 = 30_000;
-/// The faults go on until all that were chosen have happened, at most so many times longer.
+/// The faults go on until all that were chosen have happened, so many times longer, or until each
+/// has had its turns.
 const PATIENCE: u64 = 4;
 /// Ticks after which a calm site must have converged: all members with equal states, every
 /// change of membership carried out, writes and reads answered.
@@ -140,7 +141,7 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     world.run_for(safety_ms)?;
     let patience_ms = began_ms + PATIENCE * safety_ms;
     if !world.unfired().is_empty() {
-        world.last_chance();
+        let patience_ms = world.last_chance().max(patience_ms);
         world.run_until(patience_ms, |w| w.unfired().is_empty())?;
     }
     // 3. Calm, then liveness.

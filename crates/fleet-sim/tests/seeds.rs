@@ -85,11 +85,17 @@ const FOUND: &[(u64, &str)] = &[
     (8, "a joiner of a quiet site never got a snapshot that knew it"),
     (207, "a leader without the site key asked nobody for it, and no joiner was certified"),
     (233, "a snapshot that could not be written was tried again at once, without end"),
+    (263, "a planned split never had its turn, where much had not happened yet"),
     (1_042, "under clocks that were put back, answers were forgotten without a trace"),
     (1_108, "a lost offer of a snapshot was repeated after ten seconds only"),
     (1_171, "the count of entries since the last snapshot began anew with each restart"),
     (10_161, "the leader with the slow clock forgot answers without a trace"),
     (10_363, "a disk that filled up at the end of a snapshot made the compressor panic"),
+    (
+        20_044,
+        "a wish that was given up, and that marks had passed over, was enforced after its time",
+    ),
+    (1_000_000, "a claimed wish came back without its time limit, and was handed over after it"),
 ];
 
 #[test]

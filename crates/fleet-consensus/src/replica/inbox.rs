@@ -84,7 +84,7 @@ impl<D: Disk, T> Replica<D, T> {
             }
             Payload::Observed { bytes } => self.outputs.observed.push((from, bytes)),
             Payload::LogTimeWant { asked_ms } => {
-                if self.is_leader() && self.raw.raft.commit_to_current_term() {
+                if self.may_tell_log_time(now)? {
                     let log_ms = self.log_time.peek(now);
                     let told = Payload::LogTimeTold { asked_ms, log_ms };
                     self.outbox.push((from, Class::Normal, told));
@@ -92,7 +92,7 @@ impl<D: Disk, T> Replica<D, T> {
             }
             Payload::LogTimeTold { asked_ms, log_ms } => {
                 if self.leader() == Some(from) {
-                    self.log_time.told(log_ms, asked_ms, now);
+                    self.log_time.told(log_ms, asked_ms, self.raw.raft.term, now);
                 }
             }
             Payload::Hello { .. } => {}

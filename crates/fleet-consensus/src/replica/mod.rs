@@ -102,6 +102,8 @@ struct Pace {
     last_time_tick_ms: u64,
     last_site_key_ask_ms: u64,
     last_log_time_ask_ms: u64,
+    /// As leader: where it said that it can't tell how late it is; 0: nowhere.
+    time_lost_at: u64,
     entries_since_snapshot: u64,
     bytes_since_snapshot: u64,
     building: bool,

@@ -342,7 +342,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.decline(batch, RefuseReason::Busy);
             return Ok(());
         }
-        let stamp_ms = self.log_time.stamp(now);
+        let stamp_ms = self.log_time.stamp(now, self.raw.raft.term);
         let entries: Vec<raft::eraftpb::Entry> = batch
             .iter()
             .map(|queued| raft::eraftpb::Entry {

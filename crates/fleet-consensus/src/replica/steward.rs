@@ -164,14 +164,29 @@ impl<D: Disk, T> Replica<D, T> {
         let Some(leader) = self.leader().filter(|leader| *leader != self.config.node) else {
             return;
         };
-        let every_ms =
-            if self.log_time.is_bounded() { LOG_TIME_ASK_MS } else { LOG_TIME_ASK_SOON_MS };
+        let told = self.log_time.is_bounded(self.raw.raft.term);
+        let every_ms = if told { LOG_TIME_ASK_MS } else { LOG_TIME_ASK_SOON_MS };
         if now.mono_ms.saturating_sub(self.pace.last_log_time_ask_ms) < every_ms {
             return;
         }
         self.pace.last_log_time_ask_ms = now.mono_ms;
         let want = Payload::LogTimeWant { asked_ms: now.mono_ms };
         self.outbox.push((leader, Class::Normal, want));
+    }
+
+    /// A leader that didn't know how late it is tells nobody before the log has heard of that: or
+    /// who leads next would take the time from it, and let live what should have ended.
+    pub(super) fn may_tell_log_time(&mut self, now: Now) -> Result<bool, Fault> {
+        let leads = self.is_leader() && self.raw.raft.commit_to_current_term();
+        Ok(leads && self.vouch_for_time(now)? && self.applied.index >= self.pace.time_lost_at)
+    }
+
+    /// The term of the newest entry that isn't this leader's.
+    fn term_before(&self) -> u64 {
+        let log = &self.raw.raft.raft_log;
+        let terms = (0..=log.last_index()).rev().map_while(|index| log.term(index).ok());
+        let mut older = terms.skip_while(|term| *term == self.raw.raft.term);
+        older.next().unwrap_or(0)
     }
 
     /// A time tick is proposed only when a deadline in the state has passed.
@@ -241,15 +256,22 @@ impl<D: Disk, T> Replica<D, T> {
     /// for a device with a time limit ends with it, for nobody knows that there is time left. `false` when raft
     /// didn't take it, and then nothing may be proposed that bears a time.
     pub(super) fn vouch_for_time(&mut self, now: Now) -> Result<bool, Fault> {
-        if self.log_time.is_bounded() || seeded::on("log-time-as-heard") {
+        let vouched = self.log_time.is_bounded(self.raw.raft.term);
+        if vouched
+            || self.log_time.is_bounded(self.term_before())
+            || seeded::on("log-time-as-heard")
+        {
             return Ok(true);
         }
         let before = self.log_time;
-        let log_time_ms = self.log_time.stamp(now);
+        let log_time_ms = self.log_time.stamp(now, self.raw.raft.term);
         let entry = Entry { log_time_ms, wall_time_ms: now.wall_ms, body: Body::TimeLost };
         let data = entry.encode().into();
         match self.step_proposal(vec![raft::eraftpb::Entry { data, ..Default::default() }]) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.pace.time_lost_at = self.raw.raft.raft_log.last_index();
+                Ok(true)
+            }
             Err(raft::Error::ProposalDropped) => {
                 self.log_time = before;
                 Ok(false)
@@ -262,7 +284,7 @@ impl<D: Disk, T> Replica<D, T> {
         if !self.vouch_for_time(now)? {
             return Ok(());
         }
-        let log_time_ms = self.log_time.stamp(now);
+        let log_time_ms = self.log_time.stamp(now, self.raw.raft.term);
         let entry = Entry { log_time_ms, wall_time_ms: now.wall_ms, body };
         self.step_own(raft::eraftpb::Entry { data: entry.encode().into(), ..Default::default() })
     }
@@ -327,6 +349,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.leases.begin(now.mono_ms);
         } else if role != NodeRole::Leader {
             self.leases.end();
+            self.pace.time_lost_at = 0;
         }
         if led {
             // A new leader: what waits is handed to it at once, not at the next tick.

@@ -209,6 +209,27 @@ impl Case<'_> {
         }
     }
 
+    /// What was in the device in time is enforced for ever. Of what the marks alone call verified
+    /// that is not known: marks pass over a wish that was given up, and an earlier owner may have
+    /// given this one up because nobody knew whether its time was over.
+    fn enforce(&self, track: &mut Track) -> Verdict {
+        if !track.by_marks {
+            return Verdict::Write { until_ms: None };
+        }
+        match self.wish.ttl {
+            Ttl::Unlimited => Verdict::Write { until_ms: None },
+            Ttl::Unclaimed => Verdict::Claim,
+            Ttl::Claimed { until_ms } if self.now_ms < until_ms => {
+                Verdict::Write { until_ms: Some(until_ms) }
+            }
+            Ttl::Claimed { .. } | Ttl::ClaimedElsewhere => {
+                let message = "it is different, and whether it was handed over before its time ended is not known";
+                track.give_up(TroubleCode::Unknown, message);
+                Verdict::Rest
+            }
+        }
+    }
+
     /// It was verified and is different now.
     fn drifted(&self, track: &mut Track) -> Verdict {
         let since_ms = *track.drift_since_ms.get_or_insert(self.now_ms);
@@ -236,7 +257,7 @@ impl Case<'_> {
                 track.give_up(TroubleCode::NotEnforced, message);
                 Verdict::Rest
             }
-            OnDrift::Enforce if acts => Verdict::Write { until_ms: None },
+            OnDrift::Enforce if acts => self.enforce(track),
             OnDrift::Report | OnDrift::Adopt | OnDrift::Enforce => Verdict::Rest,
         }
     }

@@ -1,6 +1,7 @@
 //! The planner against a device in a few lines, by tables and at random.
 
 mod local;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -54,6 +54,9 @@ pub(super) struct Track {
     pub met_ms: u64,
     /// The furthest stage.
     pub stage: Stage,
+    /// That it is verified stands in the marks of the log alone, which pass over what was given
+    /// up: the device has not shown it in this session.
+    pub by_marks: bool,
     /// The last hand-over in this session.
     pub handed: Option<HandOver>,
     /// Hand-overs and failures since it last was as wished.
@@ -99,6 +102,7 @@ impl Track {
             local: wish.local,
             met_ms: now_ms,
             stage,
+            by_marks: stage == Stage::Verified,
             handed: None,
             tries: 0,
             next_ms: 0,
@@ -107,7 +111,7 @@ impl Track {
             over: None,
             waited: false,
         };
-        if !track.is_verified() && wish.local.is_none() {
+        if wish.local.is_none() {
             track.take_decisions(property, orders);
         }
         track
@@ -115,6 +119,15 @@ impl Track {
 
     /// What was decided about it before.
     fn take_decisions(&mut self, property: &str, orders: &Orders) {
+        if let Some(given_up) = &orders.given_up
+            && self.revision == given_up.revision
+        {
+            // Marks that are as high have passed over it.
+            (self.stage, self.by_marks) = (self.stage.min(Stage::Sent), false);
+        }
+        if self.is_verified() {
+            return;
+        }
         if orders.stood_down.get(property) == Some(&self.revision) {
             let message = "a local write stands before it; wish it again if it still holds";
             self.give_up(TroubleCode::LocalStands, message);
@@ -140,6 +153,7 @@ impl Track {
     /// The device has said that it is so.
     pub(super) fn verify(&mut self) {
         self.stage = Stage::Verified;
+        self.by_marks = false;
         self.tries = 0;
         self.next_ms = 0;
         self.doubtful = false;

@@ -2,9 +2,10 @@
 //!
 //! - an answer with a revision is the one that the log decided at that revision;
 //! - a request takes effect at one index only, and every repetition hears the first answer;
-//! - a request whose every attempt was refused without a revision is never in the log.
+//! - a request whose every attempt was refused without a revision is not in the log, and doesn't
+//!   come there before it is asked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_consensus::replica::AppliedEntry;
 use fleet_state::{Answer, Outcome, RejectCode, RequestId};
@@ -26,7 +27,7 @@ pub enum Known {
 #[derive(Debug, Default)]
 pub struct Answers {
     decided: BTreeMap<RequestId, Answer>,
-    refused: Vec<RequestId>,
+    refused: BTreeSet<RequestId>,
     acknowledged: u64,
     repeated: u64,
 }
@@ -43,6 +44,7 @@ impl Answers {
         if is_agents_own(id) || is_expired(answer) {
             return Ok(());
         }
+        self.not_refused(id)?;
         match self.decided.get(id) {
             None if answer.revision == entry.revision => {
                 self.decided.insert(id.clone(), answer.clone());
@@ -81,9 +83,26 @@ impl Answers {
         }
     }
 
-    /// Every attempt of a request was refused.
-    pub fn all_refused(&mut self, id: RequestId) {
-        self.refused.push(id);
+    /// Every attempt of a request so far was refused.
+    ///
+    /// # Errors
+    /// It took effect nevertheless.
+    pub fn all_refused(&mut self, id: RequestId) -> Result<(), Violation> {
+        self.refused.insert(id.clone());
+        if self.decided.contains_key(&id) { self.not_refused(&id) } else { Ok(()) }
+    }
+
+    /// A request is asked for once more.
+    pub fn asked_again(&mut self, id: &RequestId) {
+        self.refused.remove(id);
+    }
+
+    fn not_refused(&self, id: &RequestId) -> Result<(), Violation> {
+        if self.refused.contains(id) {
+            let what = format!("every attempt of {id} was refused, yet the log decided it");
+            return Err(Violation::new("no effect of what was refused", what));
+        }
+        Ok(())
     }
 
     /// At the end of a run.
@@ -91,13 +110,8 @@ impl Answers {
     /// # Errors
     /// Something took effect that had been refused.
     pub fn check_refused(&self) -> Result<(), Violation> {
-        match self.refused.iter().find(|id| self.decided.contains_key(*id)) {
-            None => Ok(()),
-            Some(id) => Err(Violation::new(
-                "no effect of what was refused",
-                format!("every attempt of {id} was refused, yet the log decided it"),
-            )),
-        }
+        let decided = self.refused.iter().find(|id| self.decided.contains_key(*id));
+        decided.map_or(Ok(()), |id| self.not_refused(id))
     }
 
     /// The log's decision about a request, if there is one.

@@ -1,7 +1,8 @@
 //! What may leave a node for a device, and when.
 //!
 //! - Owners take turns: whatever leaves for a link leaves in an epoch that is no older than any that
-//!   something left in before, and from the node that the log made the owner of that epoch. So
+//!   something left in before, and from the node that the log made the owner of that epoch. Once
+//!   the log has given the link to another one, nothing more leaves the former owner. So
 //!   nobody writes on the side of a partition that lost the link, past its lease or otherwise.
 //! - Nothing leaves after its expiry: what was wished with a time limit leaves within that time,
 //!   by a clock that no node has.
@@ -30,6 +31,8 @@ const LATE_MS: u64 = 100;
 pub struct HandOvers {
     /// The newest epoch in which anything left, by link.
     newest: BTreeMap<LinkId, (u64, NodeId)>,
+    /// The newest epoch that the log gave to anybody, by link.
+    given: BTreeMap<LinkId, u64>,
     /// Who owned a link in an epoch.
     owners: BTreeMap<(LinkId, u64), NodeId>,
     /// All one-shots, with when they are over.
@@ -53,6 +56,7 @@ impl HandOvers {
                 Record::Link(link) => {
                     if let Some(owner) = link.owner {
                         self.owners.insert((link.id.clone(), link.epoch), owner);
+                        self.given.insert(link.id.clone(), link.epoch);
                     }
                 }
                 Record::Invocation(invocation) => {
@@ -125,6 +129,12 @@ impl HandOvers {
                     ask.link, ask.epoch
                 ));
             }
+        }
+        if let Some(given) = self.given.get(&ask.link).filter(|given| **given > ask.epoch) {
+            return fail(format!(
+                "node {node} writes to {} in epoch {}, and epoch {given} is another one's",
+                ask.link, ask.epoch
+            ));
         }
         match self.newest.get(&ask.link) {
             Some((epoch, other)) if *epoch > ask.epoch => fail(format!(

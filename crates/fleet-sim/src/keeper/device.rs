@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleet_device::one_shots::{Begun, Next, open_one_shots};
 use fleet_device::plan::{Course, Marks, Orders, Plan, Step, Trouble, TroubleCode};
-use fleet_device::{WriteError, WriteErrorKind, claimed_until_ms};
+use fleet_device::{Observation, WriteError, WriteErrorKind, claimed_until_ms};
 use fleet_state::{
     AgentCommand, ClaimItem, Claimed, DeviceId, FleetState, Invocation, Outcome, RequestId,
     Revision, StageFailure, StageItem,
@@ -39,6 +39,10 @@ impl Slot {
     /// Something was handed to the device, and it has not ended.
     pub(super) fn is_handing_over(&self) -> bool {
         self.handing_over
+    }
+
+    pub(super) fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        self.course.heard(heard, now_ms);
     }
 
     pub(super) fn forget_told(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleet_device::lease::Lease;
 use fleet_device::one_shots::OneShots;
-use fleet_device::{Claims, Profile};
+use fleet_device::{Claims, Observation, Profile};
 use fleet_state::{AgentCommand, DeviceId, FleetState, Link, LinkId, NodeId, Outcome, StageItem};
 
 use super::device::Slot;
@@ -151,6 +151,12 @@ impl Work {
         }
         if let Some(slot) = self.slots.get_mut(id) {
             slot.device_ended(call, &purpose, answer, now_ms);
+        }
+    }
+
+    pub(super) fn heard(&mut self, heard: &Observation, now_ms: u64) {
+        if let Some(slot) = self.slots.get_mut(&heard.device) {
+            slot.heard(heard, now_ms);
         }
     }
 

@@ -174,8 +174,7 @@ impl World {
         if operation.open == 0 {
             let tired = operation.attempts >= ATTEMPTS_MAX || self.random.per_mille(80);
             if tired {
-                self.give_up(client, &operation);
-                return Ok(());
+                return self.give_up(client, &operation);
             }
             self.attempt(client, &mut operation);
         }
@@ -215,6 +214,7 @@ impl World {
             let maker = Maker::Client { client, operation: operation.number };
             match operation.wish.clone() {
                 Wish::Write(proposal) => {
+                    self.invariants.answers.asked_again(&proposal.request_id);
                     self.submit(node, &proposal, maker, operation.floor, wait_ms);
                 }
                 Wish::Read(key) => {
@@ -309,6 +309,7 @@ impl World {
                     CommandEnd::Decided(answer) => self.write_done(client, operation, &answer),
                     CommandEnd::Busy(_) | CommandEnd::NoLeader => {
                         self.attempt_failed(client, operation, false);
+                        self.note_refused(client, operation)?;
                     }
                     CommandEnd::Unknown => self.attempt_failed(client, operation, true),
                 }
@@ -435,18 +436,33 @@ impl World {
         }
     }
 
-    fn give_up(&mut self, client: usize, operation: &Operation) {
+    /// As long as nobody asks again, what was refused must not happen.
+    fn note_refused(&mut self, client: usize, number: u64) -> Result<(), Violation> {
+        let Some(Some(operation)) = self.clients.current.get(client) else {
+            return Ok(());
+        };
+        let refused = operation.number == number && operation.open == 0 && !operation.unknown;
+        match &operation.wish {
+            Wish::Write(proposal) if refused => {
+                self.invariants.answers.all_refused(proposal.request_id.clone())
+            }
+            Wish::Write(_) | Wish::Read(_) => Ok(()),
+        }
+    }
+
+    fn give_up(&mut self, client: usize, operation: &Operation) -> Result<(), Violation> {
         if let Wish::Write(proposal) = &operation.wish {
             let known = if operation.unknown { Known::Unknown } else { Known::NotTaken };
             if known == Known::NotTaken {
                 self.clients.figures.not_taken += 1;
-                self.invariants.answers.all_refused(proposal.request_id.clone());
+                self.invariants.answers.all_refused(proposal.request_id.clone())?;
                 self.history_refuses(operation.number, proposal);
             } else {
                 self.clients.figures.unknown += 1;
             }
         }
         self.think(client);
+        Ok(())
     }
 
     /// A node's process ended: nobody there answers any more.

@@ -32,7 +32,7 @@ impl World {
                 let id_of = device_id(link, device);
                 // Every second one is held to what is wished of it.
                 let on_drift =
-                    if device.is_multiple_of(2) { OnDrift::Report } else { OnDrift::Enforce };
+                    if device.is_multiple_of(2) { OnDrift::Enforce } else { OnDrift::Report };
                 let drift = DriftPolicy { on_drift, settle_ms: 200, tolerance: None };
                 let policy = Arc::new(Policy { drift, ..Policy::default() });
                 let spec = DeviceSpec { link: Some(id.clone()), policy, ..DeviceSpec::default() };

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use fleet_consensus::{CommandEnd, ReadEnd};
+use fleet_device::Observation;
 use fleet_device::lease::silent_ms;
 use fleet_device::ownership::due;
-use fleet_state::{AgentCommand, Command, LinkId, NodeId, Outcome, Proposal};
+use fleet_state::{AgentCommand, ClaimItem, Command, LinkId, NodeId, Outcome, Proposal};
 
 use super::clients::{Maker, Open};
 use super::{Event, World};
@@ -59,6 +60,12 @@ impl World {
     fn carry_out_act(&mut self, id: NodeId, boot: u64, act: Act) -> Result<(), Violation> {
         match act {
             Act::Submit(call, command, within_ms) => {
+                let one_shot = |item: &ClaimItem| matches!(item, ClaimItem::Invocation(_));
+                if let AgentCommand::Claim { items, .. } = &command
+                    && items.iter().any(one_shot)
+                {
+                    self.owner_asked(id, false);
+                }
                 let maker = Maker::Keeper { boot, call };
                 self.submit_own(id, command, maker, within_ms);
                 Ok(())
@@ -67,6 +74,7 @@ impl World {
                 let maker = Maker::Keeper { boot, call };
                 let floor = Floor::default();
                 let open = Open { maker, node: id, request: None, floor, key: None };
+                self.owner_asked(id, true);
                 self.ask_read(id, open, within_ms);
                 Ok(())
             }
@@ -127,6 +135,31 @@ impl World {
         let mono_ms = node.clock(now_ms).mono_ms;
         node.keeper.device_ended(errand.call, answer, mono_ms);
         self.keep(errand.node)
+    }
+
+    /// A device says what it is, to whoever listens.
+    pub(super) fn tell_all(&mut self, heard: &Observation) {
+        for id in self.running() {
+            let boot = self.nodes.get(&id).map_or(0, |node| node.boot);
+            let at_ms = self.now_ms + self.random.between(1, WAY_MS_MAX);
+            self.queue.push(at_ms, Event::Report(id, boot, Box::new(heard.clone())));
+        }
+    }
+
+    pub(super) fn report_arrives(
+        &mut self,
+        id: NodeId,
+        boot: u64,
+        heard: &Observation,
+    ) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        let same = |node: &&mut crate::node::Node| node.boot == boot && node.is_running();
+        if let Some(node) = self.nodes.get_mut(&id).filter(same) {
+            let mono_ms = node.clock(now_ms).mono_ms;
+            node.keeper.heard(heard, mono_ms);
+            return self.keep(id);
+        }
+        Ok(())
     }
 
     pub(super) fn keeper_decided(

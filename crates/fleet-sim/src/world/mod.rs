@@ -75,6 +75,12 @@ enum Event {
     Answer(Box<(keepers::Errand, crate::keeper::Answer)>),
     /// Devices are well again.
     DevicesWell,
+    /// Somebody turns a device, so many times more.
+    Hand(u32),
+    /// A device says unasked what it is, to a node in one start of it.
+    Report(NodeId, u64, Box<fleet_device::Observation>),
+    /// A node hears nothing of the others until a moment.
+    CutOff(NodeId, u64),
     /// A node falls at a moment that was chosen for it; its counter of starts tells which life.
     Fall(NodeId, u64, Fault),
     /// A snapshot has been written.
@@ -249,6 +255,15 @@ impl World {
             Event::Answer(answer) => self.answer_arrives(answer.0, answer.1),
             Event::DevicesWell => {
                 self.field.heal();
+                Ok(())
+            }
+            Event::Hand(left) => {
+                self.go_on_turning(left);
+                Ok(())
+            }
+            Event::Report(node, boot, heard) => self.report_arrives(node, boot, &heard),
+            Event::CutOff(node, until_ms) => {
+                self.cut_off(node, until_ms);
                 Ok(())
             }
             Event::Fall(node, boot, why) => {

@@ -23,6 +23,8 @@ const DISK_CALLS_AHEAD: u64 = 24;
 const START_CALLS_AHEAD: u64 = 12;
 /// Pause between faults that have not happened yet, long enough for an election.
 const LAST_CHANCE_GAP_MS: u64 = 2_500;
+/// Turns that each of them has then.
+const LAST_CHANCE_TURNS: u64 = 3;
 /// Longest time that a sync of a slow disk takes.
 const SYNC_MS_MAX: u64 = 400;
 /// A day, as wall clocks jump.
@@ -41,6 +43,8 @@ pub(super) struct Nemesis {
     pub(super) cuts_at_snapshot: u64,
     /// Owners that fall or stand still at their next hand-over.
     pub(super) owners_struck: Vec<Fault>,
+    /// Who stands still soon because it asked for its lease.
+    pub(super) asked_for_lease: Option<NodeId>,
     /// Of a node's disks, to be put back one day.
     copy: Option<(NodeId, OldCopy)>,
 }
@@ -53,11 +57,14 @@ impl World {
         self.queue.push(self.now_ms + 1, Event::Nemesis);
     }
 
-    /// From now on only what was chosen and has not happened yet.
-    pub fn last_chance(&mut self) {
+    /// From now on only what was chosen and has not happened yet. Gives back until when each of
+    /// these has had a few turns, however many there are.
+    pub fn last_chance(&mut self) -> u64 {
         self.nemesis.last_chance = true;
         self.network.set_manners(crate::swarm::NetworkManners::calm());
         self.network.heal();
+        let left = self.unfired().len() as u64;
+        self.now_ms + (LAST_CHANCE_TURNS * left + 1) * LAST_CHANCE_GAP_MS
     }
 
     /// Faults end: the network is good again. Who is down comes back by itself.
@@ -96,15 +103,13 @@ impl World {
         if self.nemesis.stopped || self.nemesis.strikes >= self.swarm.strikes_max {
             return Ok(());
         }
-        let (faults, gap_ms) = if self.nemesis.last_chance {
-            (self.unfired(), LAST_CHANCE_GAP_MS)
+        let gap_ms = if self.nemesis.last_chance {
+            LAST_CHANCE_GAP_MS
         } else {
-            (self.swarm.faults.clone(), self.random.between(50, self.swarm.fault_gap_ms_max))
+            self.random.between(50, self.swarm.fault_gap_ms_max)
         };
         self.queue.push(self.now_ms + gap_ms, Event::Nemesis);
-        let fault = faults.get(self.nemesis.at % faults.len().max(1)).copied();
-        self.nemesis.at += 1;
-        let Some(fault) = fault else {
+        let Some(fault) = self.next_fault() else {
             return Ok(());
         };
         self.nemesis.strikes += 1;
@@ -112,6 +117,18 @@ impl World {
             *self.fired.entry(fault).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// Whose turn it is. In the last chance only those have turns that have not happened, in the
+    /// order of all, so that none is passed over when another one drops out.
+    fn next_fault(&mut self) -> Option<Fault> {
+        let left = if self.nemesis.last_chance { self.unfired() } else { Vec::new() };
+        let count = self.swarm.faults.len();
+        (0..count).find_map(|_| {
+            let fault = self.swarm.faults.get(self.nemesis.at % count).copied();
+            self.nemesis.at += 1;
+            fault.filter(|fault| !self.nemesis.last_chance || left.contains(fault))
+        })
     }
 
     /// Carries out a fault; `false` where it can't be now.

@@ -148,6 +148,7 @@ impl FleetState {
         effects: &mut Effects,
     ) -> bool {
         let mut wishes = device.wishes.clone();
+        let mut watermarks = self.watermarks_of(&device.id);
         let mut ended: Vec<Revision> = Vec::new();
         for (property, wish) in device.wishes.iter() {
             let Some(ttl) = wish.ttl.as_ref().filter(|ttl| over(wish, ttl)) else {
@@ -162,7 +163,12 @@ impl FleetState {
             match &ttl.previous {
                 Some(former) => {
                     let (value, revision) = (former.value.clone(), former.revision);
-                    wishes.insert(property.clone(), Wish { value, revision, ttl: None });
+                    // What was claimed had a limit too, and whether it was handed over within it
+                    // the log doesn't know: it must not come back as one without a limit.
+                    let deadline_log_ms = self.counters.log_time_ms;
+                    let limited = watermarks.has_claimed(revision);
+                    let ttl = limited.then_some(Ttl { deadline_log_ms, previous: None });
+                    wishes.insert(property.clone(), Wish { value, revision, ttl });
                 }
                 None => wishes.remove(property),
             }
@@ -179,7 +185,6 @@ impl FleetState {
         };
         // What comes back was there before, so there is room for it.
         self.put(back, effects);
-        let mut watermarks = self.watermarks_of(&device.id);
         watermarks.ends.extend(ended.into_iter().map(|revision| WishEnd { revision, stage }));
         let surplus = watermarks.ends.len().saturating_sub(WISH_ENDS_MAX);
         watermarks.ends.drain(..surplus);
@@ -195,7 +200,9 @@ impl FleetState {
     /// Puts watermarks, without claims of wishes that are no more.
     pub(super) fn put_watermarks(&mut self, mut watermarks: Watermarks, effects: &mut Effects) {
         if let Some(device) = self.devices.get(&watermarks.device) {
-            watermarks.claimed.retain(|revision| device.wishes.holds(*revision));
+            let claimed = std::mem::take(&mut watermarks.claimed);
+            let known = |revision: &Revision| device.wishes.leads_back_to(*revision, &claimed);
+            watermarks.claimed = claimed.iter().copied().filter(known).collect();
         }
         watermarks.revision = effects.revision();
         self.put(watermarks, effects);

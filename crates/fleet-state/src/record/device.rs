@@ -136,6 +136,16 @@ impl Wishes {
         self.0.values().any(|wish| wish.revision == revision)
     }
 
+    /// Whether the command of this revision stands behind a wish, or behind the one that comes back
+    /// if a wish ends that is not among those `claimed`. Of each property that is one at most.
+    pub(crate) fn leads_back_to(&self, revision: Revision, claimed: &[Revision]) -> bool {
+        self.0.values().any(|wish| {
+            let former = wish.ttl.as_ref().and_then(|ttl| ttl.previous.as_ref());
+            let former = former.filter(|_| claimed.binary_search(&wish.revision).is_err());
+            wish.revision == revision || former.is_some_and(|former| former.revision == revision)
+        })
+    }
+
     pub(crate) fn insert(&mut self, property: Arc<str>, wish: Wish) {
         self.0.insert(property, wish);
     }

@@ -290,6 +290,28 @@ fn a_wish_is_taken_back_before_it_is_claimed() {
 }
 
 #[test]
+fn a_claimed_wish_does_not_come_back_without_its_limit() {
+    let mut site = hall();
+    let claimed = site.accept(set_for(r#"{"on":true}"#, 1_000));
+    assert_eq!(site.claimed(vec![wish(claimed)]), [Claimed::Granted]);
+    // Another one stands before it, and something else is told and claimed meanwhile.
+    site.accept(set_for(r#"{"on":false}"#, 2_000));
+    let other = site.accept(set_for(r#"{"level":1}"#, 2_000));
+    assert_eq!(site.claimed(vec![wish(other)]), [Claimed::Granted]);
+    site.tick(5_000);
+    assert_eq!(wished(&site, "on"), ("true".to_owned(), claimed));
+    let lamp = lamp(&site);
+    let back = lamp.wishes.get("on").unwrap();
+    assert!(back.ttl.is_some(), "it had a limit, and that is over");
+    assert!(!site.state.needs_claim(&lamp.id, back), "it is not to be claimed a second time");
+    assert_eq!(marks(&site).claimed, [Revision::new(claimed), Revision::new(other)]);
+    // And so it stays when it happens again.
+    site.accept(set_for(r#"{"on":false}"#, 1_000));
+    site.tick(5_000);
+    assert!(self::lamp(&site).wishes.get("on").unwrap().ttl.is_some());
+}
+
+#[test]
 fn what_is_remembered_of_commands_says_how_they_ended() {
     let mut site = hall();
     let epoch = link(&site).epoch;

@@ -90,8 +90,7 @@ impl World {
         }
         *self.fired.entry(why).or_default() += 1;
         if why == Fault::PauseOwner {
-            let ms = self.owner_pause_ms();
-            self.pause(id, ms);
+            self.hold_owner_up(id);
             return;
         }
         let again_ms = self.now_ms + self.random.between(20, RETURN_MS_MAX);

@@ -1,5 +1,6 @@
 //! Faults about links and devices.
 
+use fleet_device::Observation;
 use fleet_state::{NodeId, Value};
 
 use super::super::{Event, World};
@@ -9,8 +10,16 @@ use crate::field::Manner;
 
 /// How soon after a grant or a hand-over an owner is struck, at most.
 const MOMENT_MS_MAX: u64 = 30;
-/// Pauses of an owner: some are shorter than its lease, most are longer.
+/// Pauses of an owner: half of them are shorter than its lease, most others are longer.
+const SHORT_PAUSE_MS: (u64, u64) = (50, 1_950);
 const PAUSE_MS: (u64, u64) = (500, 6_000);
+/// A pause in which the answer to a question for a lease becomes old, but is still taken.
+const LEASE_PAUSE_MS: (u64, u64) = (800, 1_900);
+/// How long an owner that stood still hears nothing of the others afterwards.
+const DEAF_MS: (u64, u64) = (500, 3_500);
+/// How often somebody turns a device then, and the pauses between.
+const TURNS: u32 = 6;
+const TURN_GAP_MS: (u64, u64) = (100, 500);
 /// How long devices are upset, at most.
 const UPSET_MS_MAX: u64 = 6_000;
 /// Owners in wait to be struck, at most.
@@ -32,6 +41,22 @@ impl World {
         false
     }
 
+    /// An owner asks the log for a one-shot, or for its lease: it may stand still until the answer
+    /// is old.
+    pub(in super::super) fn owner_asked(&mut self, id: NodeId, for_lease: bool) {
+        if self.nemesis.owners_struck.is_empty() {
+            return;
+        }
+        if self.random.per_mille(if for_lease { 150 } else { 400 }) {
+            let pauses = |fault: &Fault| *fault == Fault::PauseOwner;
+            if let Some(at) = self.nemesis.owners_struck.iter().position(pauses) {
+                self.nemesis.owners_struck.remove(at);
+                self.nemesis.asked_for_lease = for_lease.then_some(id);
+                self.strike_owner_by(id, Fault::PauseOwner);
+            }
+        }
+    }
+
     /// The log granted something to an owner, which has not left yet.
     pub(in super::super) fn claim_granted(&mut self, id: NodeId) {
         if self.random.per_mille(500) {
@@ -45,18 +70,46 @@ impl World {
     }
 
     fn strike_owner(&mut self, id: NodeId) {
-        let Some(fault) = self.nemesis.owners_struck.pop() else {
-            return;
-        };
+        if let Some(fault) = self.nemesis.owners_struck.pop() {
+            self.strike_owner_by(id, fault);
+        }
+    }
+
+    fn strike_owner_by(&mut self, id: NodeId, fault: Fault) {
         let boot = self.nodes.get(&id).map_or(0, |node| node.boot);
-        let at_ms = self.now_ms + self.random.between(0, MOMENT_MS_MAX);
+        let at_ms = self.now_ms + self.random.between(1, MOMENT_MS_MAX);
         self.queue.push(at_ms, Event::Fall(id, boot, fault));
     }
 
-    /// How long an owner stands still.
-    pub(super) fn owner_pause_ms(&mut self) -> u64 {
-        let (least, most) = PAUSE_MS;
-        self.random.between(least, most)
+    /// An owner stands still. What it asked for is answered meanwhile; afterwards it may hear
+    /// nothing more of the others, while its devices still hear it.
+    pub(super) fn hold_owner_up(&mut self, id: NodeId) {
+        let for_lease = self.nemesis.asked_for_lease.take() == Some(id);
+        let (least, most) = match self.random.per_mille(500) {
+            _ if for_lease => LEASE_PAUSE_MS,
+            true => SHORT_PAUSE_MS,
+            false => PAUSE_MS,
+        };
+        let ms = self.random.between(least, most);
+        self.pause(id, ms);
+        if for_lease || self.random.per_mille(500) {
+            let from_ms = self.now_ms + self.random.between(ms / 2, ms);
+            let until_ms = self.now_ms + ms + self.random.between(DEAF_MS.0, DEAF_MS.1);
+            self.queue.push(from_ms, Event::CutOff(id, until_ms));
+            self.queue.push(self.now_ms + ms, Event::Hand(TURNS));
+        }
+    }
+
+    /// A node hears nothing of the others any more.
+    pub(in super::super) fn cut_off(&mut self, id: NodeId, until_ms: u64) {
+        if self.nemesis.stopped {
+            return;
+        }
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            self.network.cut_both(id, other);
+        }
+        self.queue.push(until_ms, Event::Heal);
     }
 
     fn any_owner(&mut self) -> Option<NodeId> {
@@ -66,6 +119,7 @@ impl World {
     }
 
     pub(super) fn isolate_owner(&mut self) -> bool {
+        self.queue.push(self.now_ms + 1, Event::Hand(TURNS));
         self.any_owner().is_some_and(|owner| self.partition(Shape::Isolate, owner))
     }
 
@@ -87,7 +141,22 @@ impl World {
         let (Some(id), number) = (self.random.pick(&ids).cloned(), self.random.below(100)) else {
             return false;
         };
-        self.field.device(&id).turn_by_hand("level", Value::from(1_000 + number));
+        let device = self.field.device(&id);
+        device.turn_by_hand("level", Value::from(1_000_000 + number));
+        if device.manner == Manner::Well {
+            let heard = Observation::fresh(id, device.values().clone());
+            self.tell_all(&heard);
+        }
         true
+    }
+
+    pub(in super::super) fn go_on_turning(&mut self, left: u32) {
+        if left == 0 || self.nemesis.stopped {
+            return;
+        }
+        self.turn_by_hand();
+        let (least, most) = TURN_GAP_MS;
+        let at_ms = self.now_ms + self.random.between(least, most);
+        self.queue.push(at_ms, Event::Hand(left - 1));
     }
 }
