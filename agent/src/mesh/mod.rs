@@ -42,12 +42,14 @@ mod listening;
 mod local;
 mod peers;
 mod peers_file;
+mod per_peer;
 mod places;
 mod presence;
 mod prompt;
 mod roster;
 mod seeds;
 mod swarm_events;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
