@@ -3,7 +3,8 @@
 //! The level comes from the configuration (`log.level`): one word, or directives per module
 //! separated by commas, as in `info,flotilla_agent::control=debug`. The NATS client library is
 //! silent unless a directive names it: it repeats each failed attempt to connect, and what
-//! matters of it is logged by `nats`, once in a while and with a hint.
+//! matters of it is logged by `nats`, once in a while and with a hint. The library for mDNS only
+//! warns: anybody on the network could fill the log with its lines.
 //!
 //! Much of what is logged was sent by others. Whatever a line holds, it stays one line: control
 //! characters, terminal escapes and text direction marks are written as `\u001b`, so nobody can
@@ -23,6 +24,8 @@ use tracing_subscriber::{Layer, fmt};
 use crate::config::{LogConfig, LogFormat};
 use crate::nats::LIBRARY_LOG_TARGET;
 
+/// Says a line for each answer of anybody on the network.
+const MDNS_LOG_TARGET: &str = "libp2p_mdns";
 /// Most directives in `log.level`.
 const DIRECTIVES_MAX: usize = 32;
 
@@ -59,7 +62,9 @@ fn parse_level(level: &str) -> Result<Targets, String> {
     if directives.len() > DIRECTIVES_MAX {
         return Err(format!("{} directives are more than {DIRECTIVES_MAX}", directives.len()));
     }
-    let mut targets = Targets::new().with_target(LIBRARY_LOG_TARGET, LevelFilter::OFF);
+    let mut targets = Targets::new()
+        .with_target(LIBRARY_LOG_TARGET, LevelFilter::OFF)
+        .with_target(MDNS_LOG_TARGET, LevelFilter::WARN);
     for directive in directives {
         let (target, word) = match directive.split_once('=') {
             Some((target, word)) => (Some(target.trim()), word.trim()),
@@ -159,6 +164,14 @@ mod tests {
         ] {
             assert_eq!(written(given), want);
         }
+    }
+
+    #[test]
+    fn strangers_on_the_network_write_no_lines() {
+        let mdns = "libp2p_mdns::behaviour";
+        assert!(!parse_level("info").unwrap().would_enable(mdns, &Level::INFO));
+        assert!(parse_level("info").unwrap().would_enable(mdns, &Level::WARN));
+        assert!(parse_level("info,libp2p_mdns=info").unwrap().would_enable(mdns, &Level::INFO));
     }
 
     #[test]

@@ -133,6 +133,40 @@ async fn a_hiccup_of_the_mesh_starts_no_election_while_nats_carries_heartbeats()
     keeps_leading(&hall, leader, term).await;
 }
 
+/// Longer than two heartbeats, and shorter than an election timeout.
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_mesh_port_is_closed_may_pause() {
+    let Some(mut hall) = Hall::start_as(HallPlan::of(3).unhurried()).await else { return };
+    let load = hall.load("closed", 6);
+    load.await_more(50).await;
+    let leader = hall.await_leader().await;
+    let term = hall.await_status(leader).await.term();
+    let others = hall.others(leader);
+    for index in &others {
+        hall.lan.refuse(&hall.agents[*index].name, &hall.agents[leader].name);
+    }
+    wait::until_true("nobody is connected with the leader", LIMIT, || async {
+        others.iter().all(|index| hall.agents[*index].counter("flotilla_mesh_nodes") < 2.0)
+    })
+    .await;
+    keeps_leading(&hall, leader, term).await;
+    for _ in 0..5 {
+        hall.agents[leader].pause();
+        wait::stays_true("the leader stands still", PAUSE, || async { true }).await;
+        hall.agents[leader].resume();
+        load.await_more(20).await;
+        keeps_leading(&hall, leader, term).await;
+    }
+    assert_eq!(proofs(&hall), 0, "a closed port was taken for a crash");
+    for index in &others {
+        hall.lan.refuse_no_more(&hall.agents[*index].name);
+    }
+    hall.await_meshed().await;
+    hall.judge(load).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_leader_outlives_what_some_followers_believe() {
     // Without NATS, so that what the mesh says is all that a follower has.

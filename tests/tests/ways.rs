@@ -82,6 +82,41 @@ async fn a_server_that_reaches_some_gateways_only_changes_ways_to_these_only() {
     hall.judge(load).await;
 }
 
+/// A gateway's machine that is busy with something else stands still for a moment.
+const HICCUP: Duration = Duration::from_millis(300);
+const HICCUPS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_healthy_site_under_load_no_way_is_ever_changed() {
+    let Some(mut hall) = Hall::start_as(HallPlan::of(3).unhurried()).await else { return };
+    let load = hall.load("healthy", 16);
+    load.await_more(100).await;
+    let before = standing(&hall).await;
+    // What the start did is over: whatever was heard first on the mesh is back.
+    for index in hall.others(before.0) {
+        wait::until_true("frames go by NATS", LIMIT, || async {
+            let seen = hall.seen_by(before.0, &hall.agents[index].name).await;
+            seen.is_some_and(|seen| seen["way"] == "nats" && seen["ways"] == "both")
+        })
+        .await;
+    }
+    let all = |hall: &Hall| switches(hall, TO_MESH) + switches(hall, TO_NATS);
+    let switched = all(&hall);
+    wait::stays_true("no way is changed", CALM, || async { all(&hall) == switched }).await;
+    for round in 0..HICCUPS {
+        for index in hall.started() {
+            let name = format!("hiccup {round} of {index}");
+            hall.agents[index].pause();
+            wait::stays_true(&name, HICCUP, || async { true }).await;
+            hall.agents[index].resume();
+            load.await_more(10).await;
+        }
+    }
+    goes_on_as(&hall, &load, before).await;
+    assert_eq!(all(&hall), switched, "a way was changed, and nothing was wrong with any");
+    hall.judge(load).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_at_the_doors_hardly_notice_that_the_server_is_killed_and_back() {
     let Some(mut hall) = Hall::start_as(HallPlan::of(3).unhurried()).await else { return };

@@ -4,19 +4,17 @@
 //! without NATS nothing is preferred to the mesh, and nobody waits for a server; without a mesh
 //! nobody knows that a process is gone before its silence tells.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fleet_consensus::View;
 use fleet_protocol::Subjects;
-use fleet_state::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, RaftConfig, TransportConfig};
 use crate::consensus::MonotonicClock;
 use crate::control::{LocalDoor, MeshSource, answer_joins};
-use crate::mesh::{self, EventLoop, JoinAsk, MeshEvent, MeshHandle, MeshOut, MeshParts};
+use crate::mesh::{self, EventLoop, JoinAsk, MeshEvent, MeshHandle, MeshOut, MeshParts, Refusals};
 use crate::metrics::Metrics;
 use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
 use crate::storage::{DataDir, NodeFile};
@@ -41,7 +39,7 @@ pub(super) struct Reach {
     /// The way in for frames.
     pub(super) inbox: Inbox,
     /// Nodes whose process is known to be gone.
-    pub(super) crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    pub(super) crashed: watch::Receiver<Refusals>,
     /// What is used once the loop runs.
     pub(super) rest: Rest,
 }

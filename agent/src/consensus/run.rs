@@ -8,7 +8,7 @@
 //! The view is published before anybody is answered: who hears `committed` and reads this
 //! node's view sees what was committed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,8 +67,8 @@ pub struct LoopParts<W> {
     pub data_dir: PathBuf,
     /// Watches the free space of the data directory.
     pub space: SpaceGuard,
-    /// Nodes whose process is known to be gone, by the mesh.
-    pub crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// Nodes whose process is gone, as the mesh says, and since when.
+    pub crashed: watch::Receiver<Arc<BTreeMap<NodeId, u64>>>,
     /// Counters.
     pub metrics: Metrics,
 }

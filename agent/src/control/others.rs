@@ -107,7 +107,13 @@ pub(super) async fn ask(
     if let (Some(node), Some(mesh)) = (node, &desk.mesh.mesh) {
         let payload = request.to_payload().into();
         let question = Question { verb: request.verb().as_str().to_owned(), payload };
-        if let Ok(Ok(told)) = timeout_at(until, mesh.ask(node, &question)).await {
+        // A connection that has just died still looks like one: NATS gets its time, too.
+        let mesh_until = if desk.nats.as_ref().is_some_and(|nats| nats.is_connected()) {
+            halfway(Instant::now(), until)
+        } else {
+            until
+        };
+        if let Ok(Ok(told)) = timeout_at(mesh_until, mesh.ask(node, &question)).await {
             return Some(message_of(told));
         }
     }
@@ -121,6 +127,10 @@ pub(super) async fn ask(
         headers: HEADERS.iter().filter_map(held).collect(),
         payload: message.payload.to_vec(),
     })
+}
+
+fn halfway(now: Instant, until: Instant) -> Instant {
+    now + until.saturating_duration_since(now) / 2
 }
 
 fn message_of(told: Told) -> ReplyMessage {
@@ -160,5 +170,18 @@ async fn answer(desk: &Arc<Desk>, verb: NodeVerb, payload: &[u8]) -> Option<Repl
     desk.take(&desk.lanes.node, arrival, Answers::Local(answers)).await;
     match said.recv().await? {
         Said::Last(message) | Said::Page(message) => Some(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_way_leaves_time_for_the_other() {
+        let now = Instant::now();
+        let later = Duration::from_secs(3);
+        assert_eq!(halfway(now, now + later), now + later / 2);
+        assert_eq!(halfway(now + later, now), now + later, "it was late already");
     }
 }

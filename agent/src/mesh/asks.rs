@@ -20,13 +20,16 @@ use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream, StreamProtocol};
 use libp2p_stream::{AlreadyRegistered, Control};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::handle::MeshStatus;
+use super::per_peer::Places;
 
 /// Questions that are answered at a time; more are refused by closing the stream.
 const ANSWERS_MAX: usize = 16;
+/// Of these, for one peer.
+const PER_PEER_MAX: usize = 4;
 /// How long one may take on the answering side.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Largest question.
@@ -92,12 +95,12 @@ impl Asks {
         let mut incoming = self.control.clone().accept(self.protocol.clone())?;
         Ok(async move {
             let answer = Arc::new(answer);
-            let places = Arc::new(Semaphore::new(ANSWERS_MAX));
+            let places = Places::new(ANSWERS_MAX, PER_PEER_MAX);
             while let Some((peer, stream)) = incoming.next().await {
                 if node_of(&members.borrow(), &peer).is_none() {
                     continue;
                 }
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                let Some(place) = places.take(peer) else { continue };
                 let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
                     // Whoever does not read or write in time has no interest in the answer.

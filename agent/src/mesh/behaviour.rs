@@ -1,7 +1,6 @@
 //! The protocols of the mesh, each with its settings written out.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, Valida
 use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, mdns, ping};
+use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, ping};
 use sha2::{Digest as _, Sha256};
 
 use super::presence::BEAT_BYTES_MAX;
@@ -40,8 +38,6 @@ const GOSSIP_QUEUE_MAX: usize = 64;
 const GOSSIP_PER_RPC_MAX: usize = 32;
 const GOSSIP_CONTROL_BYTES_MAX: usize = 4 * 1024;
 const GOSSIP_SEEN: Duration = Duration::from_secs(120);
-const MDNS_TTL: Duration = Duration::from_secs(360);
-const MDNS_EVERY: Duration = Duration::from_secs(120);
 
 /// Everything that runs on a member's connection; the gate stands around it (`gated`).
 #[derive(NetworkBehaviour)]
@@ -51,7 +47,6 @@ pub(super) struct Behaviour {
     identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     pub(super) gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, OneTopic>,
-    mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 type OneTopic = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>;
@@ -110,12 +105,7 @@ pub(super) fn node_in(agent_name: &str) -> Option<NodeId> {
 pub(super) struct BadSettings(String);
 
 impl Behaviour {
-    pub(super) fn new(
-        keypair: &Keypair,
-        node: NodeId,
-        names: &Names,
-        with_mdns: bool,
-    ) -> Result<Self, BadSettings> {
+    pub(super) fn new(keypair: &Keypair, node: NodeId, names: &Names) -> Result<Self, BadSettings> {
         let me = keypair.public().to_peer_id();
         let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_MAX);
         let identify = identify::Config::new(names.identify.clone(), keypair.public())
@@ -130,7 +120,6 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             kad: kad(me, names),
             gossip: gossip(keypair, names).map_err(BadSettings)?,
-            mdns: mdns(me, with_mdns).into(),
         })
     }
 }
@@ -248,18 +237,6 @@ fn thresholds() -> gossipsub::PeerScoreThresholds {
         accept_px_threshold: 1_000.0,
         opportunistic_graft_threshold: 1.0,
     }
-}
-
-pub(super) fn mdns(me: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
-    if !wanted {
-        return None;
-    }
-    let config = mdns::Config { ttl: MDNS_TTL, query_interval: MDNS_EVERY, enable_ipv6: false };
-    let made: io::Result<_> = mdns::tokio::Behaviour::new(config, me);
-    made.inspect_err(|error| {
-        tracing::warn!(%error, "gateways on the local network are not looked for by mDNS");
-    })
-    .ok()
 }
 
 /// Connections that nobody uses are closed after this; streams of frames keep theirs.

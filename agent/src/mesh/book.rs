@@ -7,7 +7,8 @@
 //! Redialling backs off per peer, and the peer with the smaller id calls first: when two come
 //! back at the same time they make one connection, not two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use libp2p::{Multiaddr, PeerId};
 
@@ -143,8 +144,34 @@ impl Book {
         // Until its end is told no other attempt is made.
         card.due_ms = now_ms.saturating_add(RETRY_MS_MAX);
         card.known.sort_by_key(|known| std::cmp::Reverse((known.source, known.learnt_ms)));
-        let best = card.known.iter().take(ADDRESSES_PER_DIAL_MAX);
-        Some(best.map(|known| known.address.clone()).collect())
+        // The first attempt goes to the best, the next one to those behind them, and so on round.
+        let shift = usize::try_from(card.failures).unwrap_or(0) * ADDRESSES_PER_DIAL_MAX;
+        let number = card.known.len();
+        let turn = card.known.iter().cycle().skip(shift.checked_rem(number).unwrap_or(0));
+        let turn = turn.take(number.min(ADDRESSES_PER_DIAL_MAX));
+        Some(turn.map(|known| known.address.clone()).collect())
+    }
+
+    /// Somebody else has answered at this address. What the operator wrote is kept: it is for him
+    /// to change, and who lives there may come back.
+    pub(super) fn wrong(&mut self, peer: PeerId, address: &Multiaddr) {
+        if let Some(card) = self.cards.get_mut(&peer) {
+            let stays =
+                |known: &Known| known.address != *address || known.source == Source::Configured;
+            card.known.retain(stays);
+        }
+    }
+
+    /// The addresses of a peer.
+    pub(super) fn addresses_of(&self, peer: &PeerId) -> impl Iterator<Item = &Multiaddr> {
+        let known = self.cards.get(peer).map(|card| card.known.iter());
+        known.into_iter().flatten().map(|known| &known.address)
+    }
+
+    /// Where peers are.
+    pub(super) fn ips(&self) -> BTreeSet<IpAddr> {
+        let known = self.cards.values().flat_map(|card| &card.known);
+        known.filter_map(|known| known.address.ip_addr()).collect()
     }
 
     /// Whether any address of the peer is known.
@@ -224,6 +251,41 @@ mod tests {
         assert!(book.take_due(&peer, now_ms + 1_000).is_none(), "one attempt at a time");
         book.hurry(peer, now_ms);
         assert!(book.take_due(&peer, now_ms).is_some());
+    }
+
+    #[test]
+    fn an_address_where_somebody_else_lives_is_dropped() {
+        let (me, peer) = pair();
+        let mut book = Book::new(me);
+        book.learn(peer, at(1), Source::Proven, 0);
+        book.learn(peer, at(2), Source::Configured, 0);
+        for port in [1, 2, 3] {
+            book.wrong(peer, &at(port));
+        }
+        assert!(book.addresses_of(&peer).eq([&at(2)]), "what the operator wrote is his");
+    }
+
+    #[test]
+    fn every_address_has_its_turn() {
+        let (me, peer) = pair();
+        let mut book = Book::new(me);
+        for port in 1..=6 {
+            book.learn(peer, at(port), Source::Claimed, u64::from(port));
+        }
+        let mut now_ms = 0;
+        let mut dialled = Vec::new();
+        for _ in 0..3 {
+            now_ms += 60_000;
+            let turn = book.take_due(&peer, now_ms).unwrap();
+            assert_eq!(turn.len(), ADDRESSES_PER_DIAL_MAX);
+            dialled.push(turn);
+            book.failed(peer, now_ms);
+        }
+        assert_eq!(dialled[0], [at(6), at(5), at(4), at(3)]);
+        assert_eq!(dialled[1], [at(2), at(1), at(6), at(5)]);
+        book.connected(peer, None, now_ms);
+        book.disconnected(peer, now_ms);
+        assert_eq!(book.take_due(&peer, now_ms + 1_000).unwrap(), dialled[0], "the best again");
     }
 
     #[test]

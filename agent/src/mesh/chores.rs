@@ -24,6 +24,8 @@ const STATUS_EVERY_MS: u64 = 1_000;
 impl EventLoop {
     pub(super) fn on_tick(&mut self) {
         let now_ms = self.clock.now_ms();
+        let known = self.book.ips();
+        self.swarm.behaviour_mut().set_known(known);
         self.swarm.behaviour_mut().sweep();
         self.presence.tick(now_ms);
         self.close_silent(now_ms);

@@ -5,18 +5,20 @@
 //! twice: the first round pays for opening the stream, the second is measured.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream, StreamProtocol};
 use libp2p_stream::{Control, IncomingStreams};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use super::per_peer::Places;
 
 /// Echoes that are given at a time; more are refused by closing the stream.
 const ECHOES_MAX: usize = 8;
+/// Of these, for one peer.
+const PER_PEER_MAX: usize = 4;
 /// How long one may take, either side.
 const ECHO_MAX: Duration = Duration::from_secs(3);
 const ROUND_BYTES: usize = 8;
@@ -66,9 +68,9 @@ impl Echo {
 
 /// Gives echoes until the swarm has ended.
 pub(super) async fn answer(mut incoming: IncomingStreams) {
-    let places = Arc::new(Semaphore::new(ECHOES_MAX));
-    while let Some((_, stream)) = incoming.next().await {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+    let places = Places::new(ECHOES_MAX, PER_PEER_MAX);
+    while let Some((peer, stream)) = incoming.next().await {
+        let Some(place) = places.take(peer) else { continue };
         tokio::spawn(async move {
             // Whoever does not read or write in time has no interest in the answer.
             let _ended = timeout(ECHO_MAX, give(stream)).await;

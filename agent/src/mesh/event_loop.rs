@@ -4,7 +4,7 @@
 //! function for each. It never waits for a consumer: frames go from readers to the inbox, what
 //! is known goes into watch channels, and events are dropped when nobody takes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,10 +30,12 @@ use super::echo::{self, Echo};
 use super::frames::{Intake, accept};
 use super::gate::Gate;
 use super::gated::Gated;
+use super::gone::{Lost, Refusals};
 use super::handle::{MeshEvent, MeshHandle, MeshStatus};
 use super::identity::keypair;
 use super::joins::{self, Answerer, JoinAsk};
 use super::lanes::LaneTable;
+use super::local::Local;
 use super::peers::Peers;
 use super::peers_file::PeersFile;
 use super::presence::PresenceTable;
@@ -123,11 +125,13 @@ pub struct EventLoop {
     pub(super) seeds: Seeds,
     pub(super) peers: Peers,
     pub(super) presence: PresenceTable,
+    pub(super) local: Local,
     pub(super) rendezvous: Rendezvous,
     pub(super) chores: Chores,
     pub(super) lanes: watch::Sender<LaneTable>,
     pub(super) status: watch::Sender<Arc<MeshStatus>>,
-    pub(super) crashed: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    pub(super) lost: Lost,
+    pub(super) crashed: watch::Sender<Refusals>,
     pub(super) on_nats: watch::Receiver<bool>,
     pub(super) events: mpsc::Sender<MeshEvent>,
     pub(super) clock: MonotonicClock,
@@ -193,8 +197,7 @@ pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshErr
     let bootstrap = addresses("mesh.bootstrap", &parts.config.bootstrap)?;
     let rules = AddressRules::new(&listen, &bootstrap);
     let names = Names::new(&parts.site).map_err(|error| setup(&error))?;
-    let members = Behaviour::new(&keypair, parts.node, &names, parts.config.mdns)
-        .map_err(|error| setup(&error))?;
+    let members = Behaviour::new(&keypair, parts.node, &names).map_err(|error| setup(&error))?;
     let gate = Gate::new(parts.clock, parts.metrics.clone());
     let behaviour = Gated::new(gate, limits(), members);
     let (rendezvous_handle, rendezvous) = Rendezvous::new(parts.uid, keypair.clone());
@@ -241,10 +244,12 @@ pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshErr
         seeds: Seeds::new(bootstrap),
         peers: Peers::default(),
         presence: PresenceTable::default(),
+        local: Local::start(me, parts.config.mdns),
         rendezvous,
         chores: Chores { kept, ..Chores::default() },
         lanes,
         status,
+        lost: Lost::default(),
         crashed,
         on_nats: on_nats_seen,
         events,
@@ -320,6 +325,7 @@ impl EventLoop {
                     self.on_view(&view);
                 }
                 heard = self.rendezvous.next() => self.on_announcement(&heard),
+                found = self.local.next() => self.on_found(found),
                 _ = tick.tick() => self.on_tick(),
             }
         }
@@ -349,6 +355,8 @@ impl EventLoop {
         self.rendezvous.retain(|node| nodes.contains(&node));
         if roster.is_known() {
             self.book.retain(|peer| roster.node_of(peer).is_some());
+            self.lost.retain(|peer| roster.node_of(peer).is_some());
+            self.forget_removed(&roster);
         }
         tracing::debug!(members = nodes.len(), "members of the mesh changed");
         self.roster = roster;

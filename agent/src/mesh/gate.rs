@@ -24,6 +24,12 @@ use crate::metrics::Metrics;
 
 /// Connections of one peer: two that cross, and one that takes the place of a dead one.
 const CONNECTIONS_PER_PEER_MAX: usize = 4;
+/// Connections of one peer that may be made at once, and then one more in this time. Some of what
+/// the library keeps of a connection it keeps for ever, so one peer must not make endlessly many.
+const CONNECTIONS_AT_ONCE_MAX: u64 = 32;
+const CONNECTION_EVERY_MS: u64 = 5_000;
+/// Peers whose connections are counted; members are fewer.
+const COUNTED_MAX: usize = 1_024;
 /// Connections in all while the members are not known.
 const STRANGERS_MAX: usize = 16;
 /// Guests at a time.
@@ -61,6 +67,7 @@ pub(super) enum Admitted {
 pub(super) enum Denied {
     NotAMember,
     TooMany,
+    TooFast,
     TooManyGuests,
 }
 
@@ -69,6 +76,7 @@ impl Denied {
         match self {
             Self::NotAMember => "not_a_member",
             Self::TooMany => "too_many_connections",
+            Self::TooFast => "too_fast_connections",
             Self::TooManyGuests => "too_many_guests",
         }
     }
@@ -79,12 +87,43 @@ impl fmt::Display for Denied {
         f.write_str(match self {
             Self::NotAMember => "the peer is no member of the site",
             Self::TooMany => "there are too many connections already",
+            Self::TooFast => "the peer's connections come and go too fast",
             Self::TooManyGuests => "there are too many guests, or they come too fast",
         })
     }
 }
 
 impl std::error::Error for Denied {}
+
+/// Places that are used up, and come back with time.
+#[derive(Debug, Clone, Copy)]
+struct Tickets {
+    /// In thousandths.
+    left_milli: u64,
+    counted_ms: u64,
+}
+
+impl Tickets {
+    const fn full(at_once: u64) -> Self {
+        Self { left_milli: at_once.saturating_mul(1_000), counted_ms: 0 }
+    }
+
+    /// What has come back until now.
+    fn fill(&mut self, at_once: u64, every_ms: u64, now_ms: u64) {
+        let gone_ms = now_ms.saturating_sub(self.counted_ms);
+        let filled = self.left_milli.saturating_add(gone_ms.saturating_mul(1_000) / every_ms);
+        self.left_milli = filled.min(at_once.saturating_mul(1_000));
+        self.counted_ms = now_ms;
+    }
+
+    const fn is_out(&self) -> bool {
+        self.left_milli < 1_000
+    }
+
+    const fn take(&mut self) {
+        self.left_milli = self.left_milli.saturating_sub(1_000);
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Guest {
@@ -97,9 +136,10 @@ pub(super) struct Gate {
     policy: Policy,
     members: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
     guests: BTreeMap<ConnectionId, Guest>,
-    /// Guests that may still come now, in thousandths, and when that was counted.
-    tickets_milli: u64,
-    counted_ms: u64,
+    /// Guests that may still come now.
+    tickets: Tickets,
+    /// Connections that each peer may still make now.
+    rates: BTreeMap<PeerId, Tickets>,
     closing: VecDeque<(PeerId, CloseConnection)>,
     clock: MonotonicClock,
     metrics: Metrics,
@@ -112,8 +152,8 @@ impl Gate {
             policy: Policy::Open,
             members: BTreeMap::new(),
             guests: BTreeMap::new(),
-            tickets_milli: GUESTS_AT_ONCE_MAX * 1_000,
-            counted_ms: 0,
+            tickets: Tickets::full(GUESTS_AT_ONCE_MAX),
+            rates: BTreeMap::new(),
             closing: VecDeque::new(),
             clock,
             metrics,
@@ -128,6 +168,9 @@ impl Gate {
             .flat_map(|(peer, all)| all.iter().map(|id| (*peer, CloseConnection::One(*id))))
             .collect();
         self.closing.extend(closing);
+        let admitted: BTreeSet<PeerId> =
+            self.rates.keys().filter(|peer| self.admits(peer)).copied().collect();
+        self.rates.retain(|peer, _| admitted.contains(peer));
         let now_ms = self.clock.now_ms();
         let soon_ms = now_ms.saturating_add(GUEST_NOW_MEMBER_MS_MAX);
         let closed = self.policy == Policy::Closed;
@@ -174,11 +217,12 @@ impl Gate {
 
     /// Decides about a connection that this node has made.
     pub(super) fn admit_outbound(&self, peer: &PeerId) -> Result<(), Denied> {
-        self.decide_member(peer).inspect_err(|denied| self.metrics.refuse("mesh", denied.as_str()))
+        self.decide_member(peer, self.clock.now_ms())
+            .inspect_err(|denied| self.metrics.refuse("mesh", denied.as_str()))
     }
 
     fn decide_inbound(&mut self, peer: &PeerId, now_ms: u64) -> Result<Admitted, Denied> {
-        match self.decide_member(peer) {
+        match self.decide_member(peer, now_ms) {
             Ok(()) => Ok(Admitted::Member),
             Err(Denied::NotAMember) if self.may_be_guest(peer) => {
                 self.decide_guest(peer, now_ms).map(|()| Admitted::Guest)
@@ -194,7 +238,7 @@ impl Gate {
         }
     }
 
-    fn decide_member(&self, peer: &PeerId) -> Result<(), Denied> {
+    fn decide_member(&self, peer: &PeerId, now_ms: u64) -> Result<(), Denied> {
         if !self.admits(peer) {
             return Err(Denied::NotAMember);
         }
@@ -204,23 +248,24 @@ impl Gate {
         if of_peer >= CONNECTIONS_PER_PEER_MAX || crowded {
             return Err(Denied::TooMany);
         }
+        if self.rates.get(peer).is_some_and(|rate| {
+            let mut rate = *rate;
+            rate.fill(CONNECTIONS_AT_ONCE_MAX, CONNECTION_EVERY_MS, now_ms);
+            rate.is_out()
+        }) {
+            return Err(Denied::TooFast);
+        }
         Ok(())
     }
 
     fn decide_guest(&mut self, peer: &PeerId, now_ms: u64) -> Result<(), Denied> {
-        let gone_ms = now_ms.saturating_sub(self.counted_ms);
-        let filled =
-            self.tickets_milli.saturating_add(gone_ms.saturating_mul(1_000) / GUEST_EVERY_MS);
-        self.tickets_milli = filled.min(GUESTS_AT_ONCE_MAX * 1_000);
-        self.counted_ms = now_ms;
+        self.tickets.fill(GUESTS_AT_ONCE_MAX, GUEST_EVERY_MS, now_ms);
         let is_here = self.guests.values().any(|guest| guest.peer == *peer);
-        match self.tickets_milli.checked_sub(1_000) {
-            Some(left) if !is_here && self.guests.len() < GUESTS_MAX => {
-                self.tickets_milli = left;
-                Ok(())
-            }
-            Some(_) | None => Err(Denied::TooManyGuests),
+        if is_here || self.guests.len() >= GUESTS_MAX || self.tickets.is_out() {
+            return Err(Denied::TooManyGuests);
         }
+        self.tickets.take();
+        Ok(())
     }
 
     /// Whether this connection is a guest's.
@@ -236,6 +281,23 @@ impl Gate {
     /// A connection that carries everything stands.
     pub(super) fn on_established(&mut self, peer: PeerId, id: ConnectionId) {
         self.members.entry(peer).or_default().insert(id);
+        self.count(peer, self.clock.now_ms());
+    }
+
+    fn count(&mut self, peer: PeerId, now_ms: u64) {
+        if self.rates.len() >= COUNTED_MAX && !self.rates.contains_key(&peer) {
+            // Strangers before an open gate: they are few at a time.
+            self.rates.clear();
+        }
+        let full = Tickets::full(CONNECTIONS_AT_ONCE_MAX);
+        let rate = self.rates.entry(peer).or_insert(full);
+        rate.fill(CONNECTIONS_AT_ONCE_MAX, CONNECTION_EVERY_MS, now_ms);
+        rate.take();
+    }
+
+    /// A connection was refused before its handshake.
+    pub(super) fn crowded(&self) {
+        self.metrics.refuse("mesh", "crowded");
     }
 
     /// A connection is gone, or never came about.
@@ -327,6 +389,25 @@ mod tests {
         assert_eq!(gate.admit_inbound(id(200), member), Err(Denied::TooMany));
         gate.on_closed(Some(&member), id(100));
         assert_eq!(gate.admit_inbound(id(200), member), Ok(Admitted::Member));
+    }
+
+    #[test]
+    fn a_peer_does_not_come_and_go_endlessly() {
+        let mut gate = gate();
+        let (member, other) = (PeerId::random(), PeerId::random());
+        gate.set_policy(only(&[member, other]));
+        let mut made = 0;
+        for now_ms in (0..100_000).step_by(10) {
+            if gate.decide_member(&member, now_ms).is_ok() {
+                gate.count(member, now_ms);
+                made += 1;
+            }
+        }
+        assert!((50..=53).contains(&made), "{made}");
+        assert_eq!(gate.decide_member(&member, 100_000), Err(Denied::TooFast));
+        assert_eq!(gate.decide_member(&other, 100_000), Ok(()));
+        gate.set_policy(only(&[other]));
+        assert!(gate.rates.is_empty(), "who is no member is not counted");
     }
 
     #[test]

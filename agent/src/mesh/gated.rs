@@ -5,6 +5,8 @@
 //! hear of connections is what concerns members alone. So no protocol has to mind guests: to
 //! gossip, Kademlia and frames they do not exist.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
 
 use libp2p::core::Endpoint;
@@ -19,12 +21,15 @@ use libp2p::{Multiaddr, PeerId, connection_limits};
 
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::gate::{Admitted, Gate, Policy};
+use super::waiting::Waiting;
 
 /// Everything, behind the gate.
 pub(super) struct Gated {
     gate: Gate,
     /// Counts what is under way, whoever it will turn out to be.
     limits: connection_limits::Behaviour,
+    /// And from where.
+    waiting: Waiting,
     /// All that a guest meets. Nothing is ever opened toward a guest, so it need not be polled.
     guests: libp2p_stream::Behaviour,
     /// What members meet.
@@ -40,13 +45,19 @@ impl Gated {
     ) -> Self {
         let guests = libp2p_stream::Behaviour::new();
         let limits = connection_limits::Behaviour::new(limits);
-        Self { gate, limits, guests, members, waker: None }
+        let waiting = Waiting::default();
+        Self { gate, limits, waiting, guests, members, waker: None }
     }
 
     /// From now on these are let in.
     pub(super) fn set_policy(&mut self, policy: Policy) {
         self.gate.set_policy(policy);
         self.wake();
+    }
+
+    /// Where members are, as far as is known.
+    pub(super) fn set_known(&mut self, known: BTreeSet<IpAddr>) {
+        self.waiting.set_known(known);
     }
 
     /// Sends guests away whose time is over.
@@ -109,6 +120,12 @@ impl NetworkBehaviour for Gated {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         self.limits.handle_pending_inbound_connection(id, local, remote)?;
+        if let Some(ip) = remote.ip_addr() {
+            self.waiting.begin(id, ip).map_err(|crowded| {
+                self.gate.crowded();
+                ConnectionDenied::new(crowded)
+            })?;
+        }
         self.members.handle_pending_inbound_connection(id, local, remote)
     }
 
@@ -119,6 +136,7 @@ impl NetworkBehaviour for Gated {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.waiting.ended(id);
         self.limits.handle_established_inbound_connection(id, peer, local, remote)?;
         match self.gate.admit_inbound(id, peer).map_err(ConnectionDenied::new)? {
             Admitted::Member => self
@@ -169,6 +187,7 @@ impl NetworkBehaviour for Gated {
             FromSwarm::ConnectionClosed(closed) => self.on_closed(closed),
             FromSwarm::AddressChange(change) if self.gate.is_guest(change.connection_id) => {}
             FromSwarm::ListenFailure(failure) => {
+                self.waiting.ended(failure.connection_id);
                 self.gate.on_closed(None, failure.connection_id);
                 self.members.on_swarm_event(event);
             }

@@ -1,6 +1,6 @@
 //! What the rest of the agent holds of the mesh.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::announce::RendezvousHandle;
 use super::asks::{Asks, Question, Told};
 use super::echo::Echo;
+use super::gone::Refusals;
 use super::lanes::LaneTable;
 use super::presence::NodePresence;
 
@@ -61,7 +62,7 @@ pub struct MeshHandle {
     pub(super) status: watch::Receiver<Arc<MeshStatus>>,
     pub(super) on_nats: Arc<watch::Sender<bool>>,
     pub(super) rendezvous: RendezvousHandle,
-    pub(super) crashed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    pub(super) crashed: watch::Receiver<Refusals>,
     pub(super) echo: Echo,
     pub(super) asks: Asks,
 }
@@ -124,10 +125,10 @@ impl MeshHandle {
         self.status.clone()
     }
 
-    /// Follows which nodes have closed their connections and refuse new ones: their process is
-    /// gone, as far as their machine can say.
+    /// Follows which nodes have closed their connections and refused the next one, and when: their
+    /// process is gone, as far as their machine can say.
     #[must_use]
-    pub fn watch_crashed(&self) -> watch::Receiver<Arc<BTreeSet<NodeId>>> {
+    pub fn watch_crashed(&self) -> watch::Receiver<Refusals> {
         self.crashed.clone()
     }
 

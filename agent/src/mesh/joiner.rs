@@ -12,21 +12,21 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use fleet_state::{SiteName, SiteUid};
 use libp2p::futures::StreamExt as _;
-use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{PeerId, Swarm, mdns};
+use libp2p::{PeerId, Swarm};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::addresses::AddressRules;
-use super::behaviour::{Names, mdns};
+use super::behaviour::Names;
 use super::book::{Book, Source};
 use super::dial::transport;
 use super::event_loop::{MeshError, swarm_config};
 use super::identity::keypair;
 use super::joins::{Asker, JoinQuestion, ask};
+use super::local::{Found, Local};
 use super::seeds::Seeds;
 use crate::consensus::MonotonicClock;
 
@@ -48,12 +48,6 @@ pub struct JoinerParts {
     pub addresses: Vec<String>,
     /// Whether they are looked for on the local network as well.
     pub mdns: bool,
-}
-
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    streams: libp2p_stream::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 /// Why there is no answer.
@@ -97,8 +91,8 @@ impl Joiner {
         let transport = transport(&keypair, parts.uid, rules).map_err(|error| setup(&error))?;
         let streams = libp2p_stream::Behaviour::new();
         let asker = Asker { control: streams.new_control(), protocol: names.join };
-        let behaviour = Behaviour { streams, mdns: mdns(me, parts.mdns).into() };
-        let swarm = Swarm::new(transport, behaviour, me, swarm_config());
+        let swarm = Swarm::new(transport, streams, me, swarm_config());
+        let local = Local::start(me, parts.mdns);
         let clock = MonotonicClock::start();
         let mut book = Book::new(me);
         for seed in &addresses {
@@ -108,7 +102,7 @@ impl Joiner {
         }
         let (connected, connected_seen) = watch::channel(Arc::default());
         let looking =
-            Looking { swarm, book, seeds: Seeds::new(addresses), rules, connected, clock };
+            Looking { swarm, book, seeds: Seeds::new(addresses), local, rules, connected, clock };
         let task = tokio::spawn(looking.run()).abort_handle();
         Ok(Self { asker, connected: connected_seen, task })
     }
@@ -136,9 +130,10 @@ impl Joiner {
 
 /// The task that keeps connections.
 struct Looking {
-    swarm: Swarm<Behaviour>,
+    swarm: Swarm<libp2p_stream::Behaviour>,
     book: Book,
     seeds: Seeds,
+    local: Local,
     rules: AddressRules,
     connected: watch::Sender<Arc<BTreeSet<PeerId>>>,
     clock: MonotonicClock,
@@ -151,13 +146,14 @@ impl Looking {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
+                found = self.local.next() => self.on_found(found),
                 _ = tick.tick() => self.dial(),
             }
         }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
-    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    fn on_event(&mut self, event: SwarmEvent<()>) {
         let now_ms = self.clock.now_ms();
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
@@ -175,14 +171,13 @@ impl Looking {
                     self.book.failed(peer, now_ms);
                 }
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                for (peer, address) in found {
-                    for address in self.rules.filter(peer, [address]) {
-                        self.book.learn(peer, address, Source::Local, now_ms);
-                    }
-                }
-            }
             other => tracing::trace!(?other, "swarm of a joiner"),
+        }
+    }
+
+    fn on_found(&mut self, (peer, address): Found) {
+        for address in self.rules.filter(peer, [address]) {
+            self.book.learn(peer, address, Source::Local, self.clock.now_ms());
         }
     }
 

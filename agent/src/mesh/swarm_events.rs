@@ -7,7 +7,7 @@ use std::sync::Arc;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::TransportError;
 use libp2p::swarm::{DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, mdns, ping};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping};
 
 use super::addresses::split;
 use super::announce::Refused;
@@ -15,8 +15,10 @@ use super::behaviour::{BehaviourEvent, node_in};
 use super::book::Source;
 use super::event_loop::EventLoop;
 use super::handle::MeshEvent;
+use super::local::Found;
 use super::peers::WriterParts;
 use super::presence::{Beat, Heard};
+use super::roster::Roster;
 
 impl EventLoop {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds events at will")]
@@ -41,8 +43,9 @@ impl EventLoop {
                 tracing::debug!(peer = ?peer_id, ?error, "a gateway could not be reached");
                 if let Some(peer) = peer_id {
                     self.book.failed(peer, self.clock.now_ms());
+                    self.forget_wrong(peer, &error);
                     if is_refused(&error) && !self.peers.is_connected(&peer) {
-                        self.note_crashed(&peer, true);
+                        self.note_refused(&peer, self.clock.now_ms());
                     }
                 }
             }
@@ -53,7 +56,7 @@ impl EventLoop {
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.chores.listening.retain(|known| *known != address);
-                self.rendezvous.announce(self.node, self.boot, &self.chores.listening);
+                self.announce();
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "trouble while listening for other gateways");
@@ -70,7 +73,6 @@ impl EventLoop {
             BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Ping(event) => self.on_ping(&event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
-            BehaviourEvent::Mdns(event) => self.on_mdns(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Frames(()) => {}
         }
@@ -84,9 +86,15 @@ impl EventLoop {
         let reachable = format!("{address}/p2p/{}", self.swarm.local_peer_id());
         tracing::info!(address = reachable, "listening for other gateways");
         self.tell(MeshEvent::Listening(reachable));
-        self.rendezvous.announce(self.node, self.boot, &self.chores.listening);
+        self.announce();
         self.chores.keep_due_ms = 0;
         self.chores.status_due_ms = 0;
+    }
+
+    /// Where this node listens, for those who look for it.
+    fn announce(&mut self) {
+        self.rendezvous.announce(self.node, self.boot, &self.chores.listening);
+        self.local.listens_on(&self.chores.listening);
     }
 
     fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
@@ -97,7 +105,7 @@ impl EventLoop {
         };
         self.book.connected(peer, dialled, now_ms);
         if self.peers.connected(peer, now_ms) {
-            self.note_crashed(&peer, false);
+            self.note_alive(&peer);
             tracing::debug!(%peer, ?endpoint, "connected");
             self.name_peer(peer, now_ms);
         }
@@ -109,6 +117,9 @@ impl EventLoop {
             return;
         };
         self.book.disconnected(peer, now_ms);
+        if self.roster.node_of(&peer).is_some() {
+            self.lost.lost(peer, now_ms);
+        }
         // At once, whoever's turn it is: when it is refused, the process is gone.
         self.redial(peer, now_ms);
         self.seeds.hurry(now_ms);
@@ -121,21 +132,32 @@ impl EventLoop {
         }
     }
 
-    /// A node's process is gone, or is not.
-    fn note_crashed(&self, peer: &PeerId, gone: bool) {
+    /// Nobody listens where a node did.
+    fn note_refused(&mut self, peer: &PeerId, now_ms: u64) {
+        let Some(node) = self.roster.node_of(peer) else { return };
+        if self.lost.refused(peer, now_ms) {
+            self.crashed.send_modify(|crashed| {
+                Arc::make_mut(crashed).insert(node, now_ms);
+            });
+        }
+    }
+
+    /// A node's process is there.
+    fn note_alive(&mut self, peer: &PeerId) {
+        self.lost.connected(peer);
         let Some(node) = self.roster.node_of(peer) else { return };
         self.crashed.send_if_modified(|crashed| {
-            let news = crashed.contains(&node) != gone;
-            if news {
-                let crashed = Arc::make_mut(crashed);
-                if gone {
-                    crashed.insert(node)
-                } else {
-                    crashed.remove(&node)
-                };
-            }
-            news
+            crashed.contains_key(&node) && Arc::make_mut(crashed).remove(&node).is_some()
         });
+    }
+
+    /// Somebody else answers where a peer was looked for.
+    fn forget_wrong(&mut self, peer: PeerId, error: &DialError) {
+        if let DialError::WrongPeerId { address, .. } = error
+            && let Some(at) = split(address)
+        {
+            self.book.wrong(peer, &at.address);
+        }
     }
 
     /// The node behind a connected peer: by its record, or, before any record is known, by what
@@ -188,14 +210,37 @@ impl EventLoop {
                 let now_ms = self.clock.now_ms();
                 self.name_peer(peer_id, now_ms);
                 for address in self.rules.filter(peer_id, info.listen_addrs) {
-                    self.swarm.behaviour_mut().members.kad.add_address(&peer_id, address.clone());
                     self.book.learn(peer_id, address, Source::Claimed, now_ms);
                 }
+                self.place_in_kad(peer_id);
             }
             identify::Event::Error { peer_id, error, .. } => {
                 tracing::debug!(peer = %peer_id, %error, "a peer does not say who it is");
             }
             identify::Event::Sent { .. } | identify::Event::Pushed { .. } => {}
+        }
+    }
+
+    /// Kademlia knows of a peer what the book knows, and no more: it would keep every address
+    /// that was ever claimed.
+    fn place_in_kad(&mut self, peer: PeerId) {
+        let kad = &mut self.swarm.behaviour_mut().members.kad;
+        kad.remove_peer(&peer);
+        for address in self.book.addresses_of(&peer) {
+            kad.add_address(&peer, address.clone());
+        }
+    }
+
+    /// Those that are no members any more are in no table.
+    pub(super) fn forget_removed(&mut self, roster: &Roster) {
+        let kad = &mut self.swarm.behaviour_mut().members.kad;
+        let known = kad.kbuckets().flat_map(|bucket| {
+            let peers: Vec<_> = bucket.iter().map(|at| *at.node.key.preimage()).collect();
+            peers
+        });
+        let gone: Vec<PeerId> = known.filter(|peer| roster.node_of(peer).is_none()).collect();
+        for peer in gone {
+            kad.remove_peer(&peer);
         }
     }
 
@@ -247,20 +292,16 @@ impl EventLoop {
         }
     }
 
-    fn on_mdns(&mut self, event: mdns::Event) {
-        let mdns::Event::Discovered(found) = event else {
+    /// Somebody on the local network says where it is.
+    pub(super) fn on_found(&mut self, (peer, address): Found) {
+        // Before the members are known anybody may be one; the uid in the handshake tells.
+        if self.roster.is_known() && self.roster.node_of(&peer).is_none() {
             return;
-        };
+        }
         let now_ms = self.clock.now_ms();
-        for (peer, address) in found {
-            // Before the members are known anybody may be one; the uid in the handshake tells.
-            if self.roster.is_known() && self.roster.node_of(&peer).is_none() {
-                continue;
-            }
-            for address in self.rules.filter(peer, [address]) {
-                self.book.learn(peer, address, Source::Local, now_ms);
-                self.book.hurry(peer, now_ms);
-            }
+        for address in self.rules.filter(peer, [address]) {
+            self.book.learn(peer, address, Source::Local, now_ms);
+            self.book.hurry(peer, now_ms);
         }
     }
 

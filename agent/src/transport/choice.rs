@@ -1,24 +1,31 @@
 //! Which way frames to a node take: pure, with time as an argument.
 //!
 //! NATS is preferred while it works. It does not work for a node when the client says that it
-//! is disconnected or that its server is about to go, and when nothing came from the node over
-//! NATS for two heartbeats while frames from it kept coming over the mesh: that is how a server
-//! that stands still, or that reaches only some nodes, is told from a node that is down. The
-//! way back is slower on purpose: NATS must have carried the node's frames without a gap for a
-//! while, or a flapping server would make the frames flap.
+//! is disconnected or that its server is about to go, when the node goes on speaking over the
+//! mesh and not over NATS, or when the node says that this is what it sees of us: a way that
+//! carries one direction only looks whole from the side that hears. The way back is slower on
+//! purpose: NATS must have carried the node's frames without a gap for a while, and longer each
+//! time that it did not last, or a flapping server would make the frames flap.
 //!
 //! What is urgent is never chosen for: it goes by every way that is open. That keeps elections
-//! and leases alive through any change of ways, and is what proves the ways.
+//! and leases alive through any change of ways, and is what proves the ways: a frame that came
+//! by one way and whose copy is missing on the other is evidence, everything else goes by one
+//! way and proves only that this one works.
 //!
-//! Silence is judged by what the other way carries, not by the clock alone: two nodes that have
-//! nothing to say to each other are silent on both ways, and that says nothing about either.
-//! Tests: the tables below.
+//! Silence is measured in evidence, not by the clock: each frame whose copy is missing counts
+//! for one heartbeat at most. A pause of any length, of this node or of the other one, is at
+//! most one heartbeat of it, whichever way is looked at first afterwards; and two nodes that
+//! have nothing to say to each other are silent on both ways, which says nothing about either.
+//! Tests: the tables in `choice/tests.rs`.
+
+mod lane;
 
 use std::collections::BTreeMap;
 
-use fleet_consensus::frame::Path;
+use fleet_consensus::frame::{Arrival, Path};
 use fleet_state::NodeId;
 
+use self::lane::Lane;
 use super::table::WaySeen;
 
 /// Nodes that are followed at most; ids come from the replicated members, which are fewer.
@@ -40,8 +47,7 @@ pub enum WayMode {
 pub struct ChoiceConfig {
     /// Which ways may be used.
     pub mode: WayMode,
-    /// A way on which a node is not heard for this long, while the other way carries its
-    /// frames, is silent.
+    /// Two heartbeats: what a node that speaks may at most stay silent on a way that works.
     pub silent_ms: u64,
     /// NATS is taken again after it has carried a node's frames for this long.
     pub back_ms: u64,
@@ -76,12 +82,18 @@ pub(super) enum Why {
     NatsLeaving,
     /// The node is not heard over NATS and is over the mesh.
     NatsSilent,
+    /// The node says that it hears this one over the mesh and not over NATS.
+    NatsUnheard,
     /// NATS has carried the node's frames for long enough.
     NatsProven,
+    /// NATS is connected, and the node has nothing to say on either way.
+    NothingSaid,
     /// The node is not connected over the mesh any more.
     MeshDown,
     /// The node is not heard over the mesh and is over NATS.
     MeshSilent,
+    /// The node says that it hears this one over NATS and not over the mesh.
+    MeshUnheard,
 }
 
 impl Why {
@@ -92,9 +104,12 @@ impl Why {
             Self::NatsDown => "NATS is disconnected",
             Self::NatsLeaving => "the NATS server is about to go",
             Self::NatsSilent => "the node is heard over the mesh and not over NATS",
+            Self::NatsUnheard => "the node hears this one over the mesh and not over NATS",
+            Self::NothingSaid => "NATS is connected and nothing is said on either way",
             Self::NatsProven => "NATS carries the node's frames again",
             Self::MeshDown => "the node is not connected over the mesh",
             Self::MeshSilent => "the node is heard over NATS and not over the mesh",
+            Self::MeshUnheard => "the node hears this one over NATS and not over the mesh",
         }
     }
 }
@@ -108,91 +123,11 @@ pub(super) struct Switch {
     pub(super) why: Why,
 }
 
-/// When a node was heard on one way.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    last_ms: Option<u64>,
-    /// Since when the other way alone carries its frames: the first frame there after the last
-    /// one here.
-    missing_since_ms: Option<u64>,
-}
-
-/// What is known of one node.
-#[derive(Clone, Copy, Debug)]
-struct Lane {
-    way: Path,
-    /// The way that was taken last.
-    used: Option<Path>,
-    nats: Seen,
-    mesh: Seen,
-    /// Since when NATS carries its frames without a gap.
-    proven_since_ms: Option<u64>,
-}
-
-impl Lane {
-    const fn new(way: Path) -> Self {
-        let seen = Seen { last_ms: None, missing_since_ms: None };
-        Self { way, used: None, nats: seen, mesh: seen, proven_since_ms: None }
-    }
-
-    fn note(&mut self, path: Path, now_ms: u64, gap_ms: u64) {
-        let (here, there) = match path {
-            Path::Nats => (&mut self.nats, &mut self.mesh),
-            Path::Mesh => (&mut self.mesh, &mut self.nats),
-        };
-        let gap = here.last_ms.is_none_or(|last| now_ms.saturating_sub(last) > gap_ms);
-        here.last_ms = Some(now_ms);
-        here.missing_since_ms = None;
-        // After a time in which both had nothing to say the count begins anew.
-        if gap || there.missing_since_ms.is_none() {
-            there.missing_since_ms = Some(now_ms);
-        }
-        if path == Path::Nats && (gap || self.proven_since_ms.is_none()) {
-            self.proven_since_ms = Some(now_ms);
-        }
-    }
-
-    /// Whether the other way goes on carrying the node's frames, and this one does not.
-    fn is_silent(&self, path: Path, now_ms: u64, config: &ChoiceConfig) -> bool {
-        let (here, there) = match path {
-            Path::Nats => (&self.nats, &self.mesh),
-            Path::Mesh => (&self.mesh, &self.nats),
-        };
-        let (Some(since), Some(last)) = (here.missing_since_ms, there.last_ms) else {
-            return false;
-        };
-        last.saturating_sub(since) >= config.silent_ms
-            && now_ms.saturating_sub(last) <= config.gap_ms()
-    }
-
-    fn is_proven(&self, now_ms: u64, config: &ChoiceConfig) -> bool {
-        let (Some(since), Some(last)) = (self.proven_since_ms, self.nats.last_ms) else {
-            return false;
-        };
-        last.saturating_sub(since) >= config.back_ms
-            && now_ms.saturating_sub(last) <= config.gap_ms()
-    }
-
-    fn next(&self, open: Open, now_ms: u64, config: &ChoiceConfig) -> Option<Why> {
-        match (self.way, open.mesh, open.nats) {
-            (Path::Nats, true, NatsState::Down) => Some(Why::NatsDown),
-            (Path::Nats, true, NatsState::Leaving) => Some(Why::NatsLeaving),
-            (Path::Nats, true, NatsState::Up) => {
-                self.is_silent(Path::Nats, now_ms, config).then_some(Why::NatsSilent)
-            }
-            (Path::Mesh, false, NatsState::Up | NatsState::Leaving) => Some(Why::MeshDown),
-            (Path::Mesh, true, NatsState::Up) if self.is_silent(Path::Mesh, now_ms, config) => {
-                Some(Why::MeshSilent)
-            }
-            (Path::Mesh, true, NatsState::Up) => {
-                self.is_proven(now_ms, config).then_some(Why::NatsProven)
-            }
-            (Path::Nats, false, _) | (Path::Mesh, _, _) => None,
-        }
-    }
-}
-
 impl ChoiceConfig {
+    const fn heartbeat_ms(&self) -> u64 {
+        self.silent_ms / 2
+    }
+
     /// A node that says nothing for longer has nothing to say.
     const fn gap_ms(&self) -> u64 {
         self.silent_ms.saturating_mul(2)
@@ -220,11 +155,30 @@ impl Choices {
     }
 
     /// An authentic frame came from a node.
-    pub(super) fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {
-        let gap_ms = self.config.gap_ms();
+    pub(super) fn heard(&mut self, from: NodeId, arrival: Arrival, now_ms: u64) {
+        let config = self.config;
         if let Some(lane) = self.lane(from) {
-            lane.note(path, now_ms, gap_ms);
+            lane.note(arrival, now_ms, &config);
         }
+    }
+
+    /// The way on which nothing of a node is heard, though the other one carries its frames: to
+    /// be told to it.
+    pub(super) fn unheard(&self, of: NodeId, now_ms: u64) -> Option<Path> {
+        let lane = self.lanes.get(&of).filter(|_| self.config.mode == WayMode::Auto)?;
+        let silent = |path: &Path| lane.is_silent(*path, now_ms, &self.config);
+        [Path::Nats, Path::Mesh].into_iter().find(silent)
+    }
+
+    /// The way for what is large and not in a hurry: the mesh keeps it apart from heartbeats and
+    /// at its rate, which NATS does not. `None` when there is nothing to choose.
+    pub(super) fn for_bulk(&self, to: NodeId, open: Open, now_ms: u64) -> Option<Path> {
+        let lane = self.lanes.get(&to);
+        let fails = lane.is_some_and(|lane| {
+            lane.is_silent(Path::Mesh, now_ms, &self.config)
+                || lane.is_unheard(Path::Mesh, now_ms, &self.config)
+        });
+        (self.config.mode == WayMode::Auto && open.mesh && !fails).then_some(Path::Mesh)
     }
 
     /// The way to take to a node, `None` while none is open, and whether that is a change.
@@ -245,16 +199,9 @@ impl Choices {
         let Some(lane) = self.lane(to) else {
             return (nats.or(mesh), None);
         };
-        let switch = lane.next(open, now_ms, &config).map(|why| {
-            let to = match why {
-                Why::NatsDown | Why::NatsLeaving | Why::NatsSilent => Path::Mesh,
-                Why::NatsProven | Why::MeshDown | Why::MeshSilent => Path::Nats,
-            };
-            lane.way = to;
-            // What was proven before counts no more.
-            lane.proven_since_ms = None;
-            Switch { to, why }
-        });
+        let switch = lane
+            .next(open, now_ms, &config)
+            .map(|why| Switch { to: lane.change(why, now_ms, &config), why });
         let way = match lane.way {
             Path::Nats => nats,
             Path::Mesh => mesh,
@@ -283,162 +230,9 @@ impl Choices {
         if self.lanes.len() >= NODES_MAX && !self.lanes.contains_key(&node) {
             return None;
         }
-        Some(self.lanes.entry(node).or_insert(Lane::new(Path::Nats)))
+        Some(self.lanes.entry(node).or_insert(Lane::new(Path::Nats, &self.config)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONFIG: ChoiceConfig =
-        ChoiceConfig { mode: WayMode::Auto, silent_ms: 100, back_ms: 1_000 };
-    const BOTH: Open = Open { nats: NatsState::Up, mesh: true };
-    const NATS_ONLY: Open = Open { nats: NatsState::Up, mesh: false };
-
-    fn node() -> NodeId {
-        NodeId::new(2).unwrap()
-    }
-
-    /// A node that sends on the given ways every 50 ms, and what was chosen after each.
-    struct Clock {
-        choices: Choices,
-        now_ms: u64,
-        switches: Vec<(u64, Switch)>,
-    }
-
-    impl Clock {
-        fn new() -> Self {
-            Self { choices: Choices::new(CONFIG), now_ms: 1_000, switches: Vec::new() }
-        }
-
-        fn run(&mut self, for_ms: u64, ways: &[Path], open: Open) -> Option<Path> {
-            let mut way = None;
-            for _ in 0..for_ms / 50 {
-                self.now_ms += 50;
-                for path in ways {
-                    self.choices.heard(node(), *path, self.now_ms);
-                    self.now_ms += 1;
-                    let (chosen, switch) = self.choices.choose(node(), open, self.now_ms);
-                    self.switches.extend(switch.map(|switch| (self.now_ms, switch)));
-                    way = chosen;
-                }
-                if ways.is_empty() {
-                    let (chosen, switch) = self.choices.choose(node(), open, self.now_ms);
-                    self.switches.extend(switch.map(|switch| (self.now_ms, switch)));
-                    way = chosen;
-                }
-            }
-            way
-        }
-
-        fn reasons(&self) -> Vec<Why> {
-            self.switches.iter().map(|(_, switch)| switch.why).collect()
-        }
-    }
-
-    #[test]
-    fn nats_is_taken_while_it_works() {
-        let mut clock = Clock::new();
-        assert_eq!(clock.run(10_000, &[Path::Mesh, Path::Nats], BOTH), Some(Path::Nats));
-        assert_eq!(clock.run(10_000, &[Path::Nats, Path::Mesh], BOTH), Some(Path::Nats));
-        assert_eq!(clock.run(10_000, &[Path::Nats], NATS_ONLY), Some(Path::Nats));
-        assert!(clock.switches.is_empty(), "{:?}", clock.switches);
-    }
-
-    #[test]
-    fn the_mesh_takes_over_and_gives_back() {
-        for (open, ways, why) in [
-            (Open { nats: NatsState::Down, mesh: true }, vec![Path::Mesh], Why::NatsDown),
-            (
-                Open { nats: NatsState::Leaving, mesh: true },
-                vec![Path::Nats, Path::Mesh],
-                Why::NatsLeaving,
-            ),
-            (BOTH, vec![Path::Mesh], Why::NatsSilent),
-        ] {
-            let mut clock = Clock::new();
-            clock.run(2_000, &[Path::Nats, Path::Mesh], BOTH);
-            let fault_ms = clock.now_ms;
-            assert_eq!(clock.run(5_000, &ways, open), Some(Path::Mesh), "{why:?}");
-            let (at_ms, _) = clock.switches[0];
-            assert!(at_ms <= fault_ms + 200, "{why:?}: after {} ms", at_ms - fault_ms);
-            let back_ms = clock.now_ms;
-            let way = clock.run(5_000, &[Path::Nats, Path::Mesh], BOTH);
-            assert_eq!(way, Some(Path::Nats), "{why:?}");
-            assert_eq!(clock.reasons(), [why, Why::NatsProven], "{why:?}");
-            let (at_ms, _) = clock.switches[1];
-            assert!((1_000..1_200).contains(&(at_ms - back_ms)) || why == Why::NatsLeaving);
-        }
-    }
-
-    #[test]
-    fn a_node_that_is_down_changes_nothing() {
-        let mut clock = Clock::new();
-        clock.run(2_000, &[Path::Nats, Path::Mesh], BOTH);
-        assert_eq!(clock.run(20_000, &[], BOTH), Some(Path::Nats));
-        // Back after a while, first on the mesh: both were silent, so neither is to blame.
-        assert_eq!(clock.run(5_000, &[Path::Mesh, Path::Nats], BOTH), Some(Path::Nats));
-        assert!(clock.switches.is_empty(), "{:?}", clock.switches);
-    }
-
-    #[test]
-    fn a_flapping_server_does_not_make_the_frames_flap() {
-        let mut clock = Clock::new();
-        clock.run(2_000, &[Path::Nats, Path::Mesh], BOTH);
-        for _ in 0..20 {
-            clock.run(600, &[Path::Mesh], BOTH);
-            clock.run(600, &[Path::Nats, Path::Mesh], BOTH);
-        }
-        assert_eq!(clock.reasons(), [Why::NatsSilent]);
-    }
-
-    #[test]
-    fn a_mesh_that_breaks_gives_way_at_once() {
-        for (open, ways, why) in [
-            (NATS_ONLY, vec![Path::Nats], Why::MeshDown),
-            (BOTH, vec![Path::Nats], Why::MeshSilent),
-        ] {
-            let mut clock = Clock::new();
-            clock.run(2_000, &[Path::Mesh], Open { nats: NatsState::Down, mesh: true });
-            let fault_ms = clock.now_ms;
-            assert_eq!(clock.run(500, &ways, open), Some(Path::Nats), "{why:?}");
-            let (at_ms, _) = *clock.switches.last().unwrap();
-            assert!(at_ms <= fault_ms + 200, "{why:?}: after {} ms", at_ms - fault_ms);
-            assert_eq!(clock.reasons(), [Why::NatsDown, why]);
-        }
-    }
-
-    #[test]
-    fn without_an_open_way_there_is_none() {
-        let closed = Open { nats: NatsState::Down, mesh: false };
-        for mode in [WayMode::Auto, WayMode::Nats, WayMode::Mesh] {
-            let mut choices = Choices::new(ChoiceConfig { mode, ..CONFIG });
-            assert_eq!(choices.choose(node(), closed, 1), (None, None), "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn a_fixed_way_is_kept() {
-        for (mode, want) in [(WayMode::Nats, Path::Nats), (WayMode::Mesh, Path::Mesh)] {
-            let mut choices = Choices::new(ChoiceConfig { mode, ..CONFIG });
-            for now_ms in (0..10_000).step_by(50) {
-                choices.heard(
-                    node(),
-                    if want == Path::Nats { Path::Mesh } else { Path::Nats },
-                    now_ms,
-                );
-                assert_eq!(choices.choose(node(), BOTH, now_ms), (Some(want), None));
-            }
-        }
-    }
-
-    #[test]
-    fn nodes_are_bounded() {
-        let mut choices = Choices::new(CONFIG);
-        for id in 1..3_000 {
-            choices.heard(NodeId::new(id).unwrap(), Path::Mesh, 1);
-        }
-        assert_eq!(choices.lanes.len(), NODES_MAX);
-    }
-}
+mod tests;

@@ -28,21 +28,21 @@ impl MeshWay {
         Self { lanes, metrics }
     }
 
-    /// Whether a node is connected.
+    /// Whether a node is connected. When the mesh has ended, nobody writes what is queued.
     pub(super) fn is_open(&self, node: NodeId) -> bool {
-        self.lanes.borrow().contains_key(&node)
+        self.lanes.has_changed().is_ok() && self.lanes.borrow().contains_key(&node)
     }
 
     /// The route to a node.
     #[expect(clippy::unused_self, reason = "every way answers for itself")]
     pub(super) const fn route(&self, to: NodeId, class: Class) -> Route {
-        Route { to, path: Path::Mesh, class, frame_bytes_max: FRAME_BYTES_PREFERRED }
+        Route { to, path: Path::Mesh, class, frame_bytes_max: FRAME_BYTES_PREFERRED, unheard: None }
     }
 
     /// Queues a frame; `false` when older ones were dropped for it, or the node is gone.
     pub(super) fn send(&self, route: Route, frame: Bytes) -> bool {
         let lanes = self.lanes.borrow().get(&route.to).cloned();
-        let Some(lanes) = lanes else {
+        let Some(lanes) = lanes.filter(|_| self.is_open(route.to)) else {
             return false;
         };
         let dropped = lanes.queue(route.class).push(frame);
@@ -52,5 +52,27 @@ impl MeshWay {
             self.metrics.frames_dropped.get_or_create(&WAY).inc_by(dropped);
         }
         dropped == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mesh::NodeLanes;
+
+    #[test]
+    fn a_mesh_that_has_ended_is_no_way() {
+        let node = NodeId::new(2).unwrap();
+        let table = BTreeMap::from([(node, Arc::new(NodeLanes::default()))]);
+        let (lanes, seen) = watch::channel(LaneTable::from(table));
+        let way = MeshWay::new(seen, Metrics::new());
+        let route = way.route(node, Class::Normal);
+        assert!(way.is_open(node) && way.send(route, Bytes::from_static(b"x")));
+        assert!(!way.is_open(NodeId::new(3).unwrap()));
+        drop(lanes);
+        assert!(!way.is_open(node) && !way.send(route, Bytes::from_static(b"x")));
     }
 }

@@ -93,7 +93,7 @@ impl NatsWay {
     /// The route to a node.
     pub(super) fn route(&self, to: NodeId, class: Class) -> Route {
         let frame_bytes_max = self.frame_bytes_max.load(Ordering::Relaxed);
-        Route { to, path: Path::Nats, class, frame_bytes_max }
+        Route { to, path: Path::Nats, class, frame_bytes_max, unheard: None }
     }
 
     /// Queues a frame; `false` when there was no room.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fleet_consensus::frame::{Class, Path, Route};
+use fleet_consensus::frame::{Arrival, Class, Path, Route};
 use fleet_consensus::{Routes, Wire};
 use fleet_state::NodeId;
 
@@ -60,11 +60,13 @@ impl Ways {
         Open { nats, mesh: self.mesh.as_ref().is_some_and(|mesh| mesh.is_open(to)) }
     }
 
-    fn route(&self, path: Path, to: NodeId, class: Class) -> Option<Route> {
-        match path {
+    fn route(&self, path: Path, to: NodeId, class: Class, now_ms: u64) -> Option<Route> {
+        let route = match path {
             Path::Nats => self.nats.as_ref().map(|nats| nats.route(to, class)),
             Path::Mesh => self.mesh.as_ref().map(|mesh| mesh.route(to, class)),
-        }
+        };
+        // The other side can't see what does not arrive here.
+        route.map(|route| Route { unheard: self.choices.unheard(to, now_ms), ..route })
     }
 
     fn say(&mut self, node: NodeId, switch: Switch) {
@@ -92,11 +94,17 @@ impl Wire for Ways {
         if let Some(switch) = switch {
             self.say(to, switch);
         }
-        if let Some(path) = chosen {
-            self.choices.used(to, path);
-        }
+        let chosen = match class {
+            Class::Bulk => self.choices.for_bulk(to, open, now_ms).or(chosen),
+            Class::Urgent | Class::Normal => {
+                if let Some(path) = chosen {
+                    self.choices.used(to, path);
+                }
+                chosen
+            }
+        };
         self.tell(now_ms);
-        let chosen = chosen.and_then(|path| self.route(path, to, class));
+        let chosen = chosen.and_then(|path| self.route(path, to, class, now_ms));
         if class != Class::Urgent || self.choices.mode() != WayMode::Auto {
             return Routes::of(chosen, None);
         }
@@ -106,7 +114,7 @@ impl Wire for Ways {
             .into_iter()
             .flatten()
             .find(|path| chosen.is_none_or(|route| route.path != *path))
-            .and_then(|path| self.route(path, to, class));
+            .and_then(|path| self.route(path, to, class, now_ms));
         Routes::of(chosen, second)
     }
 
@@ -117,8 +125,8 @@ impl Wire for Ways {
         }
     }
 
-    fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {
-        self.choices.heard(from, path, now_ms);
+    fn heard(&mut self, from: NodeId, arrival: Arrival, now_ms: u64) {
+        self.choices.heard(from, arrival, now_ms);
         self.tell(now_ms);
     }
 }

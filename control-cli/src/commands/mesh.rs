@@ -223,7 +223,8 @@ impl Graph {
         Self { nodes, edges: edges.collect() }
     }
 
-    /// For graphviz. An edge that only one end sees has an arrow; a dead one is dotted.
+    /// For graphviz. An edge that only one end sees has an arrow; a node that did not
+    /// answer is dashed.
     fn dot(&self, site: &str) -> String {
         let mut dot = format!("digraph {} {{\n  node [shape=box];\n", quoted(site));
         for node in &self.nodes {

@@ -26,7 +26,7 @@ fn every_payload_arrives_with_its_sender() {
     for payload in every_payload(1, 2) {
         let frame = seal(&mut one, 2, &payload);
         let opened = open(&mut two, &frame).unwrap().unwrap();
-        assert_eq!((opened.from, opened.boot, opened.class), (node(1), 1, Class::Normal));
+        assert_eq!((opened.from, opened.boot, opened.arrival.class), (node(1), 1, Class::Normal));
         assert_eq!(opened.payload, payload);
     }
 }
@@ -107,6 +107,19 @@ fn ways_and_classes_are_ordered_apart() {
     }
     for (path, frame) in &frames {
         assert_eq!(two.open(frame, *path, 0), Err(Refused::Replay));
+    }
+}
+
+#[test]
+fn what_the_sender_does_not_hear_is_told_and_sealed() {
+    let (mut one, mut two) = acquainted(1, 2);
+    for path in [Path::Nats, Path::Mesh] {
+        for unheard in [None, Some(Path::Nats), Some(Path::Mesh)] {
+            let route = Route { path, unheard, ..route(2) };
+            let frame = one.seal(route, &Payload::SiteKeyWant, 0).unwrap().remove(0);
+            let arrival = two.open(&frame, path, 0).unwrap().unwrap().arrival;
+            assert_eq!((arrival.path, arrival.unheard), (path, unheard));
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use fleet_consensus::frame::{Class, Path, Route};
+use fleet_consensus::frame::{Arrival, Class, Path, Route};
 use fleet_consensus::{Routes, Wire};
 use fleet_state::NodeId;
 
@@ -260,7 +260,7 @@ impl Wire for SimWire<'_> {
             return Routes::NONE;
         }
         let frame_bytes_max = self.frame_bytes_max;
-        let first = Route { to, path: Path::Nats, class, frame_bytes_max };
+        let first = Route { to, path: Path::Nats, class, frame_bytes_max, unheard: None };
         let second = Route { path: Path::Mesh, ..first };
         if self.network.ways < 2 {
             return Routes::one(first);
@@ -276,8 +276,8 @@ impl Wire for SimWire<'_> {
         Routes::one(if works && !strays { first } else { second })
     }
 
-    fn heard(&mut self, from: NodeId, path: Path, now_ms: u64) {
-        if path == Path::Nats {
+    fn heard(&mut self, from: NodeId, arrival: Arrival, now_ms: u64) {
+        if arrival.path == Path::Nats {
             self.network.heard_ms.insert((self.from, from), now_ms);
         }
     }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use fleet_protocol::door::{EVENT_STREAM, event_id};
 use fleet_protocol::node::SNAPSHOT_INDEX_HEADER;
 use fleet_protocol::reply::SERVICE_ERROR_CODE_HEADER;
-use fleet_protocol::{Failure, ReplyMessage};
+use fleet_protocol::{ErrorCode, Failure, ReplyMessage, reply};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -115,8 +115,13 @@ struct PageHead<'a> {
     after: Option<&'a str>,
 }
 
-/// One page as a server-sent event. Our JSON is one line, which the format needs.
+/// One page as a server-sent event. Our JSON is one line, which the format needs; what another
+/// node answers may be anything, and a line break in it would begin the next field of the event.
 fn event(message: &ReplyMessage) -> Bytes {
+    if message.payload.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        let why = "a node gave an answer that is no line of JSON";
+        return event(&reply::failed(None, &Failure::new(ErrorCode::Unreachable, why)));
+    }
     let mut text = Vec::with_capacity(message.payload.len().saturating_add(64));
     match serde_json::from_slice::<PageHead<'_>>(&message.payload) {
         Ok(PageHead { kind, revision, after }) => {
@@ -134,8 +139,6 @@ fn event(message: &ReplyMessage) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use fleet_protocol::{ErrorCode, reply};
-
     use super::*;
 
     #[test]
@@ -159,6 +162,12 @@ mod tests {
         let text = String::from_utf8(event(&message).to_vec()).unwrap();
         assert!(text.starts_with("id: 7\nevent: page\ndata: {\"ok\":true,"), "{text}");
         assert!(text.ends_with("}\n\n"), "{text}");
+        for forged in ["{}\n\nevent: change\ndata: {}", "{}\revent: change"] {
+            let message = ReplyMessage { headers: Vec::new(), payload: forged.into() };
+            let text = String::from_utf8(event(&message).to_vec()).unwrap();
+            assert!(text.starts_with("event: answer\ndata: {\"ok\":false,"), "{text}");
+            assert_eq!(text.matches("event:").count(), 1, "{text}");
+        }
         let failed = reply::failed(None, &Failure::new(ErrorCode::Compacted, "gone"));
         assert!(event(&failed).starts_with(b"event: answer\ndata: {\"ok\":false,"));
     }

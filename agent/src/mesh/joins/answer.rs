@@ -10,15 +10,18 @@ use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::AsyncWriteExt as _;
 use libp2p::{PeerId, Stream};
 use libp2p_stream::IncomingStreams;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::wire::{self, ANSWER_BYTES_MAX, JoinQuestion, QUESTION_BYTES_MAX};
 use super::{JoinAsk, JoinAsked};
+use crate::mesh::per_peer::Places;
 use crate::metrics::Metrics;
 
 /// Questions that are being answered at a time.
 const ASKS_MAX: usize = 4;
+/// Of these, for one peer: a joiner has one question at a time.
+const PER_PEER_MAX: usize = 2;
 /// How long a question may take to come.
 const QUESTION_MAX: Duration = Duration::from_secs(3);
 /// How long control may take; its own default is shorter.
@@ -38,9 +41,9 @@ pub(in crate::mesh) struct Answerer {
 
 /// Takes questions in until the swarm has ended.
 pub(in crate::mesh) async fn answer(mut incoming: IncomingStreams, answerer: Answerer) {
-    let places = Arc::new(Semaphore::new(ASKS_MAX));
+    let places = Places::new(ASKS_MAX, PER_PEER_MAX);
     while let Some((peer, stream)) = incoming.next().await {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = places.take(peer) else {
             answerer.metrics.refuse("join", "too_many");
             continue;
         };

@@ -89,6 +89,11 @@ impl PresenceTable {
         let Some(entry) = self.entries.get_mut(&beat.node) else {
             return Heard::TooMany;
         };
+        // Old ones first: others pass them on again, and must not use up what is for new ones.
+        let last = entry.seen.beat.map(|last| (last.boot, last.sequence));
+        if last.is_some_and(|last| (beat.boot, beat.sequence) <= last) {
+            return Heard::Old;
+        }
         let second = now_ms / 1_000;
         if entry.second != second {
             (entry.second, entry.in_second) = (second, 0);
@@ -96,10 +101,6 @@ impl PresenceTable {
         entry.in_second = entry.in_second.saturating_add(1);
         if entry.in_second > BEATS_PER_SECOND_MAX {
             return Heard::TooMany;
-        }
-        let last = entry.seen.beat.map(|last| (last.boot, last.sequence));
-        if last.is_some_and(|last| (beat.boot, beat.sequence) <= last) {
-            return Heard::Old;
         }
         entry.seen.beat = Some(beat);
         entry.seen.lag = Some(applied.saturating_sub(beat.applied));
@@ -250,5 +251,10 @@ mod tests {
         let heard: Vec<Heard> = (2..20).map(|n| table.beat(beat(2, n), 1, 2_000)).collect();
         assert_eq!(heard.iter().filter(|h| **h == Heard::New).count(), 5);
         assert!(heard[5..].iter().all(|h| *h == Heard::TooMany));
+        // What is repeated uses up nothing of what is for news.
+        for _ in 0..100 {
+            assert_eq!(table.beat(beat(2, 1), 1, 3_000), Heard::Old);
+        }
+        assert_eq!(table.beat(beat(2, 20), 1, 3_000), Heard::New);
     }
 }

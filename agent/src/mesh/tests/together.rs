@@ -109,7 +109,7 @@ async fn a_node_whose_process_is_gone_is_known_to_be() {
         node.await_connected(&others(3, node.number)).await;
     }
     let crashed = |node: &Node| -> Vec<u64> {
-        node.handle.crashed.borrow().iter().map(|node| node.get()).collect()
+        node.handle.crashed.borrow().keys().map(|node| node.get()).collect()
     };
     assert!(nodes.iter().all(|node| crashed(node).is_empty()));
     // Its end closes its sockets, as that of a process does.

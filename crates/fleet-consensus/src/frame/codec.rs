@@ -9,7 +9,7 @@ use super::{
     keyring::{KeyError, Keyring},
     limits::{BOOT_MAX, CREDENTIAL_CHECKS_PER_SECOND, GREETING_GAP_MS},
     payload::Payload,
-    route::Class,
+    route::Arrival,
 };
 
 /// Who this node is, and what it starts with.
@@ -48,8 +48,8 @@ pub struct Opened {
     pub from: NodeId,
     /// In which of its starts.
     pub boot: u64,
-    /// Under which class.
-    pub class: Class,
+    /// How it came.
+    pub arrival: Arrival,
     /// What it says.
     pub payload: Payload,
 }

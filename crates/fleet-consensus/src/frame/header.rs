@@ -7,7 +7,7 @@
 //! | 8, 8 | from, to |
 //! | 8, 8 | the sender's boot counter; the receiver's, as far as the sender knows it, else 0 |
 //! | 8 | salt of the sender's start |
-//! | 1, 1 | path, class |
+//! | 1, 1 | path, and in the upper half the way on which the receiver is not heard, plus one; class |
 //! | 8 | sequence |
 //! | 2, 2 | which fragment, of how many |
 //! | 4 | size of the whole payload |
@@ -42,6 +42,7 @@ pub(super) struct Header {
     pub(super) to_boot: u64,
     pub(super) salt: [u8; 8],
     pub(super) path: Path,
+    pub(super) unheard: Option<Path>,
     pub(super) class: Class,
     pub(super) sequence: u64,
     pub(super) fragment: u16,
@@ -64,7 +65,7 @@ impl Header {
             out.extend_from_slice(&value.to_be_bytes());
         }
         out.extend_from_slice(&self.salt);
-        out.push(self.path.code());
+        out.push(ways_code(self.path, self.unheard));
         out.push(self.class.code());
         out.extend_from_slice(&self.sequence.to_be_bytes());
         out.extend_from_slice(&self.fragment.to_be_bytes());
@@ -115,14 +116,17 @@ impl Header {
         let site = SiteUid::from_bytes(reader.fixed()?);
         let from = NodeId::new(read_u64(reader)?).ok_or(INVALID)?;
         let to = NodeId::new(read_u64(reader)?).ok_or(INVALID)?;
+        let (boot, to_boot, salt) = (read_u64(reader)?, read_u64(reader)?, reader.fixed()?);
+        let (path, unheard) = ways_from_code(reader.u8()?).ok_or(INVALID)?;
         let mut header = Self {
             site,
             from,
             to,
-            boot: read_u64(reader)?,
-            to_boot: read_u64(reader)?,
-            salt: reader.fixed()?,
-            path: Path::from_code(reader.u8()?).ok_or(INVALID)?,
+            boot,
+            to_boot,
+            salt,
+            path,
+            unheard,
             class: Class::from_code(reader.u8()?).ok_or(INVALID)?,
             sequence: read_u64(reader)?,
             fragment: u16::from_be_bytes(reader.fixed()?),
@@ -135,6 +139,22 @@ impl Header {
         }
         Ok(header)
     }
+}
+
+const fn ways_code(path: Path, unheard: Option<Path>) -> u8 {
+    let unheard = match unheard {
+        None => 0,
+        Some(unheard) => unheard.code() + 1,
+    };
+    path.code() | (unheard << 4)
+}
+
+fn ways_from_code(code: u8) -> Option<(Path, Option<Path>)> {
+    let unheard = match (code >> 4).checked_sub(1) {
+        None => None,
+        Some(unheard) => Some(Path::from_code(unheard)?),
+    };
+    Some((Path::from_code(code & 0x0f)?, unheard))
 }
 
 fn read_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {

@@ -53,5 +53,5 @@ pub use message::{
 pub use pack::{pack_messages, pack_proposals};
 pub use payload::{Payload, RefuseReason, SnapshotEnd, SnapshotId};
 pub use refused::Refused;
-pub use route::{Class, Path, Route};
+pub use route::{Arrival, Class, Path, Route};
 pub use seal::SealError;

@@ -11,7 +11,7 @@ use super::{
     nonce::nonce,
     payload::Payload,
     refused::Refused,
-    route::Path,
+    route::{Arrival, Path},
     seal::TAG_BYTES,
     window::Heard,
 };
@@ -130,7 +130,9 @@ impl FrameCodec {
         if !fresh && !matches!(payload, Payload::Hello { .. }) {
             return Err(Refused::NotFresh);
         }
-        Ok(Some(Opened { from, boot: header.boot, class: header.class, payload }))
+        let Header { path, class, unheard, .. } = *header;
+        let arrival = Arrival { path, class, unheard };
+        Ok(Some(Opened { from, boot: header.boot, arrival, payload }))
     }
 
     /// Bytes of unfinished payloads of all others.

@@ -31,6 +31,15 @@ impl Path {
         }
     }
 
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Nats => Self::Mesh,
+            Self::Mesh => Self::Nats,
+        }
+    }
+
     pub(super) const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Nats),
@@ -94,4 +103,18 @@ pub struct Route {
     pub class: Class,
     /// What the way takes in one piece, all of the frame counted.
     pub frame_bytes_max: usize,
+    /// A way on which the sender hears nothing of the receiver, though the other one carries its
+    /// frames. The receiver can't see that by itself: what it sends there vanishes.
+    pub unheard: Option<Path>,
+}
+
+/// How an authentic frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// By which way.
+    pub path: Path,
+    /// Under which class.
+    pub class: Class,
+    /// The way on which its sender does not hear this node, though it does on the other.
+    pub unheard: Option<Path>,
 }

@@ -111,6 +111,7 @@ impl FrameCodec {
             to_boot: peer.heard.as_ref().map_or(0, |heard| heard.boot),
             salt: self.salt,
             path: route.path,
+            unheard: route.unheard,
             class: route.class,
             sequence,
             fragment: 0,

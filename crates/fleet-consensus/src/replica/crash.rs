@@ -5,9 +5,10 @@
 //!
 //! - An authentic frame of the leader carries a newer boot counter than the one that it led
 //!   with: the process that led is gone.
-//! - The agent says that the leader's connections were closed and that new ones are refused,
-//!   and no frame of the leader came on any way for two heartbeats. A closed connection alone is
-//!   no proof, and neither is a leader that is still heard somewhere.
+//! - The agent says that the leader's connections were closed and the next one was refused, and
+//!   no frame of the leader came on any way since, nor for two heartbeats. A closed connection
+//!   alone is no proof, and neither is a leader that was heard after it: it lives, whatever its
+//!   machine says, and its next pause is a pause.
 //!
 //! Then this node forgets the leader, so that it may grant a vote at once, and after a delay by
 //! its rank among the voters it asks for pre-votes, if by then nobody leads and the proof still
@@ -15,7 +16,7 @@
 //! and a leader that lives is not deposed by it: the others, who hear it, grant nothing.
 //! Partitions and power loss leave no proof, and are for the timeouts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use fleet_log::Disk;
 use fleet_state::NodeId;
@@ -29,14 +30,16 @@ use crate::log_time::Now;
 const RANK_DELAY_MS: u64 = 30;
 /// Heartbeats that a leader must be silent on every way.
 const SILENT_HEARTBEATS: u64 = 2;
+/// Heartbeats that a frame may take from a process that is gone: it was under way, or waited here.
+const UNDER_WAY_HEARTBEATS: u64 = 1;
 /// Between two campaigns of this node while the proof holds.
 const AGAIN_MS: u64 = 200;
 
 /// What is known of the leader's process.
 #[derive(Debug, Default)]
 pub(super) struct CrashWatch {
-    /// The leader, and the boot counter that it led with.
-    led_by: Option<(NodeId, u64)>,
+    /// The leader, its term, and the boot counter that it led with.
+    led_by: Option<(NodeId, u64, u64)>,
     heard_ms: u64,
     suspicion: Option<Suspicion>,
 }
@@ -50,13 +53,15 @@ struct Suspicion {
 }
 
 impl CrashWatch {
-    /// An authentic frame of the leader. `true` when it proves that the process that led is gone.
-    fn heard(&mut self, leader: NodeId, boot: u64, now_ms: u64) -> bool {
+    /// An authentic frame of the one that leads in this term. `true` when it proves that the
+    /// process that led is gone.
+    fn heard(&mut self, leader: NodeId, term: u64, boot: u64, now_ms: u64) -> bool {
         self.heard_ms = now_ms;
         match self.led_by {
-            Some((node, led)) if node == leader => boot > led,
+            Some((node, led_in, led)) if (node, led_in) == (leader, term) => boot > led,
+            // It may have been restarted since it led before.
             Some(_) | None => {
-                self.led_by = Some((leader, boot));
+                self.led_by = Some((leader, term, boot));
                 false
             }
         }
@@ -66,30 +71,39 @@ impl CrashWatch {
 impl<D: Disk, T> Replica<D, T> {
     /// Notes an authentic frame, before its content is looked at.
     pub(super) fn watch_leader(&mut self, from: NodeId, boot: u64, now: Now) {
-        if self.leader() == Some(from) && self.crash.heard(from, boot, now.mono_ms) {
+        let term = self.raw.raft.term;
+        if self.leader() == Some(from) && self.crash.heard(from, term, boot, now.mono_ms) {
             self.suspect(from, true, now);
         }
     }
 
-    /// The agent's word: the connections of these nodes were closed and new ones are refused.
-    /// To be called again and again, also when there are none.
+    /// The agent's word: the connections of these nodes were closed and the next one was refused,
+    /// at this moment of the monotonic clock. To be called again and again, also without any.
     ///
     /// # Errors
     /// A [`Fault`] of Raft.
-    pub fn handle_crashed(&mut self, crashed: &BTreeSet<NodeId>, now: Now) -> Result<(), Fault> {
+    pub fn handle_crashed(
+        &mut self,
+        crashed: &BTreeMap<NodeId, u64>,
+        now: Now,
+    ) -> Result<(), Fault> {
         if let Some(leader) = self.leader() {
             // Somebody leads: what was suspected is over.
             self.crash.suspicion = None;
             let heartbeat_ms = self.heartbeat_ms();
-            let silent_ms = now.mono_ms.saturating_sub(self.crash.heard_ms);
-            if crashed.contains(&leader) && silent_ms >= SILENT_HEARTBEATS * heartbeat_ms {
+            let heard_ms = self.crash.heard_ms;
+            let silent_ms = now.mono_ms.saturating_sub(heard_ms);
+            let is_newer = crashed.get(&leader).is_some_and(|refused_ms| {
+                heard_ms <= refused_ms.saturating_add(UNDER_WAY_HEARTBEATS * heartbeat_ms)
+            });
+            if is_newer && silent_ms >= SILENT_HEARTBEATS * heartbeat_ms {
                 self.suspect(leader, false, now);
             }
         }
         let Some(suspicion) = self.crash.suspicion else {
             return Ok(());
         };
-        if !suspicion.restarted && !crashed.contains(&suspicion.leader) {
+        if !suspicion.restarted && !crashed.contains_key(&suspicion.leader) {
             self.crash.suspicion = None;
             return Ok(());
         }
@@ -144,17 +158,21 @@ mod tests {
     fn only_a_newer_start_of_the_same_leader_is_a_proof() {
         let node = |id| NodeId::new(id).unwrap();
         let mut watch = CrashWatch::default();
-        for (leader, boot, proved) in [
-            (1, 5, false),
-            (1, 5, false),
-            (1, 6, true),
-            (2, 9, false),
-            (2, 9, false),
+        for (leader, term, boot, proved) in [
+            (1, 3, 5, false),
+            (1, 3, 5, false),
+            (1, 3, 6, true),
+            (2, 4, 9, false),
+            (2, 4, 9, false),
             // It leads again, after another: with whatever boot counter it has now.
-            (1, 7, false),
-            (1, 8, true),
+            (1, 5, 7, false),
+            (1, 5, 8, true),
+            // It was restarted and leads again, and nobody else was heard meanwhile.
+            (1, 6, 8, false),
+            (1, 6, 8, false),
         ] {
-            assert_eq!(watch.heard(node(leader), boot, 1), proved, "{leader} {boot}");
+            let found = watch.heard(node(leader), term, boot, 1);
+            assert_eq!(found, proved, "{leader} in {term}, start {boot}");
         }
     }
 }

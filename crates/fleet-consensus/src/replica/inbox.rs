@@ -27,9 +27,9 @@ impl<D: Disk, T> Replica<D, T> {
             Ok(None) => Ok(()),
             Ok(Some(opened)) => {
                 self.counters.frames_received += 1;
-                // No longer than members times ways, which is what can be in it.
-                if !self.heard.contains(&(opened.from, path)) {
-                    self.heard.push((opened.from, path));
+                // No longer than members times ways, classes and what is unheard.
+                if !self.heard.contains(&(opened.from, opened.arrival)) {
+                    self.heard.push((opened.from, opened.arrival));
                 }
                 self.watch_leader(opened.from, opened.boot, now);
                 self.handle_payload(opened.from, opened.payload, now)

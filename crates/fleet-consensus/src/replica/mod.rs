@@ -49,7 +49,7 @@ use crate::checkpoints::Checkpoints;
 use crate::config::ReplicaConfig;
 use crate::counters::Counters;
 use crate::frame::limits::OBSERVED_BYTES_MAX;
-use crate::frame::{Class, FrameCodec, Path, Payload};
+use crate::frame::{Arrival, Class, FrameCodec, Payload};
 use crate::guard::Guard;
 use crate::leases::Leases;
 use crate::log_time::LogTime;
@@ -155,7 +155,7 @@ pub struct Replica<D: Disk, T> {
     unsynced: Option<ready::Unsynced>,
     outbox: Vec<(NodeId, Class, Payload)>,
     /// Who was heard on which way since the last poll.
-    heard: Vec<(NodeId, Path)>,
+    heard: Vec<(NodeId, Arrival)>,
     pace: Pace,
     outputs: Outputs<D, T>,
     counters: Counters,

@@ -67,8 +67,8 @@ impl<D: Disk, T> Replica<D, T> {
     /// # Errors
     /// A [`Fault`]; the replica must not be used again.
     pub fn poll_to_sync(&mut self, now: Now, wire: &mut impl Wire) -> Result<bool, Fault> {
-        for (from, path) in self.heard.drain(..) {
-            wire.heard(from, path, now.mono_ms);
+        for (from, arrival) in self.heard.drain(..) {
+            wire.heard(from, arrival, now.mono_ms);
         }
         self.sync_unsynced(now, wire)?;
         for _ in 0..READY_ROUNDS_MAX {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use fleet_state::NodeId;
 
-use crate::frame::{Class, Path, Route};
+use crate::frame::{Arrival, Class, Path, Route};
 
 /// The routes that one payload takes; all of them carry the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub trait Wire {
     /// way is gone.
     fn send(&mut self, route: Route, frame: Bytes) -> bool;
 
-    /// An authentic frame came from a member on this way.
-    fn heard(&mut self, _from: NodeId, _path: Path, _now_ms: u64) {}
+    /// An authentic frame came from a member.
+    fn heard(&mut self, _from: NodeId, _arrival: Arrival, _now_ms: u64) {}
 }
 
 /// No way at all: for the replay at start.

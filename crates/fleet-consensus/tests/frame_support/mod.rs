@@ -91,7 +91,13 @@ pub fn hello(boot: u64) -> Payload {
 }
 
 pub fn route(to: u64) -> Route {
-    Route { to: node(to), path: Path::Nats, class: Class::Normal, frame_bytes_max: WIDE }
+    Route {
+        to: node(to),
+        path: Path::Nats,
+        class: Class::Normal,
+        frame_bytes_max: WIDE,
+        unheard: None,
+    }
 }
 
 pub fn seal(codec: &mut FrameCodec, to: u64, payload: &Payload) -> Bytes {

@@ -77,7 +77,8 @@ struct Post(Vec<(NodeId, Path, Bytes)>);
 
 impl Wire for Post {
     fn routes(&mut self, to: NodeId, class: Class, _now_ms: u64) -> Routes {
-        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max: 900_000 })
+        let frame_bytes_max = 900_000;
+        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max, unheard: None })
     }
 
     fn send(&mut self, route: Route, frame: Bytes) -> bool {

@@ -44,8 +44,13 @@ fn hello() -> Payload {
 }
 
 pub(super) fn frames() -> Vec<Vec<u8>> {
-    let route =
-        Route { to: node(2), path: Path::Nats, class: Class::Urgent, frame_bytes_max: 4_096 };
+    let route = Route {
+        to: node(2),
+        path: Path::Nats,
+        class: Class::Urgent,
+        frame_bytes_max: 4_096,
+        unheard: None,
+    };
     let sealed = codec(1, 2).and_then(|mut codec| codec.seal(route, &hello(), 5).ok());
     sealed.into_iter().flatten().map(|frame| frame.to_vec()).collect()
 }

@@ -1,7 +1,5 @@
 //! Inputs to replicas, their turns, and what they gave out.
 
-use std::collections::BTreeSet;
-
 use fleet_consensus::Fault as ReplicaFault;
 use fleet_consensus::frame::{ConfChange, EntryPayload, LogEntry};
 use fleet_consensus::replica::{AppliedEntry, BuildSnapshot, Notice, Outputs};
@@ -43,6 +41,7 @@ impl World {
         };
         node.pin_election_timeout();
         let now = node.clock(now_ms);
+        let crashed = crashed.into_iter().map(|gone| (gone, now.mono_ms)).collect();
         let Some(replica) = &mut node.replica else {
             return Ok(());
         };
@@ -53,7 +52,7 @@ impl World {
     }
 
     /// Nodes whose process is gone while their machine lives: they refuse connections at once.
-    fn refusing(&self, id: NodeId) -> BTreeSet<NodeId> {
+    fn refusing(&self, id: NodeId) -> Vec<NodeId> {
         let gone = self.nodes.values().filter(|node| node.life == Life::Down && !node.was_cut);
         let seen = gone
             .filter(|node| self.network.is_open(id, node.id) && self.network.is_open(node.id, id));

@@ -1,6 +1,6 @@
 //! A crashed leader is replaced at once, and a living one is never deposed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::hall::{Hall, Settings, id};
 
@@ -9,9 +9,15 @@ const AT_ONCE_TICKS: u64 = 9;
 /// Ticks of the shortest election timeout that a hall has.
 const TIMEOUT_TICKS_MIN: u64 = 14;
 
-/// One tick in which these nodes are told that those have crashed.
+/// One tick in which these nodes are told that those have crashed just now.
 fn tick_told(hall: &mut Hall, told: &[u64], crashed: &[u64]) {
-    let crashed: BTreeSet<_> = crashed.iter().map(|node| id(*node)).collect();
+    let refused_ms = hall.now().mono_ms;
+    tick_told_of(hall, told, crashed, refused_ms);
+}
+
+/// The same, of refusals at that time.
+fn tick_told_of(hall: &mut Hall, told: &[u64], crashed: &[u64], refused_ms: u64) {
+    let crashed: BTreeMap<_, _> = crashed.iter().map(|node| (id(*node), refused_ms)).collect();
     let now = hall.now();
     for node in told {
         hall.replica(*node).handle_crashed(&crashed, now).expect("no fault");
@@ -30,9 +36,10 @@ fn a_leader_whose_process_is_gone_is_replaced_at_once() {
     let gone = hall.until_led();
     let others: Vec<u64> = (1..=3).filter(|node| *node != gone).collect();
     hall.place(gone).replica = None;
+    let refused_ms = hall.now().mono_ms;
     let mut ticks = 0;
     while hall.leader().is_none() {
-        tick_told(&mut hall, &others, &[gone]);
+        tick_told_of(&mut hall, &others, &[gone], refused_ms);
         ticks += 1;
         assert!(ticks <= AT_ONCE_TICKS, "nobody leads after {ticks} ticks");
     }
@@ -78,5 +85,34 @@ fn one_that_hears_nothing_deposes_nobody() {
     }
     hall.write(5, "after");
     assert_eq!((hall.leader(), term(&mut hall, leader)), (Some(leader), before));
+    hall.until("all agree", Hall::agrees);
+}
+
+/// A port that refuses is no reason to depose a leader that was heard since, pauses or not.
+#[test]
+fn a_leader_that_pauses_long_after_its_port_was_closed_is_not_deposed() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(5, "before");
+    let leader = hall.until_led();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    let before = term(&mut hall, leader);
+    // Every follower lost its connection and was refused; frames come by the other way.
+    let refused_ms = hall.now().mono_ms;
+    for _ in 0..20 {
+        tick_told_of(&mut hall, &others, &[leader], refused_ms);
+    }
+    for _ in 0..5 {
+        hall.cut.insert(leader);
+        // More than two heartbeats, and less than it takes to be in doubt of its majority.
+        for _ in 0..7 {
+            tick_told_of(&mut hall, &others, &[leader], refused_ms);
+        }
+        hall.cut.clear();
+        for _ in 0..20 {
+            tick_told_of(&mut hall, &others, &[leader], refused_ms);
+        }
+        assert_eq!((hall.leader(), term(&mut hall, leader)), (Some(leader), before));
+    }
+    hall.write(5, "after");
     hall.until("all agree", Hall::agrees);
 }

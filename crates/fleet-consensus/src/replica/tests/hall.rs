@@ -436,7 +436,8 @@ pub(super) struct HallWire {
 
 impl Wire for HallWire {
     fn routes(&mut self, to: NodeId, class: Class, _now_ms: u64) -> Routes {
-        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max: 1024 * 1024 })
+        let frame_bytes_max = 1024 * 1024;
+        Routes::one(Route { to, path: Path::Nats, class, frame_bytes_max, unheard: None })
     }
 
     fn send(&mut self, route: Route, frame: Bytes) -> bool {

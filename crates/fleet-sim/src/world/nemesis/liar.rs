@@ -90,7 +90,13 @@ impl World {
     /// A frame as the node's own process could seal it, on a lane that it hardly uses.
     fn seal_as(&self, from: NodeId, to: NodeId, payload: &Payload) -> Option<Bytes> {
         let (mut liar, mut receiver) = (self.codec_of(from, to)?, self.codec_of(to, from)?);
-        let lane = |to| Route { to, path: Path::Mesh, class: Class::Bulk, frame_bytes_max: 65_536 };
+        let lane = |to| Route {
+            to,
+            path: Path::Mesh,
+            class: Class::Bulk,
+            frame_bytes_max: 65_536,
+            unheard: None,
+        };
         // What the receiver says of itself tells in which of its starts it is.
         let hello = Payload::Hello { boot: self.nodes.get(&to)?.boot, applied: 0 };
         let greeting = receiver.seal(lane(from), &hello, self.now_ms).ok()?.pop()?;
