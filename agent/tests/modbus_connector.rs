@@ -11,6 +11,8 @@
 mod counterparts;
 
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use counterparts::owner::{Owner, device, object};
 use counterparts::{Device, LIMIT, free_port, values};
@@ -19,8 +21,9 @@ use flotilla_agent::device::connector::{
     Availability, CloseReason, Handed, Quality, ReadErrorKind, WriteErrorKind,
 };
 use flotilla_agent::device::connectors::modbus::ModbusConnector;
+use futures_util::future::{Either, join_all, select};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const DRIVE: &str = r#"{
     "groups": {"default": {"interval_ms": 100}, "never": {"interval_ms": 86400000}},
@@ -150,7 +153,6 @@ async fn one_shots() {
     }
     // A device that takes the command and never confirms it: nobody knows.
     drive.tell(json!({"handshake": false})).await;
-    drive.tell(json!({"set": {"table": "holding", "address": 51, "values": [0]}})).await;
     let error = owner.invoke("drive", "home").await.unwrap_err();
     assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Timeout, true));
     let args = Value::Map(object(r#"{"target": 77}"#));
@@ -162,6 +164,78 @@ async fn one_shots() {
     }
     let error = owner.invoke("drive", "dance").await.unwrap_err();
     assert_eq!(error.kind, WriteErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_from_before_confirms_nothing() {
+    let Hall { mut drive, mut owner, .. } = hall("socket").await;
+    let at = |word: u16| {
+        move |entry: &serde_json::Value| entry["address"] == 50 && entry["values"] == json!([word])
+    };
+    drive.tell(json!({"set": {"table": "holding", "address": 51, "values": [5]}})).await;
+    let error = owner.invoke("drive", "home").await.unwrap_err();
+    assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Busy, false), "{error}");
+    drive.tell(json!({})).await;
+    assert_eq!((drive.count(at(5)), drive.count(at(0))), (0, 1), "only the reset was written");
+    // A device that takes its acknowledgement back with the reset is asked, and confirms.
+    drive.tell(json!({"handshake": true})).await;
+    assert_eq!(owner.invoke("drive", "home").await, Ok(Handed::Acknowledged));
+    drive.tell(json!({})).await;
+    assert_eq!((drive.count(at(5)), drive.count(at(0))), (1, 3));
+}
+
+#[tokio::test]
+async fn a_command_word_is_put_back_also_when_its_answer_cannot_be_read() {
+    let Hall { mut drive, mut owner, .. } = hall("socket").await;
+    let seen = async {
+        drive.until("the command", |entry| entry["values"] == json!([5])).await;
+        drive.tell(json!({"read_exception": 4})).await;
+        drive.until("its reset", |entry| entry["values"] == json!([0])).await;
+    };
+    let (ended, ()) = tokio::join!(owner.invoke("drive", "home"), seen);
+    assert!(ended.unwrap_err().may_have_acted);
+}
+
+/// A drive on a bus that needs a long pause between two questions.
+async fn slow_hall() -> Hall {
+    let port = free_port().await;
+    let drive = Device::start("modbus_device.py", &[&port.to_string(), "socket"]).await;
+    let address = format!("tcp://127.0.0.1:{port}");
+    let map = r#"{"groups": {"default": {"interval_ms": 86400000}}, "registers": {
+        "a": {"table": "holding", "address": 60, "type": "u16", "access": "read_write"},
+        "b": {"table": "holding", "address": 62, "type": "u16", "access": "read_write"},
+        "c": {"table": "holding", "address": 64, "type": "u16", "access": "read_write"}}}"#;
+    let connector = ModbusConnector::default();
+    let link = (address.as_str(), r#"{"gap_ms": 300}"#);
+    let devices = vec![device("drive", "1", map)];
+    let owner = Owner::connect(&connector, link, devices, Path::new("/nowhere")).await.unwrap();
+    Hall { drive, owner, address }
+}
+
+#[tokio::test]
+async fn no_register_is_written_after_its_time() {
+    let Hall { mut drive, mut owner, .. } = slow_hall().await;
+    let write = owner.next_write("drive", r#"{"a": 1, "b": 2, "c": 3}"#);
+    let deadline = Instant::now() + Duration::from_millis(450);
+    let write = flotilla_agent::device::connector::Write { deadline, ..write };
+    let error = timeout(LIMIT, owner.session.write(&write)).await.unwrap().unwrap_err();
+    assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Timeout, true), "{error}");
+    // One that comes after it shows that the bus has got over it.
+    assert_eq!(owner.write("drive", r#"{"a": 9}"#).await, Ok(Handed::Acknowledged));
+    drive.until("the later one", |entry| entry["values"] == json!([9])).await;
+    assert_eq!(drive.count(|entry| entry["address"] == 64), 0);
+}
+
+#[tokio::test]
+async fn a_write_does_not_wait_behind_questions() {
+    let Hall { drive: _drive, mut owner, .. } = slow_hall().await;
+    let write = owner.next_write("drive", r#"{"a": 1}"#);
+    let questions = join_all((0..8).map(|_| owner.read("drive", LIMIT)));
+    let written = owner.session.write(&write);
+    match select(pin!(questions), written).await {
+        Either::Right((ended, _)) => assert_eq!(ended, Ok(Handed::Acknowledged)),
+        Either::Left((answers, _)) => panic!("all were asked before: {answers:?}"),
+    }
 }
 
 #[tokio::test]

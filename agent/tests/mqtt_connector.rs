@@ -190,6 +190,14 @@ async fn nobody_listening_is_an_error_where_the_broker_says_so() {
     let past = Some(Instant::now());
     let error = owner.write_until("tank", r#"{"level": 4}"#, past).await.unwrap_err();
     assert!(!error.may_have_acted);
+    // Nor what comes only after its lease.
+    let write = owner.next_write("tank", r#"{"level": 5}"#);
+    let write = Write { deadline: Instant::now(), ..write };
+    let error = timeout(LIMIT, owner.session.write(&write)).await.unwrap().unwrap_err();
+    assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Timeout, false));
+    assert_eq!(owner.write("tank", r#"{"level": 6}"#).await, Ok(Handed::Sent));
+    tank.until("the last value", |entry| entry["payload"] == "6").await;
+    assert_eq!(tank.count(|entry| entry["payload"] == "4" || entry["payload"] == "5"), 0);
 }
 
 #[tokio::test]

@@ -184,7 +184,7 @@ def many(bins, options):
         nats = Nats(site.nats_url, timeout_s=30)
         for n in range(LINKS):
             # The journal of a simulated link is what its devices are.
-            address = str(site.data / f"link-{n}.journal")
+            address = f"link-{n}.journal"
             nats.accepted(f"control.commands.link.register.sim{n}",
                           {"connector": "simulated", "address": address, "placement": "any"})
         for first in range(0, len(ids), 100):

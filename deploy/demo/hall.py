@@ -115,7 +115,7 @@ class Hall:
             program.until("it is ready", lambda entry: entry.get("ready"))
         links = [("lamps", "mqtt", f"mqtt://127.0.0.1:{port}"),
                  ("drives", "modbus", f"tcp://127.0.0.1:{drive_port}"),
-                 ("sensors", "simulated", site.folder / "sensors.journal")]
+                 ("sensors", "simulated", "sensors.journal")]
         for name, connector, address in links:
             site.cli("link", "register", f"{AREA}.{name}", "--connector", connector,
                      "--address", address, shown=False)
@@ -124,7 +124,7 @@ class Hall:
         self.register("drive-1", "drives", "1", DRIVE)
         for sensor in ("sensor-1", "sensor-2"):
             self.register(sensor, "sensors", sensor, {})
-            with open(site.folder / "sensors.journal", "a", encoding="utf-8") as journal:
+            with open(site.data / "sensors.journal", "a", encoding="utf-8") as journal:
                 journal.write(json.dumps({"device": f"{AREA}.{sensor}", "did": "hand",
                                           "values": {"temperature": 21.5}}) + "\n")
         driven = [f"{AREA}.{name}" for name in (*LAMPS, "drive-1")]

@@ -119,7 +119,8 @@ class LocalSite:
         log = open(self.data / "logs" / f"{agent['name']}.log", "ab")
         process = subprocess.Popen(
             [str(self.agent_bin), "run", "--data-dir", agent["data_dir"], "--nats", self.url,
-             "--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"],
+             "--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false",
+             "--set", f"devices.simulated_dir={self.data}"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.started.append(process)
         agent["pid"] = process.pid

@@ -76,6 +76,10 @@ impl Agent {
                 command.env_remove(name);
             }
         }
+        // Journals of simulated links lie beside the data directories of their site.
+        if let Some(workplace) = self.data_dir.parent() {
+            command.env("FLOTILLA_DEVICES_SIMULATED_DIR", workplace);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments);
         command.arg("--data-dir").arg(&self.data_dir).arg("--config").arg(&self.config);

@@ -15,8 +15,9 @@ async fn what_is_asked_of_devices_ends_truly() {
     let cli = &site.cli;
     let run = |arguments: &[&str], code| cli.run(arguments).expect_code(code);
     // A link that no node may serve, so that nothing here depends on who owns it.
-    let link =
-        ["link", "register", "hall.bus", "--connector", "simulated", "--address", "/nowhere"];
+    let link = ["link", "register", "hall.bus", "--connector", "simulated"];
+    let elsewhere = run(&[&link[..], &["--address", "/etc/nowhere"]].concat(), 2);
+    assert!(elsewhere.stderr.contains("no file in the folder"), "{}", elsewhere.stderr);
     run(&[&link[..], &["--any", "floor=9"]].concat(), 0);
     run(&["device", "register", "hall.door", "--link", "hall.bus"], 0);
 

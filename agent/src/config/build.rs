@@ -7,8 +7,8 @@ use super::error::{ConfigError, Origin};
 use super::layers::Settings;
 use super::secrets::{self, Secret};
 use super::sections::{
-    Config, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig, NodeConfig,
-    RaftConfig, SiteConfig, SocketPlace, TlsConfig, TransportConfig,
+    Config, DevicesConfig, HttpConfig, LogConfig, LogFormat, MeshConfig, NatsAuth, NatsConfig,
+    NodeConfig, RaftConfig, SiteConfig, SocketPlace, TlsConfig, TransportConfig,
 };
 use super::values::{self, Value};
 
@@ -25,6 +25,7 @@ pub(super) fn build(settings: &Settings) -> Result<Config, ConfigError> {
         raft: raft(&reader)?,
         mesh: mesh(&reader)?,
         http: http(&reader)?,
+        devices: devices(&reader)?,
         log: log(&reader)?,
     })
 }
@@ -359,6 +360,17 @@ fn address(reader: &Reader<'_>, name: &str) -> Result<Option<SocketAddr>, Config
     let what = || format!("{} is not an address", values::quoted(&text));
     let fix = "write an address and a port such as \"127.0.0.1:8222\", or \"off\"";
     address.map(Some).ok_or_else(|| reader.refuse(name, what(), fix))
+}
+
+fn devices(reader: &Reader<'_>) -> Result<DevicesConfig, ConfigError> {
+    let simulated_dir = reader.path("devices.simulated_dir");
+    if let Some(path) = simulated_dir.as_ref().filter(|path| !path.is_absolute()) {
+        let what = format!("{} is not an absolute path", path.display());
+        let fix =
+            "write a folder that all agents of this machine may write, such as \"/var/tmp/plant\"";
+        return Err(reader.refuse("devices.simulated_dir", what, fix));
+    }
+    Ok(DevicesConfig { simulated_dir })
 }
 
 fn log(reader: &Reader<'_>) -> Result<LogConfig, ConfigError> {

@@ -224,6 +224,11 @@ pub(super) const KEYS: &[KeySpec] = &[
         key("http.door", TEXT, "the local door on a loopback port as well; \"off\" for none"),
         "\"off\"",
     ),
+    key(
+        "devices.simulated_dir",
+        Kind::Path,
+        "folder of the journals of simulated links; without it there are no simulated links",
+    ),
     with(key("log.format", Kind::Choice(&["text", "json"]), "how log lines look"), "\"text\""),
     with(
         key("log.level", TEXT, "error, warn, info, debug, trace, or directives per module"),

@@ -22,8 +22,18 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// Section `[http]`.
     pub http: HttpConfig,
+    /// Section `[devices]`.
+    pub devices: DevicesConfig,
     /// Section `[log]`.
     pub log: LogConfig,
+}
+
+/// Section `[devices]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicesConfig {
+    /// Where simulated links may keep their journals, an absolute path. Whoever may register links
+    /// has the agent write there; without it simulated links are refused.
+    pub simulated_dir: Option<PathBuf>,
 }
 
 /// Section `[site]`.

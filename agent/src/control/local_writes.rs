@@ -118,6 +118,7 @@ async fn write(
             LocalRefusal::RequestIdReused => ErrorCode::RequestIdReused,
             LocalRefusal::TooMany { .. } => ErrorCode::LimitReached,
             LocalRefusal::Disk { .. } => ErrorCode::Internal,
+            LocalRefusal::Stands => ErrorCode::Blocked,
             LocalRefusal::Stopping => ErrorCode::Stopping,
         };
         Failure::new(code, refusal.to_string())

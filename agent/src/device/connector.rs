@@ -48,7 +48,7 @@ pub use fleet_device::{
 pub use looking::{AskedUnit, Candidate, Discover, Found, LookError, Place, Scan};
 pub use reports::Reports;
 pub use setup::{DeviceSetup, LinkSetup, Refusal};
-pub use traffic::{Invoke, Read, ReadError, Write};
+pub use traffic::{ANSWER_MS_MAX, Invoke, Read, ReadError, Write};
 
 /// A protocol of devices.
 pub trait Connector: Send + Sync {

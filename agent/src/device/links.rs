@@ -228,14 +228,23 @@ impl Links {
         for let_go in self.let_go.values() {
             let_go.send_replace(true);
         }
+        // Each as soon as its own task has ended: one that takes long keeps no other.
+        let mut releases = JoinSet::new();
+        let mut releasing = BTreeSet::new();
         let all = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                self.ended(ended);
+            loop {
+                let view = self.parts.handle.view();
+                for charge in self.charges.to_release(&view.state) {
+                    if releasing.insert(charge.clone()) {
+                        releases.spawn(release(Arc::clone(&self.parts), charge));
+                    }
+                }
+                tokio::select! {
+                    Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                    Some(_released) = releases.join_next() => {}
+                    else => break,
+                }
             }
-            let view = self.parts.handle.view();
-            let releases = self.charges.to_release(&view.state).into_iter();
-            let releases = releases.map(|charge| release(Arc::clone(&self.parts), charge));
-            futures_util::future::join_all(releases).await;
         };
         if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
             tracing::warn!(

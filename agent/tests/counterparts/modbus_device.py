@@ -10,6 +10,7 @@ JSON object per line, each confirmed by {"done": true}:
 
     {"set": {"table": "holding", "address": 0, "values": [1, 2]}}
     {"exception": 6}       answer everything so, until {"exception": 0}
+    {"read_exception": 6}  answer questions so, until {"read_exception": 0}
     {"silent": true}       answer nothing
     {"handshake": true}    whatever is written to holding 50 appears in holding 51
 """
@@ -39,6 +40,7 @@ def journal(**entry):
 
 class Faults:
     exception = 0
+    read_exception = 0
     silent = False
     handshake = False
     # Whether anything was ever read or written; told once.
@@ -107,6 +109,8 @@ async def main():
             await asyncio.sleep(3600)
         if Faults.exception:
             return ExcCodes(Faults.exception)
+        if Faults.read_exception and new is None:
+            return ExcCodes(Faults.read_exception)
         if new is not None:
             values = [int(value) for value in new]
             journal(write=TABLES.get(function, function), function=function, address=address, values=values)
@@ -129,6 +133,7 @@ async def main():
             wish = command["set"]
             await put(functions[wish["table"]], wish["address"], wish["values"])
         Faults.exception = command.get("exception", Faults.exception)
+        Faults.read_exception = command.get("read_exception", Faults.read_exception)
         Faults.silent = command.get("silent", Faults.silent)
         Faults.handshake = command.get("handshake", Faults.handshake)
         journal(done=True)

@@ -71,17 +71,22 @@ impl Owner {
         values: &str,
         expires: Option<Instant>,
     ) -> Result<Handed, WriteError> {
+        let write = Write { expires, ..self.next_write(id, values) };
+        timeout(LIMIT, self.session.write(&write)).await.expect("a write ends")
+    }
+
+    /// A write that nobody has handed over yet.
+    pub fn next_write(&mut self, id: &str, values: &str) -> Write {
         self.sequence += 1;
-        let write = Write {
+        Write {
             device: id.parse().unwrap(),
             values: object(values),
             revision: Revision::new(7),
             epoch: 1,
             sequence: self.sequence,
             deadline: Instant::now() + LIMIT,
-            expires,
-        };
-        timeout(LIMIT, self.session.write(&write)).await.expect("a write ends")
+            expires: None,
+        }
     }
 
     /// A one-shot without arguments.

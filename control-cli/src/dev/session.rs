@@ -312,6 +312,10 @@ async fn found(plan: &Plan, agent_bin: &Path, agent: &AgentPlan, url: Option<&st
 fn run(agent_bin: &Path, agent: &AgentPlan, url: Option<&str>) -> Result<Process> {
     let mut command = Command::new(agent_bin);
     command.arg("run").args(reach(url)).arg("--data-dir").arg(&agent.data_dir);
+    if let Some(root) = agent.data_dir.parent() {
+        // What simulated links write lies beside the agents, and goes with them.
+        command.arg("--set").arg(format!("devices.simulated_dir={}", root.display()));
+    }
     Process::start(&agent.name, command, &agent.log)
 }
 

@@ -201,3 +201,20 @@ fn limits() {
     let queries = format!("(1 to {PAGE_ITEMS_MAX}, {PAGE_ITEMS_DEFAULT} when absent)");
     assert!(CONTRACT.contains(&queries), "{queries}");
 }
+
+#[test]
+fn headers_of_messages_to_devices_stand_in_the_contract() {
+    use fleet_protocol::subjects::device_headers as headers;
+    let section = CONTRACT.split_once("## Devices that speak NATS").expect("the section").1;
+    let section = section.split("\n## ").next().expect("its end");
+    for header in [
+        headers::EPOCH,
+        headers::SEQUENCE,
+        headers::REVISION,
+        headers::EXPIRES_IN_MS,
+        headers::EXPIRES_AT_MS,
+        headers::REQUEST_ID,
+    ] {
+        assert!(section.contains(&format!("`{header}`")), "{header}");
+    }
+}

@@ -8,6 +8,10 @@ use fleet_state::{DeviceId, Object, RequestId, Revision, Value};
 use thiserror::Error;
 use tokio::time::Instant;
 
+/// How long a device may take for an answer to anything, at most. What can't fit into it is refused
+/// when it is registered.
+pub const ANSWER_MS_MAX: u64 = 5_000;
+
 /// A question to a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
@@ -42,7 +46,7 @@ pub struct Write {
     pub epoch: u64,
     /// Grows with everything handed over in this epoch.
     pub sequence: u64,
-    /// After it the future is dropped.
+    /// After it the future is dropped, and nothing may leave any more: the lease may end with it.
     pub deadline: Instant,
     /// After it the values are not wanted any more: whatever keeps messages on the way must not
     /// keep this one longer.
@@ -64,7 +68,7 @@ pub struct Invoke {
     pub epoch: u64,
     /// Grows with everything handed over in this epoch.
     pub sequence: u64,
-    /// After it the future is dropped.
+    /// After it the future is dropped, and nothing may leave any more: the lease may end with it.
     pub deadline: Instant,
     /// After it it must not happen any more.
     pub expires: Option<Instant>,

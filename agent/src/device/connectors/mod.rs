@@ -12,6 +12,7 @@ pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::connector::{Connector, Refusal};
@@ -29,14 +30,15 @@ impl fmt::Debug for Connectors {
 }
 
 impl Connectors {
-    /// All that come with the agent, and the one over its NATS connection.
+    /// All that come with the agent, the one over its NATS connection among them; simulated links
+    /// keep their journals in a folder, and are refused without it.
     #[must_use]
-    pub fn all(nats: NatsConnector) -> Self {
+    pub fn all(nats: NatsConnector, simulated_dir: Option<PathBuf>) -> Self {
         Self::default()
             .with(Arc::new(modbus::ModbusConnector::default()))
             .with(Arc::new(mqtt::MqttConnector))
             .with(Arc::new(nats))
-            .with(Arc::new(Simulated))
+            .with(Arc::new(Simulated::new(simulated_dir)))
     }
 
     /// These and one more; one of the same word is replaced.

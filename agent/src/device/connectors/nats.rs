@@ -12,6 +12,10 @@
 //! `readable` (it answers `.get`; default false), `fences` (default false). An answer is empty,
 //! or an object with `ok` and, if that is false, `error`.
 //!
+//! Nothing is handed over while the connection to the server is down: the client would keep it, and
+//! the device would get it when that is back, long after its time. What is on its way at that moment
+//! carries the time after which it must not be acted on.
+//!
 //! That nobody listens on a device's subject is known at once, and nothing was handed over then.
 //! Where a device doesn't acknowledge, that its NATS server has the message is all that is known.
 
@@ -20,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
+use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
 use fleet_protocol::Subjects;
 use fleet_protocol::subjects::{DeviceWord, device_headers};
@@ -37,11 +42,13 @@ use super::super::connector::{
     Reading, Refusal, Reports, Session, Write, WriteError, WriteErrorKind,
 };
 use super::settings::Fields;
+use crate::device::wall_ms;
 
 /// How often the connection to the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Words of availability are shorter than this.
 const AVAILABILITY_BYTES_MAX: usize = 64;
+const UNREACHABLE: &str = "the NATS server can't be reached";
 
 /// The connector of devices that speak NATS.
 pub struct NatsConnector(Option<Client>);
@@ -154,6 +161,10 @@ impl NatsSession {
         Ok(Self { client, subjects, epoch: connect.epoch, devices, hearing })
     }
 
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
     fn manners(&self, device: &DeviceId) -> Option<Manners> {
         self.devices.borrow().get(device).copied()
     }
@@ -165,6 +176,8 @@ impl NatsSession {
         if let Some(expires) = expires {
             let left = expires.saturating_duration_since(Instant::now()).as_millis();
             headers.insert(device_headers::EXPIRES_IN_MS, left.to_string());
+            let at_ms = u128::from(wall_ms()).saturating_add(left);
+            headers.insert(device_headers::EXPIRES_AT_MS, at_ms.to_string());
         }
         headers
     }
@@ -177,6 +190,9 @@ impl NatsSession {
         message: (HeaderMap, Object),
         deadline: Instant,
     ) -> Result<Handed, WriteError> {
+        if !self.is_connected() {
+            return Err(failed(WriteErrorKind::LinkLost, false, UNREACHABLE.to_owned()));
+        }
         let (headers, body) = message;
         let subject = self.subjects.device(device, word);
         let payload = Value::Map(body).to_json().into_bytes();
@@ -242,6 +258,9 @@ impl Session for NatsSession {
             if !self.manners(&read.device).is_some_and(|manners| manners.readable) {
                 return Err(failed(ReadErrorKind::Unsupported, "the device only reports"));
             }
+            if !self.is_connected() {
+                return Err(failed(ReadErrorKind::LinkLost, UNREACHABLE));
+            }
             let within = read.deadline.saturating_duration_since(Instant::now());
             let subject = self.subjects.device(&read.device, DeviceWord::Get);
             let request = Request::new().timeout(Some(within));
@@ -302,8 +321,8 @@ impl Session for NatsSession {
                 if self.hearing.is_finished() {
                     return CloseReason::Lost("the subscription has ended".to_owned());
                 }
-                if self.client.connection_state() == async_nats::connection::State::Disconnected {
-                    return CloseReason::Lost("the NATS server can't be reached".to_owned());
+                if self.client.connection_state() == State::Disconnected {
+                    return CloseReason::Lost(UNREACHABLE.to_owned());
                 }
             }
         }
@@ -371,5 +390,76 @@ fn availability(payload: &[u8]) -> Option<Availability> {
         "asleep" => Some(Availability::Asleep),
         "unknown" => Some(Availability::Unknown),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn session() -> NatsSession {
+        // Nobody listens there, and the client would keep what is published until somebody does.
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = options.connect("nats://127.0.0.1:1").await.unwrap();
+        let setup = |id: &str, settings: &str| DeviceSetup {
+            id: id.parse().unwrap(),
+            address: Arc::from(""),
+            model: None,
+            settings: object(settings.as_bytes()).unwrap(),
+        };
+        let devices = manners(vec![
+            setup("door", r#"{"readable":true}"#),
+            setup("mute", r#"{"acknowledges":false}"#),
+        ]);
+        NatsSession {
+            client,
+            subjects: Subjects::new(&"home".parse().unwrap()),
+            epoch: 1,
+            devices: watch::channel(devices).0,
+            hearing: tokio::spawn(std::future::pending()),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_with_a_client_that_is_not_connected() {
+        let session = session().await;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for device in ["door", "mute"] {
+            let invoke = Invoke {
+                device: device.parse().unwrap(),
+                action: Arc::from("open"),
+                args: Value::Null,
+                request_id: "one".parse().unwrap(),
+                epoch: 1,
+                sequence: 1,
+                deadline,
+                expires: None,
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(10), session.invoke(&invoke));
+            let error = ended.await.expect("it is refused at once").unwrap_err();
+            assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::LinkLost, false));
+        }
+        let read = Read { device: "door".parse().unwrap(), properties: None, deadline };
+        assert_eq!(session.read(&read).await.unwrap_err().kind, ReadErrorKind::LinkLost);
+        assert_eq!(
+            session.client.statistics().out_messages.load(std::sync::atomic::Ordering::Relaxed),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_time_limit_is_told_as_what_is_left_and_as_a_moment() {
+        let session = session().await;
+        let number = |headers: &HeaderMap, name: &str| {
+            headers.get(name).map(|value| value.as_str().parse::<u64>().unwrap())
+        };
+        let before_ms = wall_ms();
+        let headers = session.headers(1, Some(Instant::now() + Duration::from_secs(30)));
+        let left_ms = number(&headers, device_headers::EXPIRES_IN_MS).unwrap();
+        let at_ms = number(&headers, device_headers::EXPIRES_AT_MS).unwrap();
+        assert!((29_000..=30_000).contains(&left_ms), "{left_ms}");
+        assert!((before_ms + left_ms..=wall_ms() + left_ms).contains(&at_ms), "{at_ms}");
+        let headers = session.headers(1, None);
+        assert_eq!(number(&headers, device_headers::EXPIRES_AT_MS), None);
     }
 }

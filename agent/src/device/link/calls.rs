@@ -17,7 +17,7 @@ use crate::device::connector::{
     Handed, Invoke, Read, ReadError, ReadErrorKind, Reading, Session, Write, WriteError,
     WriteErrorKind,
 };
-use crate::device::local::LocalHandle;
+use crate::device::local::{Begin, Begun, LocalHandle};
 
 /// What a device's call ended with.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub(super) enum CallEnd {
     Written {
         values: Object,
         ended: Result<Handed, WriteError>,
+    },
+    /// Values of local writes were not handed over, since newer ones have taken their place.
+    Overtaken {
+        values: Object,
     },
     /// Wishes were asked for.
     Claimed {
@@ -93,7 +97,7 @@ impl Calls {
         self.call(&device, async move {
             let answer = guarded(read.deadline, async { session.read(&read).await }).await;
             CallEnd::Read(answer.unwrap_or_else(|failed| {
-                let message = failed.to_owned();
+                let message = failed.as_str().to_owned();
                 Err(ReadError { kind: ReadErrorKind::Timeout, message })
             }))
         })
@@ -104,9 +108,13 @@ impl Calls {
         let session = Arc::clone(&self.session);
         let device = write.device.clone();
         self.call(&device, async move {
-            if !begins.on_disk().await {
-                let ended = Err(not_on_disk());
-                return CallEnd::Written { ended, values: write.values };
+            match begins.on_disk().await {
+                Begun::Begins => {}
+                Begun::Overtaken => return CallEnd::Overtaken { values: write.values },
+                Begun::NotOnDisk => {
+                    let ended = Err(not_on_disk());
+                    return CallEnd::Written { ended, values: write.values };
+                }
             }
             let ended = guarded(write.deadline, async { session.write(&write).await }).await;
             CallEnd::Written { ended: ended.unwrap_or_else(in_doubt), values: write.values }
@@ -146,13 +154,13 @@ impl Calls {
 /// Local writes that a hand-over begins.
 pub(super) struct Begins {
     pub(super) local: LocalHandle,
-    pub(super) numbers: Vec<u64>,
+    pub(super) begin: Begin,
 }
 
 impl Begins {
-    /// Notes that they begin; `false` when that can't be written down.
-    async fn on_disk(self) -> bool {
-        self.numbers.is_empty() || self.local.begin(self.numbers).await.is_some()
+    /// Notes that they begin.
+    async fn on_disk(self) -> Begun {
+        if self.begin.is_empty() { Begun::Begins } else { self.local.begin(self.begin).await }
     }
 }
 
@@ -164,19 +172,61 @@ fn not_on_disk() -> WriteError {
     }
 }
 
-pub(super) fn in_doubt(failed: &'static str) -> Result<Handed, WriteError> {
-    let message = failed.to_owned();
-    Err(WriteError { may_have_acted: true, kind: WriteErrorKind::Timeout, message })
+/// Why a call has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// Its time was over before it could begin: nothing has left.
+    Late,
+    /// The connector panicked.
+    Panicked,
+    /// It had not ended at its deadline.
+    NoAnswer,
 }
 
-/// The value of a call; at the deadline and in a panic, the reason why there is none.
+impl Failed {
+    fn as_str(self) -> &'static str {
+        match self {
+            Failed::Late => "its time was over before it could begin",
+            Failed::Panicked => "the connector panicked",
+            Failed::NoAnswer => "no answer in time",
+        }
+    }
+}
+
+pub(super) fn in_doubt(failed: Failed) -> Result<Handed, WriteError> {
+    let (may_have_acted, message) = (failed != Failed::Late, failed.as_str().to_owned());
+    Err(WriteError { may_have_acted, kind: WriteErrorKind::Timeout, message })
+}
+
+/// The value of a call; at the deadline and in a panic, the reason why there is none. A call is
+/// not begun after its deadline: a process that was stopped for a while would hand over what its
+/// lease does not cover any more.
 pub(super) async fn guarded<T>(
     deadline: Instant,
     call: impl Future<Output = T> + Send,
-) -> Result<T, &'static str> {
+) -> Result<T, Failed> {
+    if deadline <= Instant::now() {
+        return Err(Failed::Late);
+    }
     match tokio::time::timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) => Err("the connector panicked"),
-        Err(_) => Err("no answer in time"),
+        Ok(Err(_)) => Err(Failed::Panicked),
+        Err(_) => Err(Failed::NoAnswer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_not_begun_after_its_deadline() {
+        let mut begun = false;
+        let ended = guarded(Instant::now(), async { begun = true }).await;
+        assert_eq!((ended, begun), (Err(Failed::Late), false));
+        assert!(!in_doubt(Failed::Late).unwrap_err().may_have_acted);
+        for failed in [Failed::Panicked, Failed::NoAnswer] {
+            assert!(in_doubt(failed).unwrap_err().may_have_acted);
+        }
     }
 }

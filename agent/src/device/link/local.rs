@@ -16,7 +16,10 @@ use super::work::Work;
 use crate::consensus::{Handle, Submitted};
 use crate::device::connector::{Handed, Invoke, WriteError};
 use crate::device::local::merge::{Fate, Merging, fate};
-use crate::device::local::{Ended, LocalWrite, Part};
+use crate::device::local::{Begin, Begun, Ended, LocalWrite, Part};
+
+/// Pause before it is tried again to write down that a stop begins.
+const STOP_PAUSE_MS: u64 = 250;
 
 /// A local value, or a stop, on its way to an end.
 struct Due {
@@ -46,10 +49,18 @@ impl Work<'_> {
             self.take_local();
         }
         let slot = self.slots.get(id)?;
-        if let (Some(_), Some(until_ms)) =
+        if let (Some(stop), Some(until_ms)) =
             (slot.overlay.as_ref().and_then(|overlay| overlay.stop.as_ref()), until_ms)
         {
-            return self.stop(id, until_ms, now_ms);
+            let again_ms = slot.stop_next_ms.filter(|(number, _)| *number == stop.number);
+            return match again_ms {
+                // It could not be written down that it begins, and perhaps never can.
+                Some((_, again_ms)) if now_ms < again_ms => {
+                    self.agenda.insert((again_ms, id.clone()));
+                    None
+                }
+                Some(_) | None => self.stop(id, until_ms, now_ms),
+            };
         }
         if self.task.is_alone() {
             return None;
@@ -85,9 +96,11 @@ impl Work<'_> {
         let (session, local) = (Arc::clone(&self.calls.session), self.task.parts.local.clone());
         let metrics = self.task.parts.metrics.clone();
         let number = stop.number;
+        let again_ms = now_ms.saturating_add(STOP_PAUSE_MS);
+        self.slots.get_mut(id)?.stop_next_ms = Some((number, again_ms));
         Some(self.calls.call(id, async move {
             // Another number says that it began before: then it is never handed over again.
-            if local.begin(vec![number]).await != Some(1) {
+            if local.begin(Begin::stop(number)).await != Begun::Begins {
                 return CallEnd::Local;
             }
             let ended = if known {
@@ -143,16 +156,14 @@ impl Work<'_> {
     pub(super) fn begins(&self, id: &DeviceId, values: &Object) -> Begins {
         let wishes = self.slots.get(id).map(|slot| &slot.orders.wishes);
         let local = |property: &Arc<str>| wishes?.get(property)?.local;
-        let mut numbers: Vec<u64> =
-            values.iter().filter_map(|(property, _)| local(property)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        Begins { local: self.task.parts.local.clone(), numbers }
+        let parts = values.iter().filter_map(|(property, _)| Some((local(property)?, property)));
+        let begin = Begin::values(parts.map(|(number, property)| (number, Arc::clone(property))));
+        Begins { local: self.task.parts.local.clone(), begin }
     }
 
     /// A hand-over failed before anything left: local writes among the values wait again.
     pub(super) fn note_untouched(&mut self, id: &DeviceId, values: &Object, error: &WriteError) {
-        let numbers = self.begins(id, values).numbers;
+        let numbers = self.begins(id, values).begin.numbers();
         let Some(slot) = self.slots.get_mut(id).filter(|_| !error.may_have_acted) else { return };
         for number in numbers.into_iter().filter(|number| slot.course.is_untouched(*number)) {
             let detail = short(&error.message);

@@ -12,13 +12,13 @@ use fleet_state::{
 use tokio::time::Instant;
 
 use super::calls::CallEnd;
-use super::slot::{Call, Known};
+use super::slot::{Call, CallOf, Known};
 use super::work::Work;
 use crate::consensus::Submitted;
-use crate::device::connector::{Handed, Invoke, Read, Write, WriteError};
+use crate::device::connector::{
+    ANSWER_MS_MAX, Handed, Invoke, Read, Write, WriteError, WriteErrorKind,
+};
 
-/// How long a device may take for an answer.
-const ANSWER_WITHIN_MS: u64 = 5_000;
 /// How long the log may take for a command of this agent.
 pub(super) const LOG_WITHIN: Duration = Duration::from_secs(3);
 /// A call that has not ended so long after its deadline is given up.
@@ -33,6 +33,11 @@ impl Work<'_> {
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.in_line = false;
         if slot.refusal.is_some() {
+            // What was handed over with a former setup still has its end to be told.
+            let idle = slot.call.is_none();
+            if let Some(number) = idle.then(|| self.settle(id, now_ms)).flatten() {
+                self.under_way(id, number, now_ms);
+            }
             return self.show(id, None);
         }
         if slot.call.is_some() {
@@ -65,8 +70,9 @@ impl Work<'_> {
     /// Notes the call that was begun for a device.
     fn under_way(&mut self, id: &DeviceId, number: u64, now_ms: u64) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let hard_ms = now_ms.saturating_add(ANSWER_WITHIN_MS + GRACE_MS);
-        slot.call = Some(Call { number, hard_ms, one_shot: self.begun.take() });
+        let hard_ms = now_ms.saturating_add(ANSWER_MS_MAX + GRACE_MS);
+        let (one_shot, of) = (self.begun.take(), CallOf::Course);
+        slot.call = Some(Call { number, hard_ms, one_shot, of });
         self.under_way += 1;
         self.agenda.insert((hard_ms, id.clone()));
     }
@@ -74,8 +80,14 @@ impl Work<'_> {
     /// The moment at which a call ends whatever happens: what may be written until, at most.
     pub(super) fn deadline(&self, limits_ms: [u64; 2], now_ms: u64) -> Instant {
         let [one, other] = limits_ms;
-        let until_ms = now_ms.saturating_add(ANSWER_WITHIN_MS).min(one).min(other);
-        Instant::now() + Duration::from_millis(until_ms.saturating_sub(now_ms))
+        self.moment(now_ms.saturating_add(ANSWER_MS_MAX).min(one).min(other))
+    }
+
+    /// A reading of the node's clock as an instant. The clock is read anew, and second: what is
+    /// done in one turn takes its time, and a deadline must not move by that.
+    fn moment(&self, at_ms: u64) -> Instant {
+        let now = Instant::now();
+        now + Duration::from_millis(at_ms.saturating_sub(self.task.now_ms()))
     }
 
     fn begin(&mut self, id: &DeviceId, step: Step, lease_ms: u64, now_ms: u64) -> Option<u64> {
@@ -94,7 +106,7 @@ impl Work<'_> {
                     epoch,
                     sequence: self.task.next_sequence(),
                     deadline: self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms),
-                    expires: until_ms.map(|until_ms| moment(until_ms, now_ms)),
+                    expires: until_ms.map(|until_ms| self.moment(until_ms)),
                 };
                 let begins = self.begins(id, &write.values);
                 self.calls.write(write, begins)
@@ -132,13 +144,16 @@ impl Work<'_> {
     pub(super) fn call_ended(&mut self, id: &DeviceId, number: u64, end: CallEnd, now_ms: u64) {
         let current = self.slots.get(id).and_then(|slot| slot.call.clone());
         let Some(call) = current.filter(|call| call.number == number) else {
-            return self.ended_late(id, end);
+            return self.ended_elsewhere(id, number, end, now_ms);
         };
         self.agenda.remove(&(call.hard_ms, id.clone()));
         self.under_way = self.under_way.saturating_sub(1);
         let metrics = self.task.parts.metrics.clone();
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.call = None;
+        if call.of == CallOf::FormerSetup {
+            return self.ended_after_all(id, end, now_ms);
+        }
         match end {
             CallEnd::Read(read) => {
                 slot.source_ms = read.as_ref().ok().and_then(|reading| reading.source_ms);
@@ -151,6 +166,10 @@ impl Work<'_> {
                 if let Err(error) = &ended {
                     self.note_untouched(id, &values, error);
                 }
+            }
+            CallEnd::Overtaken { values } => {
+                slot.course.write_ended(&values, Err(&overtaken()), now_ms);
+                self.take_local();
             }
             CallEnd::Claimed { revisions, asked_ms, end } => {
                 self.claimed(id, &revisions, asked_ms, end, now_ms);
@@ -174,25 +193,7 @@ impl Work<'_> {
         }
     }
 
-    /// A call that was given up has ended after all. Only what it says of a one-shot matters: it
-    /// was told as unknown, which stays true.
-    fn ended_late(&mut self, id: &DeviceId, end: CallEnd) {
-        tracing::debug!(device = %id, ?end, "a call ended after it was given up");
-    }
-
-    /// Gives up a call that has not ended long after its deadline: its connector blocks.
-    pub(super) fn give_up_call(&mut self, id: &DeviceId, now_ms: u64) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        let Some(call) = slot.call.take_if(|call| call.hard_ms <= now_ms) else { return };
-        tracing::error!(device = %id, link = %self.link.id, "a connector blocks; the call is given up");
-        slot.course.given_up(now_ms);
-        self.under_way = self.under_way.saturating_sub(1);
-        if let (Some(request), Some(memory)) = (call.one_shot, self.task.memory.get_mut(id)) {
-            memory.one_shots.given_up(request, "the connector blocks");
-        }
-    }
-
-    fn claimed(
+    pub(super) fn claimed(
         &mut self,
         id: &DeviceId,
         revisions: &[Revision],
@@ -336,19 +337,24 @@ impl Work<'_> {
             epoch: self.task.epoch,
             sequence: self.task.next_sequence(),
             deadline,
-            expires: until_ms.map(|until_ms| moment(until_ms, now_ms)),
+            expires: until_ms.map(|until_ms| self.moment(until_ms)),
         };
         Some(self.calls.invoke(invoke))
     }
 
-    fn invoked(&mut self, id: &DeviceId, request: RequestId, ended: Result<Handed, WriteError>) {
+    pub(super) fn invoked(
+        &mut self,
+        id: &DeviceId,
+        request: RequestId,
+        ended: Result<Handed, WriteError>,
+    ) {
         if let Some(memory) = self.task.memory.get_mut(id) {
             memory.one_shots.handed_over(request, ended);
         }
     }
 
     /// Tells the end of one one-shot, if there is one to tell.
-    fn settle(&mut self, id: &DeviceId, now_ms: u64) -> Option<u64> {
+    pub(super) fn settle(&mut self, id: &DeviceId, now_ms: u64) -> Option<u64> {
         let slot = self.slots.get(id)?;
         let memory = self.task.memory.get(id)?;
         let (request, (stage, detail)) = memory.one_shots.ends.first_key_value()?;
@@ -368,32 +374,19 @@ impl Work<'_> {
         Some(self.calls.submit(id, command, Instant::now() + LOG_WITHIN, to_end))
     }
 
-    fn settled(&mut self, id: &DeviceId, request: &RequestId, end: Submitted, now_ms: u64) {
+    pub(super) fn settled(
+        &mut self,
+        id: &DeviceId,
+        request: &RequestId,
+        end: Submitted,
+        now_ms: u64,
+    ) {
         if let Submitted::Decided(_) = end {
             if let Some(memory) = self.task.memory.get_mut(id) {
                 memory.one_shots.told(request);
             }
         } else if let Some(slot) = self.slots.get_mut(id) {
             slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);
-        }
-    }
-
-    /// When the session is to be closed: tells the ends that are not told yet.
-    pub(super) fn settle_all(&mut self) {
-        let now_ms = self.task.now_ms();
-        let idle: Vec<DeviceId> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.call.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in idle {
-            if let Some(number) = self.settle(&id, now_ms)
-                && let Some(slot) = self.slots.get_mut(&id)
-            {
-                slot.call = Some(Call { number, hard_ms: u64::MAX, one_shot: None });
-                self.under_way += 1;
-            }
         }
     }
 }
@@ -411,8 +404,13 @@ fn claims_of(end: &Submitted) -> Result<&[Claimed], ()> {
     }
 }
 
-fn moment(at_ms: u64, now_ms: u64) -> Instant {
-    Instant::now() + Duration::from_millis(at_ms.saturating_sub(now_ms))
+/// What a write counts as that newer local ones have taken the place of: nothing has left.
+fn overtaken() -> WriteError {
+    WriteError {
+        may_have_acted: false,
+        kind: WriteErrorKind::Busy,
+        message: "a newer local write has taken its place".to_owned(),
+    }
 }
 
 /// The end of a hand-over, for metrics.

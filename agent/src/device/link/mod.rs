@@ -13,6 +13,7 @@
 //! this epoch, and the lease holds.
 
 mod calls;
+mod former;
 mod local;
 mod look;
 mod slot;
@@ -165,7 +166,8 @@ pub(super) async fn run(mut task: LinkTask) -> Ended {
         tell::state(&mut task, "connecting");
         let began_ms = task.now_ms();
         let problem = match connect(&task, &link).await {
-            Ok((session, reports)) => {
+            Ok(None) => continue,
+            Ok(Some((session, reports))) => {
                 task.parts.metrics.links_connected.inc();
                 tell::state(&mut task, "connected");
                 let ended = Work::new(&mut task, link, session).run(reports).await;
@@ -201,7 +203,10 @@ async fn wait(task: &mut LinkTask, pause: Duration) {
 
 type Connected = (Box<dyn Session>, tokio::sync::mpsc::Receiver<super::connector::Observation>);
 
-async fn connect(task: &LinkTask, link: &Link) -> Result<Connected, ConnectError> {
+/// Connects; `None` when the link may not be worked on any more before that is done. A former
+/// owner that went on would be taken for the link itself where both have one name, as at an MQTT
+/// broker, and throw the rightful owner off.
+async fn connect(task: &LinkTask, link: &Link) -> Result<Option<Connected>, ConnectError> {
     let parts = &task.parts;
     let setup = link_setup(&link.id, &link.spec);
     let checked = parts.connectors.get(&link.spec.connector).and_then(|connector| {
@@ -225,19 +230,40 @@ async fn connect(task: &LinkTask, link: &Link) -> Result<Connected, ConnectError
         reports,
     };
     // In a task of its own: what blocks or panics must not end this one.
-    let connecting =
+    let mut connecting =
         tokio::spawn(
             async move { AssertUnwindSafe(connector.connect(connect)).catch_unwind().await },
         );
-    let stop = connecting.abort_handle();
-    match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-        Ok(Ok(Ok(connected))) => connected.map(|session| (session, heard)),
-        Ok(Ok(Err(_)) | Err(_)) => {
-            Err(ConnectError::new("the connector panicked while connecting"))
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(CONNECT_WITHIN, &mut connecting) => Some(ended),
+        () = not_ours(task, link) => None,
+    };
+    let gave_up = match ended {
+        Some(Ok(Ok(Ok(connected)))) => return connected.map(|session| Some((session, heard))),
+        Some(Ok(Ok(Err(_)) | Err(_))) => {
+            return Err(ConnectError::new("the connector panicked while connecting"));
         }
-        Err(_) => {
-            stop.abort();
-            Err(ConnectError::new("connecting took too long"))
+        Some(Err(_)) => Err(ConnectError::new("connecting took too long")),
+        None => Ok(None),
+    };
+    connecting.abort();
+    // One that blocks its thread is not waited for.
+    let _cancelled = tokio::time::timeout(LOOK_EVERY, connecting).await;
+    gave_up
+}
+
+/// Ends when a link may not be connected any more as it was registered.
+async fn not_ours(task: &LinkTask, link: &Link) {
+    let mut let_go = task.let_go.clone();
+    let ours = || {
+        let same = task.link().is_some_and(|now| now.spec == link.spec && !now.paused);
+        same && task.until_ms(link, task.now_ms()).is_some()
+    };
+    while ours() {
+        let ended = tokio::time::timeout(LOOK_EVERY, let_go.wait_for(|let_go| *let_go)).await;
+        if matches!(ended, Ok(Err(_))) {
+            // Nobody would tell it to let go any more: the process is ending.
+            return;
         }
     }
 }

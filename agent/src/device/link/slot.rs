@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub local_told: BTreeMap<u64, (LocalStage, Arc<str>)>,
     /// Nothing is merged before this moment.
     pub merge_next_ms: u64,
+    /// The local stop that was begun last, and before when that one isn't begun again.
+    pub stop_next_ms: Option<(u64, u64)>,
 }
 
 /// What is known of a device, and in which capacity it is served.
@@ -92,6 +94,18 @@ pub(super) struct Call {
     pub hard_ms: u64,
     /// The one-shot that it hands over.
     pub one_shot: Option<RequestId>,
+    /// What it is to its slot.
+    pub of: CallOf,
+}
+
+/// What a call under way is to the slot of its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallOf {
+    /// The slot's own course has begun it, and is told its end.
+    Course,
+    /// It was begun with a former setup of the device. Nothing else is begun before it has ended,
+    /// and what it read or wrote says nothing of the device as it is registered now.
+    FormerSetup,
 }
 
 impl Slot {
@@ -123,7 +137,13 @@ impl Slot {
             overlay: known.overlay,
             local_told: BTreeMap::new(),
             merge_next_ms: 0,
+            stop_next_ms: None,
         }
+    }
+
+    /// Takes over a call that is under way for the device though its setup is another one now.
+    pub(super) fn wait_for(&mut self, former: Option<Call>) {
+        self.call = former.map(|call| Call { of: CallOf::FormerSetup, ..call });
     }
 
     /// The device said something.

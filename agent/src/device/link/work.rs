@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::LinkTask;
 use super::calls::{Calls, Ended};
-use super::slot::{Known, Slot};
+use super::slot::{Call, Known, Slot};
 use crate::consensus::AppliedBatch;
 use crate::device::connector::{CloseReason, Connector, Observation, Session};
 use crate::device::local::Book;
@@ -30,6 +30,8 @@ const REPORTS_PER_TURN: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long calls under way may take to end when the session is to be closed.
 const CLOSE_CALLS_WITHIN: Duration = Duration::from_millis(1_000);
+/// How long telling the ends of one-shots that were cut short may take.
+const CLOSE_TELL_WITHIN: Duration = Duration::from_millis(500);
 /// How long closing may take.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1_000);
 
@@ -57,6 +59,8 @@ pub(super) struct Work<'a> {
     pub(super) line: VecDeque<DeviceId>,
     /// Calls under way for devices.
     pub(super) under_way: usize,
+    /// Those of them whose devices have left the link.
+    pub(super) left: BTreeMap<DeviceId, Call>,
     /// Stages to be told, and whether some are being told.
     pub(super) to_tell: BTreeMap<DeviceId, StageItem>,
     pub(super) telling: bool,
@@ -82,6 +86,7 @@ impl<'a> Work<'a> {
             agenda: BTreeSet::new(),
             line: VecDeque::new(),
             under_way: 0,
+            left: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             telling: false,
             tell_next_ms: 0,
@@ -117,6 +122,10 @@ impl<'a> Work<'a> {
             }
         };
         closed.abort();
+        if !closed.is_finished() {
+            // It holds the session until it has ended.
+            let _cancelled = tokio::time::timeout(CLOSE_WITHIN, closed).await;
+        }
         self.close().await;
         ended
     }
@@ -143,6 +152,15 @@ impl<'a> Work<'a> {
         for device in devices.iter().chain(&known) {
             self.take_record(&view.state, device);
         }
+        self.tell_session(&view.state);
+    }
+
+    /// Tells the session which devices there are. It must hear of every setup before it is asked
+    /// for something by it: a command by a former one goes to another register or topic.
+    fn tell_session(&self, state: &FleetState) {
+        let devices = state.devices_of(&self.link.id);
+        let devices = devices.map(|device| device_setup(&device.id, &device.spec)).collect();
+        self.calls.session.devices_changed(devices);
     }
 
     /// A device as it is in the state now; it may be new, changed, or not this link's any more.
@@ -150,7 +168,9 @@ impl<'a> Work<'a> {
         let on_link =
             |device: &&Arc<fleet_state::Device>| device.spec.link.as_ref() == Some(&self.link.id);
         let Some(device) = state.device(id).filter(on_link) else {
-            self.slots.remove(id);
+            if let Some(call) = self.slots.remove(id).and_then(|slot| slot.call) {
+                self.left.insert(id.clone(), call);
+            }
             self.task.memory.remove(id);
             return;
         };
@@ -166,7 +186,9 @@ impl<'a> Work<'a> {
             (None, Some(connector)) => {
                 let setup = link_setup(&self.link.id, &self.link.spec);
                 let now_ms = self.task.parts.handle.clock().now_ms();
-                let slot = Slot::new(connector.as_ref(), &setup, served, memory, now_ms);
+                let mut slot = Slot::new(connector.as_ref(), &setup, served, memory, now_ms);
+                let former = self.slots.remove(id).and_then(|slot| slot.call);
+                slot.wait_for(former.or_else(|| self.left.remove(id)));
                 self.slots.insert(id.clone(), slot);
             }
             (None, None) => {}
@@ -217,12 +239,7 @@ impl<'a> Work<'a> {
             self.take_record(&view.state, device);
         }
         if registered {
-            let devices = view
-                .state
-                .devices_of(&self.link.id)
-                .map(|d| device_setup(&d.id, &d.spec))
-                .collect();
-            self.calls.session.devices_changed(devices);
+            self.tell_session(&view.state);
         }
     }
 
@@ -281,13 +298,14 @@ impl<'a> Work<'a> {
 
     /// Looks at everybody in line for whom there is room, and tells stages.
     fn look_at_all(&mut self) {
-        let now_ms = self.task.now_ms();
         while self.under_way < CALLS_MAX
             && let Some(device) = self.line.pop_front()
         {
+            // Anew for each: a line takes its time, and deadlines are counted from now.
+            let now_ms = self.task.now_ms();
             self.look_at(&device, now_ms);
         }
-        self.tell_stages(now_ms);
+        self.tell_stages(self.task.now_ms());
     }
 
     fn take_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
@@ -298,6 +316,8 @@ impl<'a> Work<'a> {
                 self.line_up(&device);
             }
             Ok(Ended::Stages { items, end }) => self.stages_told(items, end, now_ms),
+            // Aborted when the link is closed; what that leaves open is seen to there.
+            Err(error) if error.is_cancelled() => {}
             // Panics are caught within; nothing else can end a task of ours.
             Err(error) => {
                 tracing::error!(link = %self.link.id, %error, "a call ended without an end")
@@ -307,16 +327,14 @@ impl<'a> Work<'a> {
 
     /// Lets calls under way end, tells what they led to, and closes the session.
     async fn close(mut self) {
-        let until = Instant::now() + CLOSE_CALLS_WITHIN;
-        while self.under_way > 0 || self.telling {
-            let Ok(Some(ended)) =
-                tokio::time::timeout_at(until, self.calls.tasks.join_next()).await
-            else {
-                break;
-            };
-            self.take_ended(ended);
+        self.end_calls(CLOSE_CALLS_WITHIN).await;
+        if self.under_way > 0 || self.telling {
+            // Nobody will hear how they end. What they handed over is in doubt, and that is told:
+            // otherwise it would be open until the link changes hands.
+            self.calls.tasks.abort_all();
+            self.give_up_all();
             self.settle_all();
-            self.tell_stages(self.task.now_ms());
+            self.end_calls(CLOSE_TELL_WITHIN).await;
         }
         let Calls { mut tasks, session, .. } = self.calls;
         tasks.abort_all();
@@ -333,6 +351,21 @@ impl<'a> Work<'a> {
             Ok(_) | Err(_) => {
                 tracing::warn!(link = %self.link.id, "a connector doesn't let go of its session")
             }
+        }
+    }
+
+    /// Takes the ends of calls under way, and tells what they led to.
+    async fn end_calls(&mut self, within: Duration) {
+        let until = Instant::now() + within;
+        while self.under_way > 0 || self.telling {
+            let Ok(Some(ended)) =
+                tokio::time::timeout_at(until, self.calls.tasks.join_next()).await
+            else {
+                break;
+            };
+            self.take_ended(ended);
+            self.settle_all();
+            self.tell_stages(self.task.now_ms());
         }
     }
 }

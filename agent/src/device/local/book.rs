@@ -10,10 +10,13 @@ use std::sync::Arc;
 use fleet_protocol::local::{LocalEnd, LocalStage};
 use fleet_state::{DeviceId, RequestId, Revision, Value};
 
+use super::LocalRefusal;
 use super::write::{Ended, LocalOp, LocalWrite, Part};
 
-/// Local writes with something that is not ended.
+/// Local writes with something that is not ended, of those that somebody asked for.
 pub(super) const OPEN_MAX: usize = 256;
+/// The same, of those that policies asked for: a device has one at most, and each must get it.
+pub(super) const CONTROL_LOSS_OPEN_MAX: usize = 1_024;
 /// Local writes that are kept, so that `partition report` can show them.
 pub(super) const KEPT_MAX: usize = 512;
 
@@ -32,6 +35,44 @@ pub struct Draft {
     pub request_id: RequestId,
     /// When it came, for display.
     pub wall_ms: u64,
+}
+
+/// Parts of local writes that are about to be handed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::device) struct Begin(Vec<(u64, Option<Arc<str>>)>);
+
+/// Whether parts of local writes may be handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::device) enum Begun {
+    /// They begin, and that is on disk.
+    Begins,
+    /// Some of it is not to be handed over any more: a newer write stands there, or it has begun
+    /// before and may begin only once.
+    Overtaken,
+    /// It can't be written down.
+    NotOnDisk,
+}
+
+impl Begin {
+    /// Values, with the numbers of their writes.
+    pub(in crate::device) fn values(parts: impl Iterator<Item = (u64, Arc<str>)>) -> Self {
+        Self(parts.map(|(number, property)| (number, Some(property))).collect())
+    }
+
+    /// A stop.
+    pub(in crate::device) fn stop(number: u64) -> Self {
+        Self(vec![(number, None)])
+    }
+
+    /// Whether there is nothing.
+    pub(in crate::device) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The numbers of the writes, each once.
+    pub(in crate::device) fn numbers(&self) -> BTreeSet<u64> {
+        self.0.iter().map(|(number, _)| *number).collect()
+    }
 }
 
 /// What local writes mean for one device.
@@ -169,9 +210,13 @@ impl Book {
         self.writes.range(..=self.returned).map(|(_, write)| write).filter(due).cloned().collect()
     }
 
-    /// The writes that a draft makes: itself, last, and those whose place it takes. `None` when as
-    /// many are open as may be.
-    pub(super) fn drafted(&self, draft: Draft) -> Option<Vec<LocalWrite>> {
+    /// The writes that a draft makes: itself, last, and those whose place it takes.
+    ///
+    /// # Errors
+    /// As many are open as may be; or a policy asked for it, and somebody's own word stands there.
+    pub(super) fn drafted(&self, draft: Draft) -> Result<Vec<LocalWrite>, LocalRefusal> {
+        let of_policy = draft.op == LocalOp::OnControlLoss;
+        let draft = if of_policy { self.left_to_policy(draft)? } else { draft };
         let Draft { device, op, values, actor, request_id, wall_ms } = draft;
         let named: BTreeSet<&Arc<str>> = values.iter().map(|(property, ..)| property).collect();
         let is_stop = matches!(op, LocalOp::Stop { .. });
@@ -193,9 +238,12 @@ impl Book {
                 touched.push(after);
             }
         }
-        let closes = touched.iter().filter(|write| !write.is_open()).count();
-        if self.open().count() - closes >= OPEN_MAX {
-            return None;
+        let same_kind = |write: &LocalWrite| (write.op == LocalOp::OnControlLoss) == of_policy;
+        let open_max = if of_policy { CONTROL_LOSS_OPEN_MAX } else { OPEN_MAX };
+        let closes = touched.iter().filter(|write| !write.is_open() && same_kind(write)).count();
+        let open = self.open().filter(|write| same_kind(write)).count();
+        if open.saturating_sub(closes) >= open_max {
+            return Err(LocalRefusal::TooMany { open_max });
         }
         let value = |(property, value, known): (Arc<str>, Value, Revision)| Part {
             property: Some(property),
@@ -218,18 +266,41 @@ impl Book {
             detail: Arc::from(""),
             parts,
         });
-        Some(touched)
+        Ok(touched)
     }
 
-    /// The writes among these that begin to be handed over now.
-    pub(super) fn begins(&self, numbers: &[u64]) -> Vec<LocalWrite> {
+    /// What of a policy's values nobody has spoken against: whoever looked before it was asked for
+    /// may have missed what came between.
+    fn left_to_policy(&self, draft: Draft) -> Result<Draft, LocalRefusal> {
+        let Some(overlay) = self.overlay(&draft.device) else { return Ok(draft) };
+        let mut draft = draft;
+        draft.values.retain(|(property, ..)| !overlay.wishes.contains_key(property));
+        if overlay.stopped || draft.values.is_empty() {
+            return Err(LocalRefusal::Stands);
+        }
+        Ok(draft)
+    }
+
+    /// The writes that are not begun yet, of parts that begin to be handed over now; `None` when
+    /// one of the parts is not to be handed over any more.
+    pub(super) fn begins(&self, begin: &Begin) -> Option<Vec<LocalWrite>> {
+        let stands = |(number, property): &(u64, Option<Arc<str>>)| {
+            let open = |part: &Part| part.property == *property && part.end.is_none();
+            let write = self.writes.get(number).filter(|write| write.parts.iter().any(open));
+            // A stop begins once; values may be handed over again.
+            write.is_some_and(|write| property.is_some() || write.stage == LocalStage::Local)
+        };
+        if !begin.0.iter().all(stands) {
+            return None;
+        }
         let waits = |write: &&Arc<LocalWrite>| write.stage == LocalStage::Local;
+        let numbers = begin.numbers();
         let writes = numbers.iter().filter_map(|number| self.writes.get(number)).filter(waits);
-        let begin = |write: &Arc<LocalWrite>| LocalWrite {
+        let begun = |write: &Arc<LocalWrite>| LocalWrite {
             stage: LocalStage::Dispatching,
             ..write.as_ref().clone()
         };
-        writes.map(begin).collect()
+        Some(writes.map(begun).collect())
     }
 
     /// A write that got to another stage; `None` when that is no news.
@@ -452,6 +523,61 @@ mod tests {
         }
     }
 
+    fn begin(number: u64, property: &str) -> Begin {
+        Begin::values([(number, Arc::from(property))].into_iter())
+    }
+
+    #[test]
+    fn what_is_overtaken_does_not_begin() {
+        let mut book = Book::default();
+        update(&mut book, &[("speed", 20), ("light", 1)]);
+        assert_eq!(book.begins(&begin(1, "speed")).unwrap()[0].stage, LocalStage::Dispatching);
+        update(&mut book, &[("speed", 0)]);
+        assert_eq!(book.begins(&begin(1, "speed")), None, "a newer value stands there");
+        assert_eq!(book.begins(&begin(1, "light")).unwrap().len(), 1);
+        // One that has begun before may be handed over again, as long as it stands.
+        let sent = book.reached(2, LocalStage::Sent, &Arc::from("")).unwrap();
+        book.put(vec![sent]);
+        assert_eq!(book.begins(&begin(2, "speed")), Some(Vec::new()));
+        stop(&mut book);
+        for (number, property) in [(1, "light"), (2, "speed")] {
+            assert_eq!(book.begins(&begin(number, property)), None, "a stop stands there");
+        }
+        // A stop begins once.
+        let begun = book.begins(&Begin::stop(3)).unwrap();
+        book.put(begun);
+        assert_eq!(book.begins(&Begin::stop(3)), None);
+        assert_eq!(book.begins(&begin(9, "speed")), None);
+    }
+
+    #[test]
+    fn a_policy_speaks_against_nobody() {
+        let mut book = Book::default();
+        let policy = || draft(LocalOp::OnControlLoss, &[("speed", 1), ("light", 1)], "loss");
+        update(&mut book, &[("speed", 20)]);
+        let touched = book.drafted(policy()).unwrap();
+        let names: Vec<_> = touched[0].parts.iter().map(|part| part.property.clone()).collect();
+        assert_eq!((touched.len(), names), (1, vec![Some(Arc::from("light"))]));
+        stop(&mut book);
+        assert_eq!(book.drafted(policy()), Err(LocalRefusal::Stands));
+        assert!(book.overlay(&device()).unwrap().stopped);
+    }
+
+    #[test]
+    fn what_policies_ask_for_has_room_of_its_own() {
+        let mut book = Book::default();
+        let loss = |number: usize| Draft {
+            device: format!("lamp{number}").parse().unwrap(),
+            ..draft(LocalOp::OnControlLoss, &[("on", 0)], &format!("loss{number}"))
+        };
+        for number in 0..CONTROL_LOSS_OPEN_MAX {
+            take(&mut book, loss(number));
+        }
+        let full = Err(LocalRefusal::TooMany { open_max: CONTROL_LOSS_OPEN_MAX });
+        assert_eq!(book.drafted(loss(CONTROL_LOSS_OPEN_MAX)), full);
+        update(&mut book, &[("on", 1)]);
+    }
+
     #[test]
     fn the_number_of_open_and_of_kept_writes_is_bounded() {
         let mut book = Book::default();
@@ -460,7 +586,7 @@ mod tests {
             update(&mut book, &[(&property, 1)]);
         }
         let one_more = draft(LocalOp::Update, &[("more", 1)], "more");
-        assert!(book.drafted(one_more).is_none());
+        assert_eq!(book.drafted(one_more), Err(LocalRefusal::TooMany { open_max: OPEN_MAX }));
         // One that takes the place of another is no more.
         for number in 0..(2 * KEPT_MAX) {
             update(&mut book, &[("p7", i64::try_from(number).unwrap())]);

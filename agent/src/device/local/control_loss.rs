@@ -17,7 +17,7 @@ use fleet_state::{Device, DeviceId, NodeName, OnControlLoss, Revision, Value};
 use tokio::time::MissedTickBehavior;
 
 use super::returned::{is_wired_here, leaderless_ms};
-use super::{Book, Draft, LocalHandle, LocalOp};
+use super::{Book, Draft, LocalHandle, LocalOp, LocalRefusal};
 use crate::consensus::Handle;
 use crate::device::wall_ms;
 
@@ -25,6 +25,8 @@ use crate::device::wall_ms;
 pub(crate) const CONTROL_LOST_AFTER_MS: u64 = 10_000;
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The pause after one that was not taken: there is no room, or no disk, for others either.
+const PAUSE_MS: u64 = 5_000;
 
 /// Writes what devices are to do when control is lost, once each time that it is.
 pub(in crate::device) async fn watch(handle: Handle, local: LocalHandle, name: NodeName) {
@@ -32,12 +34,18 @@ pub(in crate::device) async fn watch(handle: Handle, local: LocalHandle, name: N
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen_to = BTreeSet::new();
     let mut count = 0_u64;
+    let mut next_ms = 0_u64;
     loop {
         looks.tick().await;
         let view = handle.view();
         let lost_ms = leaderless_ms(&view, handle.clock().now_ms());
         if lost_ms.is_none_or(|lost_ms| lost_ms < CONTROL_LOST_AFTER_MS) {
             seen_to.clear();
+            next_ms = 0;
+            continue;
+        }
+        let now_ms = handle.clock().now_ms();
+        if now_ms < next_ms {
             continue;
         }
         for values in due(&view, &local.book(), &name, &seen_to) {
@@ -47,10 +55,16 @@ pub(in crate::device) async fn watch(handle: Handle, local: LocalHandle, name: N
             match local.write(draft).await {
                 Ok(write) => {
                     tracing::warn!(%device, number = write.number, "control is lost; the device gets what its policy names");
+                    seen_to.insert(device);
                 }
-                Err(error) => tracing::error!(%device, %error, "control is lost"),
+                // Somebody has written locally since it was looked: that stands.
+                Err(LocalRefusal::Stands) => {}
+                Err(error) => {
+                    tracing::error!(%device, %error, "control is lost, and the device does not get what its policy names; it is tried again");
+                    next_ms = now_ms.saturating_add(PAUSE_MS);
+                    break;
+                }
             }
-            seen_to.insert(device);
         }
     }
 }

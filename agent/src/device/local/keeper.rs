@@ -7,7 +7,7 @@ use fleet_protocol::local::LocalStage;
 use fleet_state::{NodeId, SiteUid};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::book::{Book, Draft, OPEN_MAX};
+use super::book::{Begin, Begun, Book, Draft};
 use super::journal::{Journal, JournalError};
 use super::write::{Ended, LocalWrite};
 use super::{LocalHandle, LocalRefusal};
@@ -26,8 +26,8 @@ pub(super) type Ends = Vec<(u64, Option<Arc<str>>, Ended)>;
 pub(super) enum Order {
     /// A new write.
     Write { draft: Draft, reply: oneshot::Sender<Result<Arc<LocalWrite>, LocalRefusal>> },
-    /// Writes are about to be handed over; answered with how many begin now, once that is on disk.
-    Begin { numbers: Vec<u64>, reply: oneshot::Sender<Option<usize>> },
+    /// Parts of writes are about to be handed over; answered once that is on disk.
+    Begin { begin: Begin, reply: oneshot::Sender<Begun> },
     /// A write got to another stage.
     Reach { number: u64, stage: LocalStage, detail: Arc<str> },
     /// Parts ended; answered once that is on disk.
@@ -99,11 +99,14 @@ impl Keeper {
                 // An error says that nobody waits any more; it is on disk all the same.
                 let _gone = reply.send(answer);
             }
-            Order::Begin { numbers, reply } => {
-                let begins = self.book.begins(&numbers);
-                let count = begins.len();
-                let begun = count == 0 || self.begin(begins);
-                let _gone = reply.send(begun.then_some(count));
+            Order::Begin { begin, reply } => {
+                let begins = self.book.begins(&begin);
+                let begun = begins.map(|begins| begins.is_empty() || self.begin(begins));
+                let _gone = reply.send(match begun {
+                    None => Begun::Overtaken,
+                    Some(true) => Begun::Begins,
+                    Some(false) => Begun::NotOnDisk,
+                });
             }
             Order::Reach { number, stage, detail } => {
                 let reached = self.book.reached(number, stage, &detail);
@@ -126,17 +129,16 @@ impl Keeper {
 
     fn write(&mut self, draft: Draft) -> Result<Arc<LocalWrite>, LocalRefusal> {
         if let Some(known) = self.book.of_request(&draft.request_id) {
+            let values = known.parts.iter().filter_map(|part| {
+                let (property, value) = (part.property.as_ref()?, part.value.as_ref()?);
+                Some((property, value))
+            });
             let same = known.device == draft.device
                 && known.op == draft.op
-                && known
-                    .parts
-                    .iter()
-                    .filter_map(|part| part.value.as_ref())
-                    .eq(draft.values.iter().map(|(_, value, _)| value));
+                && values.eq(draft.values.iter().map(|(property, value, _)| (property, value)));
             return if same { Ok(Arc::clone(known)) } else { Err(LocalRefusal::RequestIdReused) };
         }
-        let touched =
-            self.book.drafted(draft).ok_or(LocalRefusal::TooMany { open_max: OPEN_MAX })?;
+        let touched = self.book.drafted(draft)?;
         let number = touched.last().map_or(0, |write| write.number);
         if !self.begin(touched) {
             let why = self.book.trouble.as_deref().unwrap_or("it can't be written down");
@@ -204,5 +206,62 @@ impl Keeper {
         tracing::error!(%error, "local writes can't be written down any more");
         self.journal = None;
         self.book.trouble = Some(Arc::from(format!("local writes can't be written down: {error}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_state::{Revision, Value};
+
+    use super::super::LocalOp;
+    use super::*;
+
+    fn handle(dir: &tempfile::TempDir) -> LocalHandle {
+        let uid = SiteUid::from_bytes([7; 16]);
+        let data_dir = dir.path().to_owned();
+        start(Whose { data_dir, uid, node: NodeId::FOUNDER, metrics: DeviceMetrics::default() })
+    }
+
+    fn draft(op: LocalOp, property: &str, request: &str) -> Draft {
+        Draft {
+            device: "lamp".parse().unwrap(),
+            op,
+            values: vec![(Arc::from(property), Value::from(1_i64), Revision::NONE)],
+            actor: None,
+            request_id: request.parse().unwrap(),
+            wall_ms: 5,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_id_stands_for_its_properties_as_well_as_for_its_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = handle(&dir);
+        let first = local.write(draft(LocalOp::Update, "a", "r")).await.unwrap();
+        let again = local.write(draft(LocalOp::Update, "a", "r")).await.unwrap();
+        assert_eq!(first.number, again.number);
+        let other = local.write(draft(LocalOp::Update, "b", "r")).await;
+        assert_eq!(other, Err(LocalRefusal::RequestIdReused));
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_write_has_overtaken_does_not_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = handle(&dir);
+        let first = local.write(draft(LocalOp::Update, "a", "1")).await.unwrap().number;
+        let second = local.write(draft(LocalOp::Update, "a", "2")).await.unwrap().number;
+        let begin = |number| Begin::values([(number, Arc::from("a"))].into_iter());
+        assert_eq!(local.begin(begin(first)).await, Begun::Overtaken);
+        assert_eq!(local.begin(begin(second)).await, Begun::Begins);
+        assert_eq!(local.book().get(second).unwrap().stage, LocalStage::Dispatching);
+        // A policy's values come after nobody's word.
+        let stop = LocalOp::Stop { action: Arc::from("halt") };
+        let stop = Draft { values: Vec::new(), ..draft(stop, "a", "3") };
+        let stop = local.write(stop).await.unwrap().number;
+        assert_eq!(local.begin(begin(second)).await, Begun::Overtaken);
+        let loss = local.write(draft(LocalOp::OnControlLoss, "a", "4")).await;
+        assert_eq!(loss, Err(LocalRefusal::Stands));
+        assert_eq!(local.begin(Begin::stop(stop)).await, Begun::Begins);
+        assert_eq!(local.begin(Begin::stop(stop)).await, Begun::Overtaken);
     }
 }

@@ -34,6 +34,7 @@ use fleet_state::{NodeId, SiteUid};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub(super) use book::{Begin, Begun};
 pub use book::{Book, Draft, LocalStop, LocalWish, Overlay};
 use keeper::{Ends, Order, Whose};
 pub use write::{Ended, LocalOp, LocalWrite, Part};
@@ -55,6 +56,9 @@ pub enum LocalRefusal {
         /// How many.
         open_max: usize,
     },
+    /// A policy asks for it, and what somebody wrote locally stands there.
+    #[error("what was written here before stands")]
+    Stands,
     /// It can't be written down.
     #[error("{why}")]
     Disk {
@@ -110,13 +114,13 @@ impl LocalHandle {
         answer.await.unwrap_or(Err(LocalRefusal::Stopping))
     }
 
-    /// Writes are about to be handed over; how many of them begin now, once that is on disk.
-    /// `None` when it can't be written down.
-    pub(super) async fn begin(&self, numbers: Vec<u64>) -> Option<usize> {
+    /// Parts of writes are about to be handed over: whether they may, once that is on disk.
+    pub(super) async fn begin(&self, begin: Begin) -> Begun {
         let (reply, answer) = oneshot::channel();
-        let sent = self.orders.send(Order::Begin { numbers, reply }).await;
-        sent.ok()?;
-        answer.await.ok()?
+        if self.orders.send(Order::Begin { begin, reply }).await.is_err() {
+            return Begun::NotOnDisk;
+        }
+        answer.await.unwrap_or(Begun::NotOnDisk)
     }
 
     /// A write got to another stage, and that must be known.

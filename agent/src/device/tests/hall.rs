@@ -173,6 +173,16 @@ impl Hall {
     }
 
     pub(super) async fn link_of(&mut self, connector: &str, address: &str, settings: &str) {
+        self.link_named("plant", connector, address, settings).await;
+    }
+
+    pub(super) async fn link_named(
+        &mut self,
+        id: &str,
+        connector: &str,
+        address: &str,
+        settings: &str,
+    ) {
         let spec = LinkSpec {
             connector: Arc::from(connector),
             address: Arc::from(address),
@@ -181,7 +191,7 @@ impl Hall {
             labels: Default::default(),
             settings: object(settings),
         };
-        self.command(Command::LinkRegister { id: "plant".parse().expect("an id"), spec }).await;
+        self.command(Command::LinkRegister { id: id.parse().expect("an id"), spec }).await;
     }
 
     pub(super) async fn device(&mut self, id: &str, mode: Mode) {

@@ -6,8 +6,13 @@ use super::hall::{Hall, object};
 use crate::device::connectors::Connectors;
 use crate::device::connectors::nats::NatsConnector;
 
+fn connectors() -> Connectors {
+    // Where a hall's journal is, among others.
+    Connectors::all(NatsConnector::new(None), Some(std::env::temp_dir()))
+}
+
 async fn hall_with_lamp(settings: &str) -> Hall {
-    let mut hall = Hall::new(Connectors::all(NatsConnector::new(None)));
+    let mut hall = Hall::new(connectors());
     hall.link(settings).await;
     hall.device("lamp", Mode::Auto).await;
     hall
@@ -116,7 +121,7 @@ async fn an_expired_wish_never_happened() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_mode_observe_nothing_is_written_and_what_would_be_is_shown() {
-    let mut hall = Hall::new(Connectors::all(NatsConnector::new(None)));
+    let mut hall = Hall::new(connectors());
     hall.link("{}").await;
     hall.device("lamp", Mode::Observe).await;
     hall.set("lamp", r#"{"on":true}"#, None).await;

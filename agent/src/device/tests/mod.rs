@@ -2,3 +2,5 @@
 
 mod hall;
 mod life;
+mod stage;
+mod under_way;

@@ -51,6 +51,9 @@ pub mod device_headers {
     pub const REVISION: &str = "Flotilla-Revision";
     /// Milliseconds after which the message must not be acted on any more.
     pub const EXPIRES_IN_MS: &str = "Flotilla-Expires-In-Ms";
+    /// The same as a moment, in milliseconds since 1970: a message that was kept on its way shows
+    /// by it that it is too old.
+    pub const EXPIRES_AT_MS: &str = "Flotilla-Expires-At-Ms";
     /// The request that a one-shot came from.
     pub const REQUEST_ID: &str = "Flotilla-Request-Id";
 }

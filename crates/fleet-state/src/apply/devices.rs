@@ -66,6 +66,9 @@ impl FleetState {
             self.forget_progress(before, spec, effects);
         }
         let from = before.as_ref().and_then(|device| device.spec.link.as_ref());
+        if let Some(from) = from.filter(|from| spec.link.as_ref() != Some(from)) {
+            self.settle_dispatching_of(id, from, "the device left its link", effects);
+        }
         self.move_link_use(from, spec.link.as_ref());
         Ok(ACCEPTED)
     }
@@ -95,6 +98,9 @@ impl FleetState {
         self.move_link_use(before.spec.link.as_ref(), None);
         self.cancel_open(id, "the device was deleted", effects);
         self.delete::<Device>(id, effects);
+        if let Some(link) = &before.spec.link {
+            self.settle_dispatching_of(id, link, "the device was deleted", effects);
+        }
         self.delete::<Watermarks>(id, effects);
         Ok(ACCEPTED)
     }

@@ -153,19 +153,41 @@ impl FleetState {
     /// it does no harm to do it again.
     pub(crate) fn settle_dispatching(&mut self, link: &LinkId, why: &str, effects: &mut Effects) {
         for id in self.errands.dispatching_over(link) {
-            let Some(before) = self.invocations.get(&id).cloned() else {
-                continue;
-            };
-            let device = self.devices.get(&before.device);
-            let again =
-                before.idempotent && device.is_some_and(|device| device.blocked().is_none());
-            if again {
-                let invocation = Invocation { dispatch: None, ..before.as_ref().clone() };
-                self.end_invocation(&invocation, Stage::Committed, Arc::from(""), effects);
-            } else {
-                let why = format!("{why} before it was told what became of it");
-                self.end_invocation(&before, Stage::Unknown, Arc::from(why), effects);
+            self.settle_in_doubt(&id, why, effects);
+        }
+    }
+
+    /// The same of one device, which its link carries no more: the owner of the link has forgotten it, and would also
+    /// if it came back.
+    pub(super) fn settle_dispatching_of(
+        &mut self,
+        device: &DeviceId,
+        link: &LinkId,
+        why: &str,
+        effects: &mut Effects,
+    ) {
+        let open: Vec<RequestId> = self.errands.open_of(device).cloned().collect();
+        for id in open {
+            let dispatch = self.invocations.get(&id).and_then(|known| known.dispatch.as_ref());
+            if dispatch.is_some_and(|dispatch| dispatch.link == *link) {
+                self.settle_in_doubt(&id, why, effects);
             }
+        }
+    }
+
+    fn settle_in_doubt(&mut self, id: &RequestId, why: &str, effects: &mut Effects) {
+        let before = self.invocations.get(id).cloned();
+        let Some(before) = before.filter(|before| before.stage == Stage::Dispatching) else {
+            return;
+        };
+        let device = self.devices.get(&before.device);
+        let again = before.idempotent && device.is_some_and(|device| device.blocked().is_none());
+        if again {
+            let invocation = Invocation { dispatch: None, ..before.as_ref().clone() };
+            self.end_invocation(&invocation, Stage::Committed, Arc::from(""), effects);
+        } else {
+            let why = format!("{why} before it was told what became of it");
+            self.end_invocation(&before, Stage::Unknown, Arc::from(why), effects);
         }
     }
 

@@ -106,9 +106,8 @@ fn a_device_takes_its_open_invocations_with_it() {
     site.claimed(vec![shot("b")]);
     site.accept(delete_device(LAMP));
     assert_eq!(errand(&site, "a").stage, Stage::Cancelled);
-    // What is under way can still be told of.
-    let epoch = link(&site).epoch;
-    site.accept(end(epoch, "b", Stage::Acknowledged));
+    // Of what is under way nobody will tell: its owner forgets the device with it.
+    assert_eq!(errand(&site, "b").stage, Stage::Unknown);
     assert!(site.state.watermarks(&LAMP.parse().unwrap()).is_none());
 }
 
@@ -120,6 +119,26 @@ fn what_is_under_way_over_a_deleted_link_is_unknown() {
     site.accept(delete_device(LAMP));
     site.accept(crate::site::delete_link(LINK));
     assert_eq!(errand(&site, "a").stage, Stage::Unknown);
+}
+
+#[test]
+fn what_is_under_way_to_a_device_that_leaves_its_link_is_unknown() {
+    let mut site = hall();
+    site.accept(crate::site::register_link("other"));
+    site.propose_as("a", invoke("open", None));
+    site.propose_as("b", invoke("open", None));
+    site.claimed(vec![shot("a")]);
+    let move_to = |link: &str| {
+        let id = LAMP.parse().unwrap();
+        Command::DeviceRegister { id, spec: device_on(link) }
+    };
+    site.accept(move_to("other"));
+    assert_eq!(errand(&site, "a").stage, Stage::Unknown);
+    // Back in the same epoch: the owner has forgotten what it had asked for, and the next one is
+    // not kept waiting for it.
+    site.accept(move_to(LINK));
+    assert_eq!(errand(&site, "b").stage, Stage::Committed);
+    assert_eq!(site.claimed(vec![shot("a"), shot("b")]), [Claimed::Taken, Claimed::Granted]);
 }
 
 #[test]

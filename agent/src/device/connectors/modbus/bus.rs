@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::slave::SlaveContext;
@@ -50,6 +50,9 @@ pub(crate) enum BusError {
     /// There is no connection; nothing has left.
     #[error("{0}")]
     NotConnected(String),
+    /// Its time was over before it could leave; nothing has left.
+    #[error("its time had passed before the bus was free")]
+    Late,
 }
 
 /// A connection that is opened when it is needed.
@@ -57,6 +60,8 @@ pub(crate) struct Bus {
     endpoint: Endpoint,
     context: Option<Context>,
     free_at: Instant,
+    /// Nothing leaves after it.
+    not_after: Option<Instant>,
 }
 
 impl Bus {
@@ -66,7 +71,19 @@ impl Bus {
     /// [`BusError::NotConnected`].
     pub(crate) async fn connect(endpoint: Endpoint) -> Result<Self, BusError> {
         let context = Some(open(&endpoint).await?);
-        Ok(Self { endpoint, context, free_at: Instant::now() })
+        Ok(Self { endpoint, context, free_at: Instant::now(), not_after: None })
+    }
+
+    /// Nothing leaves after this moment, until another one is given. A write waits for the bus,
+    /// for a connection, for the register before it: only directly before it leaves is it known
+    /// whether its lease and its time still hold.
+    pub(crate) fn limit(&mut self, not_after: Option<Instant>) {
+        self.not_after = not_after;
+    }
+
+    /// When the last of what is asked now may leave.
+    pub(crate) fn not_after(&self) -> Option<Instant> {
+        self.not_after
     }
 
     /// Reads words. Never fewer than asked for.
@@ -186,12 +203,19 @@ impl Bus {
     }
 
     async fn ask(&mut self, unit: u8, request: Request<'static>) -> Result<Response, BusError> {
+        if self.not_after.is_some_and(|not_after| not_after <= self.free_at) {
+            return Err(BusError::Late);
+        }
         sleep_until(self.free_at).await;
         let mut context = match self.context.take() {
             Some(context) => context,
-            None => open(&self.endpoint).await?,
+            None => open_in_time(&self.endpoint, self.not_after).await?,
         };
         context.set_slave(Slave(unit));
+        if self.not_after.is_some_and(|not_after| not_after <= Instant::now()) {
+            self.context = Some(context);
+            return Err(BusError::Late);
+        }
         let answer = timeout(self.endpoint.timeout, context.call(request)).await;
         self.free_at = Instant::now() + self.endpoint.gap;
         // Only a connection without an open question is used again.
@@ -213,6 +237,17 @@ impl Bus {
     fn nonsense(&mut self, why: &str) -> BusError {
         self.context = None;
         BusError::Nonsense(why.to_owned())
+    }
+}
+
+async fn open_in_time(
+    endpoint: &Endpoint,
+    not_after: Option<Instant>,
+) -> Result<Context, BusError> {
+    let opening = open(endpoint);
+    match not_after {
+        None => opening.await,
+        Some(not_after) => timeout_at(not_after, opening).await.map_err(|_| BusError::Late)?,
     }
 }
 
@@ -287,7 +322,7 @@ impl BusError {
     /// What it means for a question.
     pub(crate) fn of_read(&self) -> ReadError {
         let kind = match self {
-            BusError::Timeout => ReadErrorKind::Timeout,
+            BusError::Timeout | BusError::Late => ReadErrorKind::Timeout,
             BusError::Lost(_) | BusError::Nonsense(_) | BusError::NotConnected(_) => {
                 ReadErrorKind::LinkLost
             }
@@ -303,6 +338,7 @@ impl BusError {
         use ExceptionCode as Code;
         let (kind, may_have_acted) = match self {
             BusError::Timeout => (WriteErrorKind::Timeout, true),
+            BusError::Late => (WriteErrorKind::Timeout, false),
             BusError::Lost(_) | BusError::Nonsense(_) => (WriteErrorKind::LinkLost, true),
             BusError::NotConnected(_) => (WriteErrorKind::LinkLost, false),
             BusError::Exception(Code::ServerDeviceBusy) => (WriteErrorKind::Busy, false),
@@ -341,5 +377,55 @@ mod tests {
         }
         assert!(BusError::Timeout.of_write().may_have_acted);
         assert!(!BusError::NotConnected(String::new()).of_write().may_have_acted);
+        assert!(!BusError::Late.of_write().may_have_acted);
+    }
+
+    /// A connection that nothing answers on, and its other end.
+    async fn silent(settings: &str) -> (Bus, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let value = fleet_state::Value::parse(settings.as_bytes(), Default::default()).unwrap();
+        let endpoint = Endpoint::parse(&crate::device::connector::LinkSetup {
+            id: "plc".parse().unwrap(),
+            address: address.into(),
+            settings: value.as_map().unwrap().clone(),
+        });
+        let bus = Bus::connect(endpoint.unwrap()).await.unwrap();
+        (bus, listener.accept().await.unwrap().0)
+    }
+
+    /// Whether anything came over a connection.
+    fn has_come(stream: &TcpStream) -> bool {
+        stream.try_read(&mut [0; 16]).is_ok_and(|count| count > 0)
+    }
+
+    #[tokio::test]
+    async fn nothing_leaves_after_its_time() {
+        let (mut bus, other) = silent(r#"{"timeout_ms": 50, "gap_ms": 200}"#).await;
+        bus.limit(Some(Instant::now()));
+        assert_eq!(bus.write_words(1, 0, &[1], false).await, Err(BusError::Late));
+        // The bus is not free before its time is over.
+        bus.limit(None);
+        assert_eq!(bus.write_words(1, 0, &[2], false).await, Err(BusError::Timeout));
+        other.readable().await.unwrap();
+        assert!(has_come(&other));
+        bus.limit(Some(Instant::now() + Duration::from_millis(100)));
+        assert_eq!(bus.write_words(1, 0, &[3], false).await, Err(BusError::Late));
+        assert!(!has_come(&other));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_too_long_to_open_is_not_written_to() {
+        let (mut bus, other) = silent(r#"{"timeout_ms": 50}"#).await;
+        assert_eq!(bus.write_words(1, 0, &[1], false).await, Err(BusError::Timeout));
+        drop(other);
+        // Addresses for documentation: nobody answers there.
+        bus.endpoint.at =
+            At::Network { host: "192.0.2.1".to_owned(), port: 502, serial_frames: false };
+        bus.limit(Some(Instant::now() + Duration::from_millis(100)));
+        let before = Instant::now();
+        let ended = bus.write_words(1, 0, &[2], false).await;
+        assert!(matches!(ended, Err(BusError::Late | BusError::NotConnected(_))), "{ended:?}");
+        assert!(before.elapsed() < CONNECT_WITHIN);
     }
 }

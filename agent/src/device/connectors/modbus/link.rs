@@ -9,13 +9,15 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::device::connector::{LinkSetup, Refusal};
+use crate::device::connector::{ANSWER_MS_MAX, LinkSetup, Refusal};
 
 use super::super::settings::{Fields, shown};
 use super::serial::{Line, Parity};
 
 const PORT: u16 = 502;
 const TIMEOUT_MS: i64 = 1_000;
+/// Nobody waits longer for an answer.
+const TIMEOUT_MS_MAX: i64 = ANSWER_MS_MAX.cast_signed();
 const BAUD: i64 = 19_200;
 const BAUDS: std::ops::RangeInclusive<i64> = 1_200..=1_000_000;
 /// Bits of one character on the line, with its parity or second stop bit.
@@ -75,7 +77,8 @@ impl Endpoint {
             }
             None => network(&link.address)?,
         };
-        let endpoint = Self { at, timeout: millis("timeout_ms", 20..=30_000, TIMEOUT_MS)?, gap };
+        let endpoint =
+            Self { at, timeout: millis("timeout_ms", 20..=TIMEOUT_MS_MAX, TIMEOUT_MS)?, gap };
         fields.finish()?;
         Ok(endpoint)
     }

@@ -56,7 +56,7 @@ fn told(unit: u8, said: Result<[Option<String>; 3], BusError>) -> AskedUnit {
         Err(BusError::Timeout) => nobody,
         Err(error) if error.is_absence() => AskedUnit { detail: Some(error.to_string()), ..nobody },
         // A server that hangs up has said nothing of the unit.
-        Err(error @ (BusError::Lost(_) | BusError::NotConnected(_))) => {
+        Err(error @ (BusError::Lost(_) | BusError::NotConnected(_) | BusError::Late)) => {
             AskedUnit { detail: Some(error.to_string()), ..nobody }
         }
         Err(error @ (BusError::Exception(_) | BusError::Nonsense(_))) => {

@@ -36,13 +36,19 @@ const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 enum Ask {
     Write { write: Write, answer: oneshot::Sender<Result<Handed, WriteError>> },
     Invoke { invoke: Invoke, answer: oneshot::Sender<Result<Handed, WriteError>> },
-    Read { read: Read, answer: oneshot::Sender<Result<Reading, ReadError>> },
     Close { done: oneshot::Sender<()> },
+}
+
+/// What is asked of a device: hand-overs come before it.
+struct Question {
+    read: Read,
+    answer: oneshot::Sender<Result<Reading, ReadError>>,
 }
 
 /// A handle of a connection.
 pub(crate) struct ModbusSession {
     asks: mpsc::Sender<Ask>,
+    questions: mpsc::Sender<Question>,
     devices: watch::Sender<Vec<DeviceSetup>>,
     closed: watch::Receiver<Option<CloseReason>>,
     task: JoinHandle<()>,
@@ -59,12 +65,13 @@ impl ModbusSession {
         let bus =
             Bus::connect(endpoint).await.map_err(|error| ConnectError::new(error.to_string()))?;
         let (asks, asked) = mpsc::channel(ASKED_MAX);
+        let (questions, questioned) = mpsc::channel(ASKED_MAX);
         let (devices, changed) = watch::channel(connect.devices);
         let (closing, closed) = watch::channel(None);
-        let inputs = actor::Inputs { asked, changed };
+        let inputs = actor::Inputs { asked, questioned, changed };
         let outputs = actor::Outputs { reports: connect.reports, closing };
         let actor = Actor::new(connect.link.id, bus, budgets, inputs, outputs);
-        Ok(Self { asks, devices, closed, task: tokio::spawn(actor.run()) })
+        Ok(Self { asks, questions, devices, closed, task: tokio::spawn(actor.run()) })
     }
 
     async fn hand_over(
@@ -88,8 +95,8 @@ impl Session for ModbusSession {
                 message: "the connection to the endpoint is gone".to_owned(),
             };
             let (answer, answered) = oneshot::channel();
-            let ask = Ask::Read { read: read.clone(), answer };
-            self.asks.send(ask).await.map_err(|_| gone())?;
+            let question = Question { read: read.clone(), answer };
+            self.questions.send(question).await.map_err(|_| gone())?;
             answered.await.unwrap_or_else(|_| Err(gone()))
         })
     }
@@ -105,7 +112,11 @@ impl Session for ModbusSession {
     }
 
     fn devices_changed(&self, devices: Vec<DeviceSetup>) {
-        self.devices.send_replace(devices);
+        self.devices.send_if_modified(|known| {
+            let news = *known != devices;
+            *known = devices;
+            news
+        });
     }
 
     fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason> {

@@ -118,7 +118,11 @@ impl Session for MqttSession {
     }
 
     fn devices_changed(&self, devices: Vec<DeviceSetup>) {
-        self.devices.send_replace(devices);
+        self.devices.send_if_modified(|known| {
+            let news = *known != devices;
+            *known = devices;
+            news
+        });
     }
 
     fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason> {

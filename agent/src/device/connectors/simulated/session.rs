@@ -39,8 +39,11 @@ pub(super) struct SimulatedSession {
 }
 
 impl SimulatedSession {
-    pub(super) async fn open(connect: Connect, settings: Settings) -> Result<Self, ConnectError> {
-        let path = path(&connect);
+    pub(super) async fn open(
+        connect: Connect,
+        settings: Settings,
+        path: PathBuf,
+    ) -> Result<Self, ConnectError> {
         let journal = Journal::open(&path).await.map_err(|error| {
             ConnectError::new(format!("{} can't be used: {error}", path.display()))
         })?;
@@ -111,15 +114,6 @@ impl SimulatedSession {
         append(&self.path, line).await.map_err(|error| lost(&error.to_string()))?;
         Ok(if self.settings.acknowledges { Handed::Acknowledged } else { Handed::Sent })
     }
-}
-
-/// The journal's file.
-fn path(connect: &Connect) -> PathBuf {
-    if connect.link.address.is_empty() {
-        let name = format!("flotilla-{}-{}.journal", connect.site, connect.link.id);
-        return std::env::temp_dir().join(name);
-    }
-    PathBuf::from(connect.link.address.as_ref())
 }
 
 fn lost(message: &str) -> WriteError {

@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use fleet_state::{Object, Value};
 
-use crate::device::connector::Refusal;
+use crate::device::connector::{ANSWER_MS_MAX, Refusal};
 
 use super::super::super::settings::{Fields, shown};
 use super::super::codec::Kind;
 use super::super::register::Register;
 
-/// Longest pulse: other devices of the link wait meanwhile.
-const WIDTH_MS_MAX: i64 = 2_000;
-/// Longest wait for an acknowledge word.
-const WITHIN_MS_MAX: i64 = 30_000;
+/// Longest pulse: other devices of the link wait meanwhile, and the whole of it has to fit into
+/// what is left of a lease, which is a second and a half at most times.
+const WIDTH_MS_MAX: i64 = 1_000;
+/// Time of a call that the questions before and after the wait for an acknowledge word take.
+const QUESTIONS_MS: u64 = 1_000;
+/// Longest wait for an acknowledge word: nobody waits longer for an answer.
+const WITHIN_MS_MAX: i64 = (ANSWER_MS_MAX - QUESTIONS_MS).cast_signed();
 
 /// A one-shot.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,8 +17,8 @@ use crate::device::connector::{
 use super::super::budget::{Budgets, Key};
 use super::super::bus::{Bus, BusError};
 use super::super::unit::Unit;
-use super::Ask;
-use super::transfer::{Failure, act, read_block, read_named, register, write_one};
+use super::transfer::{Failure, act, read_block, read_named, register, same, write_one};
+use super::{Ask, Question};
 
 /// Longest pause of the loop when nothing is due.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -26,6 +26,7 @@ const IDLE: Duration = Duration::from_secs(3_600);
 /// Where things come from.
 pub(super) struct Inputs {
     pub(super) asked: mpsc::Receiver<Ask>,
+    pub(super) questioned: mpsc::Receiver<Question>,
     pub(super) changed: watch::Receiver<Vec<DeviceSetup>>,
 }
 
@@ -88,10 +89,12 @@ impl Actor {
         let due = self.units.values().filter_map(Unit::due).min();
         let due = due.unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
-            // What somebody asks for comes before what is read anyway.
+            // 1. What a device is now: a command to it by its former map would go to another
+            //    register. 2. What is handed over, 3. what is asked, 4. what is read anyway.
             biased;
-            ask = self.inputs.asked.recv() => self.on_ask(ask).await,
             Ok(()) = self.inputs.changed.changed() => { self.take_devices(); None }
+            ask = self.inputs.asked.recv() => self.on_ask(ask).await,
+            Some(question) = self.inputs.questioned.recv() => { self.on_question(question).await; None }
             () = sleep_until(due) => self.on_due().await,
         }
     }
@@ -156,30 +159,42 @@ impl Actor {
         match ask {
             None => return Some(End::Asked(None)),
             Some(Ask::Close { done }) => return Some(End::Asked(Some(done))),
+            // Who asked has given up, so nobody would hear what became of it.
+            Some(Ask::Write { answer, .. } | Ask::Invoke { answer, .. }) if answer.is_closed() => {}
             Some(Ask::Write { write, answer }) => {
+                self.bus.limit(Some(last_moment(write.deadline, write.expires)));
                 let result = self.write(&write).await;
+                self.bus.limit(None);
                 let end = result.as_ref().err().and_then(end_of);
                 let told = result.map(|()| Handed::Acknowledged);
                 let _gave_up = answer.send(told.map_err(|failure| failure.told()));
                 return end;
             }
             Some(Ask::Invoke { invoke, answer }) => {
+                self.bus.limit(Some(last_moment(invoke.deadline, invoke.expires)));
                 let result = self.invoke(&invoke).await;
+                self.bus.limit(None);
                 let end = result.as_ref().err().and_then(end_of);
                 let told = result.map(|()| Handed::Acknowledged);
                 let _gave_up = answer.send(told.map_err(|failure| failure.told()));
                 return end;
             }
-            Some(Ask::Read { read, answer }) => {
-                let result = self.read(&read).await;
-                let _gave_up = answer.send(result);
-            }
         }
         None
     }
 
+    /// A question that nobody waits for any more would only keep the ones behind it waiting.
+    async fn on_question(&mut self, Question { read, answer }: Question) {
+        if answer.is_closed() {
+            return;
+        }
+        self.bus.limit(Some(read.deadline));
+        let result = self.read(&read).await;
+        self.bus.limit(None);
+        let _gave_up = answer.send(result);
+    }
+
     async fn write(&mut self, write: &Write) -> Result<(), Failure> {
-        in_time(write.deadline, write.expires)?;
         let Some(unit) = self.units.get(&write.device) else {
             return Err(Failure::invalid(format!("{} is not on this link", write.device)));
         };
@@ -201,7 +216,6 @@ impl Actor {
     }
 
     async fn invoke(&mut self, invoke: &Invoke) -> Result<(), Failure> {
-        in_time(invoke.deadline, invoke.expires)?;
         let Some(unit) = self.units.get(&invoke.device) else {
             return Err(Failure::invalid(format!("{} is not on this link", invoke.device)));
         };
@@ -276,22 +290,9 @@ async fn write_value(
     write_one(bus, unit.map.unit, register, value).await.map(|()| true)
 }
 
-/// Whether two values are one to a register: 1 and 1.0 are.
-fn same(one: &Value, other: &Value) -> bool {
-    use super::super::super::settings::number_of;
-    one == other
-        || number_of(one)
-            .zip(number_of(other))
-            .is_some_and(|(one, other)| one.total_cmp(&other).is_eq())
-}
-
-fn in_time(deadline: Instant, expires: Option<Instant>) -> Result<(), Failure> {
-    let now = Instant::now();
-    if deadline <= now || expires.is_some_and(|expires| expires <= now) {
-        let message = "its time had passed before the bus was free".to_owned();
-        return Err(Failure::Refused(WriteErrorKind::Timeout, message));
-    }
-    Ok(())
+/// The last moment at which something may leave.
+fn last_moment(deadline: Instant, expires: Option<Instant>) -> Instant {
+    expires.map_or(deadline, |expires| expires.min(deadline))
 }
 
 fn end_of(failure: &Failure) -> Option<End> {

@@ -16,6 +16,8 @@ use super::super::register::{BitWrite, Place, Register};
 
 /// How often an acknowledge word is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time that is kept for the reset of a command word, out of what the whole may take.
+const RESET_WITHIN: Duration = Duration::from_millis(200);
 
 /// Why a one-shot or a write went no further.
 pub(super) enum Failure {
@@ -203,13 +205,34 @@ pub(super) async fn act(
         }
         Action::Pulse { register: name, value, reset, width } => {
             let register = register(map, name)?;
-            write_one(bus, map.unit, register, value).await?;
+            let end = Instant::now() + *width;
+            if bus.not_after().is_some_and(|not_after| not_after < end) {
+                let message = "its time is too short for the whole pulse".to_owned();
+                return Err(Failure::Refused(WriteErrorKind::Timeout, message));
+            }
+            let begun = write_one(bus, map.unit, register, value).await;
+            if begun.as_ref().is_err_and(|failure| !failure.told().may_have_acted) {
+                return begun;
+            }
+            // What was begun is brought to its end, late or not: a start button that stays pressed
+            // is worse than one that is let go too late.
+            bus.limit(None);
             sleep(*width).await;
             let ended = write_one(bus, map.unit, register, reset).await;
+            begun?;
             ended.map_err(|failure| failure.after(true))
         }
         Action::Handshake(handshake) => shake(bus, map, handshake, args).await,
     }
+}
+
+/// A command word and the device's acknowledge word.
+struct Shake<'a> {
+    bus: &'a mut Bus,
+    map: &'a Map,
+    handshake: &'a Handshake,
+    command: &'a Register,
+    expected: &'a Value,
 }
 
 async fn shake(
@@ -220,26 +243,21 @@ async fn shake(
 ) -> Result<(), Failure> {
     let command = register(map, &handshake.command)?;
     let value = handshake.value.value(args).map_err(Failure::invalid)?;
+    command.check(&value).map_err(Failure::invalid)?;
     let expected = handshake.equals.as_ref().unwrap_or(&value);
-    write_one(bus, map.unit, command, &value).await?;
-    let until = Instant::now() + handshake.within;
-    let mut looks = interval(LOOK_EVERY);
-    let confirmed = loop {
-        looks.tick().await;
-        let read = read_named(bus, map, |name| name == handshake.acknowledge.as_ref()).await;
-        match read {
-            Ok((values, _)) if values.get(&handshake.acknowledge) == Some(expected) => break true,
-            Ok(_) => {}
-            Err(error) => return Err(Failure::Bus { error, acted: true }),
-        }
-        if Instant::now() >= until {
-            break false;
-        }
+    let mut shake = Shake { bus, map, handshake, command, expected };
+    // 1. An acknowledgement that stands there already would be taken for the one of this command.
+    shake.come_to_rest().await?;
+    // 2. The command. Where it may have arrived the word is put back, so that the next has an edge.
+    let done = match write_one(shake.bus, map.unit, command, &value).await {
+        Ok(()) => shake.until(true).await.map_err(|error| Failure::Bus { error, acted: true }),
+        Err(failure) if !failure.told().may_have_acted => return Err(failure),
+        Err(failure) => Err(failure),
     };
-    if let Some(reset) = &handshake.reset {
-        let ended = write_one(bus, map.unit, command, reset).await;
-        ended.map_err(|failure| failure.after(true))?;
-    }
+    // 3. Its reset, whatever became of it.
+    let reset = shake.reset().await;
+    let confirmed = done?;
+    reset.map_err(|failure| failure.after(true))?;
     if confirmed {
         return Ok(());
     }
@@ -249,6 +267,69 @@ async fn shake(
         expected.to_json(),
         handshake.within.as_millis()
     )))
+}
+
+impl Shake<'_> {
+    /// Sees to it that the acknowledge word says something else than what is waited for. Nothing
+    /// is handed over before.
+    async fn come_to_rest(&mut self) -> Result<(), Failure> {
+        let before = |told: WriteError| {
+            Failure::Refused(told.kind, format!("before the command: {}", told.message))
+        };
+        if !self.says_so().await.map_err(|error| before(error.of_write()))? {
+            return Ok(());
+        }
+        self.reset().await.map_err(|failure| before(failure.told()))?;
+        if self.until(false).await.map_err(|error| before(error.of_write()))? {
+            return Ok(());
+        }
+        let message = format!(
+            "{} says {} from before, and so couldn't confirm anything",
+            self.handshake.acknowledge,
+            self.expected.to_json()
+        );
+        Err(Failure::Refused(WriteErrorKind::Busy, message))
+    }
+
+    /// Waits until the acknowledge word says what is waited for, or until it doesn't.
+    async fn until(&mut self, so: bool) -> Result<bool, BusError> {
+        let mut until = Instant::now() + self.handshake.within;
+        if let Some(not_after) = self.bus.not_after() {
+            until = until.min(not_after.checked_sub(RESET_WITHIN).unwrap_or(not_after));
+        }
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if self.says_so().await? == so {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn says_so(&mut self) -> Result<bool, BusError> {
+        let wanted = |name: &str| name == self.handshake.acknowledge.as_ref();
+        let (values, _) = read_named(self.bus, self.map, wanted).await?;
+        Ok(values.get(&self.handshake.acknowledge).is_some_and(|is| same(is, self.expected)))
+    }
+
+    async fn reset(&mut self) -> Result<(), Failure> {
+        match &self.handshake.reset {
+            Some(reset) => write_one(self.bus, self.map.unit, self.command, reset).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether two values are one to a register: 1 and 1.0 are.
+pub(super) fn same(one: &Value, other: &Value) -> bool {
+    use super::super::super::settings::number_of;
+    one == other
+        || number_of(one)
+            .zip(number_of(other))
+            .is_some_and(|(one, other)| one.total_cmp(&other).is_eq())
 }
 
 pub(super) fn register<'m>(map: &'m Map, name: &str) -> Result<&'m Register, Failure> {

@@ -189,9 +189,15 @@ impl Actor {
     }
 
     fn on_ask(&mut self, ask: Option<Ask>) -> Option<End> {
+        if self.inputs.changed.has_changed().unwrap_or(false) {
+            // A command to a device by its former settings would go to another topic.
+            self.on_devices();
+        }
         match ask {
             None => return Some(End::Asked(None)),
             Some(Ask::Close { done }) => return Some(End::Asked(Some(done))),
+            // Who asked has given up, so nobody would hear what became of it.
+            Some(Ask::Write { answer, .. } | Ask::Invoke { answer, .. }) if answer.is_closed() => {}
             Some(Ask::Write { write, answer }) => {
                 let _gave_up = answer.send(self.write(&write));
             }
@@ -208,6 +214,7 @@ impl Actor {
         if self.wiring.availability(&write.device) == Availability::Offline {
             return Err(refusal(WriteErrorKind::Offline, "the device is offline"));
         }
+        in_time(write.deadline)?;
         let deliveries = self.publish(messages, write.expires)?;
         if self.wiring.is_optimistic(&write.device) {
             self.readings.written(&write.device, Instant::now());
@@ -217,6 +224,7 @@ impl Actor {
 
     fn invoke(&mut self, invoke: &Invoke) -> Result<Vec<Delivery>, WriteError> {
         let message = self.wiring.invoke(&invoke.device, &invoke.action, &invoke.args)?;
+        in_time(invoke.deadline)?;
         self.publish(vec![message], invoke.expires)
     }
 
@@ -324,6 +332,14 @@ impl Actor {
             let _gave_up = ready.send(result);
         }
     }
+}
+
+/// Nothing leaves after its deadline: the lease may have ended with it.
+fn in_time(deadline: Instant) -> Result<(), WriteError> {
+    if deadline <= Instant::now() {
+        return Err(refusal(WriteErrorKind::Timeout, "its time has passed"));
+    }
+    Ok(())
 }
 
 fn refusal(kind: WriteErrorKind, message: &str) -> WriteError {
