@@ -404,8 +404,8 @@ mod tests {
             }
         }
         assert!((50..=53).contains(&made), "{made}");
-        assert_eq!(gate.decide_member(&member, 100_000), Err(Denied::TooFast));
-        assert_eq!(gate.decide_member(&other, 100_000), Ok(()));
+        assert_eq!(gate.decide_member(&member, 99_999), Err(Denied::TooFast));
+        assert_eq!(gate.decide_member(&other, 99_999), Ok(()));
         gate.set_policy(only(&[other]));
         assert!(gate.rates.is_empty(), "who is no member is not counted");
     }

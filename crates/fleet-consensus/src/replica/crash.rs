@@ -41,6 +41,8 @@ pub(super) struct CrashWatch {
     /// The leader, its term, and the boot counter that it led with.
     led_by: Option<(NodeId, u64, u64)>,
     heard_ms: u64,
+    /// Whom this node follows, and in which term.
+    follows: Option<(NodeId, u64)>,
     suspicion: Option<Suspicion>,
 }
 
@@ -53,6 +55,14 @@ struct Suspicion {
 }
 
 impl CrashWatch {
+    /// Who leads now. A new one has its time: what was heard before was another's.
+    fn follow(&mut self, leader: Option<(NodeId, u64)>, now_ms: u64) {
+        if self.follows != leader {
+            self.follows = leader;
+            self.heard_ms = now_ms;
+        }
+    }
+
     /// An authentic frame of the one that leads in this term. `true` when it proves that the
     /// process that led is gone.
     fn heard(&mut self, leader: NodeId, term: u64, boot: u64, now_ms: u64) -> bool {
@@ -87,6 +97,8 @@ impl<D: Disk, T> Replica<D, T> {
         crashed: &BTreeMap<NodeId, u64>,
         now: Now,
     ) -> Result<(), Fault> {
+        let term = self.raw.raft.term;
+        self.crash.follow(self.leader().map(|leader| (leader, term)), now.mono_ms);
         if let Some(leader) = self.leader() {
             // Somebody leads: what was suspected is over.
             self.crash.suspicion = None;

@@ -35,6 +35,7 @@ fn a_leader_whose_process_is_gone_is_replaced_at_once() {
     hall.write(20, "before");
     let gone = hall.until_led();
     let others: Vec<u64> = (1..=3).filter(|node| *node != gone).collect();
+    tick_told(&mut hall, &others, &[]);
     hall.place(gone).replica = None;
     let refused_ms = hall.now().mono_ms;
     let mut ticks = 0;
@@ -114,5 +115,29 @@ fn a_leader_that_pauses_long_after_its_port_was_closed_is_not_deposed() {
         assert_eq!((hall.leader(), term(&mut hall, leader)), (Some(leader), before));
     }
     hall.write(5, "after");
+    hall.until("all agree", Hall::agrees);
+}
+
+#[test]
+fn what_was_said_of_a_node_before_it_led_does_not_depose_it() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(5, "before");
+    let gone = hall.until_led();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != gone).collect();
+    tick_told(&mut hall, &others, &[]);
+    hall.place(gone).replica = None;
+    // The one that will lead has closed its port in the same moment.
+    let told = [gone, others[0]];
+    let refused_ms = hall.now().mono_ms;
+    while hall.leader().is_none() {
+        tick_told_of(&mut hall, &others, &told, refused_ms);
+    }
+    let led = (hall.leader(), term(&mut hall, others[0]));
+    assert_eq!(led.0, Some(others[0]));
+    for _ in 0..40 {
+        tick_told_of(&mut hall, &others, &told, refused_ms);
+        assert_eq!((hall.leader(), term(&mut hall, others[0])), led);
+    }
+    hall.start(gone).expect("it starts again");
     hall.until("all agree", Hall::agrees);
 }
