@@ -150,7 +150,8 @@ impl<'a> Work<'a> {
         let on_link =
             |device: &&Arc<fleet_state::Device>| device.spec.link.as_ref() == Some(&self.link.id);
         let Some(device) = state.device(id).filter(on_link) else {
-            self.slots.remove(id);
+            let slot = self.slots.remove(id);
+            self.let_go_of(slot);
             self.task.memory.remove(id);
             return;
         };
@@ -167,11 +168,18 @@ impl<'a> Work<'a> {
                 let setup = link_setup(&self.link.id, &self.link.spec);
                 let now_ms = self.task.parts.handle.clock().now_ms();
                 let slot = Slot::new(connector.as_ref(), &setup, served, memory, now_ms);
-                self.slots.insert(id.clone(), slot);
+                let before = self.slots.insert(id.clone(), slot);
+                self.let_go_of(before);
             }
             (None, None) => {}
         }
         self.line_up(id);
+    }
+
+    /// Nobody looks at a device any more, so nobody could say that its drift has ended.
+    fn let_go_of(&self, slot: Option<Slot>) {
+        let drifting = slot.map_or(0, |slot| slot.drifting());
+        self.task.parts.metrics.drifting.dec_by(drifting);
     }
 
     /// Something was written locally, or merged: the devices that it concerns are looked at.
@@ -317,6 +325,9 @@ impl<'a> Work<'a> {
             self.take_ended(ended);
             self.settle_all();
             self.tell_stages(self.task.now_ms());
+        }
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            self.let_go_of(Some(slot));
         }
         let Calls { mut tasks, session, .. } = self.calls;
         tasks.abort_all();

@@ -192,11 +192,17 @@ impl FleetState {
         known.unwrap_or_else(|| Watermarks::new(device.clone()))
     }
 
-    /// Puts watermarks, without claims of wishes that are no more.
-    pub(super) fn put_watermarks(&mut self, mut watermarks: Watermarks, effects: &mut Effects) {
+    /// Takes out what is about wishes that are no more.
+    pub(super) fn forget_unwished(&self, watermarks: &mut Watermarks) {
         if let Some(device) = self.devices.get(&watermarks.device) {
             watermarks.claimed.retain(|revision| device.wishes.holds(*revision));
+            watermarks.failures.retain(|failure| device.wishes.remembers(failure.revision));
         }
+    }
+
+    /// Puts watermarks, without what is about wishes that are no more.
+    pub(super) fn put_watermarks(&mut self, mut watermarks: Watermarks, effects: &mut Effects) {
+        self.forget_unwished(&mut watermarks);
         watermarks.revision = effects.revision();
         self.put(watermarks, effects);
     }
