@@ -64,4 +64,15 @@ async fn what_is_asked_of_devices_ends_truly() {
         listed.as_array().unwrap().iter().filter_map(|it| it["op"].as_str()).collect();
     assert_eq!(ops, ["device.invoke", "device.release", "device.hold"]);
     run(&["command", "get", "never-heard-of"], 3);
+    // Whatever becomes of a stop, its device is on hold afterwards: refused, or not handed over.
+    let policy = r#"{"stop_action":"halt"}"#;
+    let register = ["device", "register", "hall.gate", "--link", "hall.bus", "--policy", policy];
+    run(&register, 0);
+    for mode in ["observe", "auto"] {
+        run(&["device", "mode", mode, "hall.gate"], 0);
+        let stopped = cli.run(&["device", "stop", "hall.gate", "--timeout", "2s"]);
+        assert!(stopped.code.is_some_and(|code| code != 0), "{mode}: {}", stopped.stdout);
+        assert_eq!(cli.json(&["device", "get", "hall.gate"])["hold"]["reason"], "stopped");
+        run(&["device", "release", "hall.gate"], 0);
+    }
 }

@@ -196,8 +196,8 @@ async fn what_was_kept_over_a_wish_that_never_came_is_not_written_after_a_restar
     // Its stage is true: it came to nothing, and why.
     wait::until_true("the wish is told as failed", DEVICE_LIMIT, || async {
         let lamp = item(&site, "lamp").await;
-        lamp["watermarks"]["failure"]["code"] == json!("local_stands")
-            && lamp["watermarks"]["failure"]["revision"] == json!(meanwhile)
+        let failure = &lamp["watermarks"]["failures"][0];
+        failure["code"] == json!("local_stands") && failure["revision"] == json!(meanwhile)
     })
     .await;
     let epoch = plant.record(&site).await.unwrap()["epoch"].as_u64().unwrap();

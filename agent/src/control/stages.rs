@@ -85,7 +85,7 @@ impl OnItsWay {
         let told = if self.invokes {
             view.state.invocation(&self.request_id).map(|invocation| invocation.detail.to_string())
         } else {
-            let failure = view.state.watermarks(&self.device)?.failure.clone();
+            let failure = view.state.watermarks(&self.device)?.failure_of(self.revision);
             failure.filter(|_| stage == Stage::Failed).map(|failure| failure.message.to_string())
         };
         told.filter(|told| !told.is_empty()).or_else(|| {

@@ -93,6 +93,7 @@ impl Mdns {
 }
 
 impl Finder for Mdns {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a swarm has many words, and we want one")]
     fn poll_found(&mut self, context: &mut Context<'_>) -> Poll<Vec<Found>> {
         self.behaviour.poll(context).map(|event| match event {
             ToSwarm::GenerateEvent(mdns::Event::Discovered(found)) => found,

@@ -2,6 +2,7 @@
 //!
 //! - [`plan`]: what to do next with one device; [`orders`](orders()) turns the records of the
 //!   state into its words
+//! - [`telling`]: what the log is told of how far wishes got
 //! - [`one_shots`]: whether a one-shot is asked for, handed over, or told as ended
 //! - [`ownership`]: which node gets which link, and when one may be taken from its owner
 //! - [`charges`]: which links a node works on, in which epochs
@@ -24,6 +25,7 @@ pub mod ownership;
 pub mod plan;
 mod profile;
 pub mod seeded;
+pub mod telling;
 
 pub use answers::{Handed, ReadErrorKind, Reading, WriteError, WriteErrorKind};
 pub use observation::{Availability, Observation, Quality};

@@ -107,6 +107,8 @@ impl OneShots {
             && !seeded::on("expiry-ignored")
         {
             "its time was over before it could be handed over"
+        } else if !orders.allows_writing() {
+            "nothing is handed to the device now: it is on hold, or in mode observe"
         } else if availability == Availability::Offline {
             "the device is away; give it a time limit to wait for it"
         } else if actions.is_some_and(|actions| !actions.contains(&invocation.action)) {
@@ -162,4 +164,84 @@ pub fn open_one_shots(
     let mut open: Vec<_> = state.invocations_open(&device.id).filter(mine).cloned().collect();
     open.sort_by_key(|invocation| invocation.committed);
     open
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_state::{
+        FleetState, FoundingMember, FoundingParams, NodeKeys, Object, Revision, SiteUid,
+    };
+
+    use super::*;
+    use crate::plan::{Marks, Mode, OnReturn, PropertyPolicy};
+    use crate::{Fence, Profile};
+
+    fn state() -> FleetState {
+        let keys = NodeKeys { sign: [1; 32], exchange: [2; 32] };
+        FleetState::found(FoundingParams {
+            site: "home".parse().expect("a name"),
+            uid: "00112233445566778899aabbccddeeff".parse::<SiteUid>().expect("an id"),
+            site_public_key: [3; 32],
+            member: FoundingMember {
+                name: "gw1".parse().expect("a name"),
+                keys,
+                credential: [4; 64],
+            },
+            voters: 1,
+            token: None,
+            wall_time_ms: 0,
+        })
+    }
+
+    fn orders(mode: Mode, held: bool) -> Orders {
+        Orders {
+            mode,
+            held,
+            wishes: BTreeMap::new(),
+            desired_revision: Revision::NONE,
+            marks: Marks::default(),
+            policies: BTreeMap::new(),
+            policy: PropertyPolicy::default(),
+            on_return: OnReturn::Discard,
+            given_up: BTreeMap::new(),
+            stood_down: BTreeMap::new(),
+            profile: Arc::new(Profile {
+                properties: BTreeMap::new(),
+                others: None,
+                actions: None,
+                fence: Fence::None,
+                warnings: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_was_granted_before_a_hold_is_not_handed_over_after_it() {
+        let invocation = Invocation {
+            id: "open-1".parse().expect("an id"),
+            device: "hall.door".parse().expect("an id"),
+            action: Arc::from("open"),
+            args: Object::new(),
+            actor: None,
+            deadline_log_ms: None,
+            idempotent: false,
+            stage: Stage::Dispatching,
+            dispatch: None,
+            detail: Arc::from(""),
+            committed: Revision::new(3),
+            revision: Revision::new(4),
+            changed_wall_ms: 0,
+        };
+        let table =
+            [(Mode::Auto, false, true), (Mode::Auto, true, false), (Mode::Observe, false, false)];
+        for (mode, held, goes) in table {
+            let (mut one_shots, orders) = (OneShots::default(), orders(mode, held));
+            let device = (&orders, Availability::Online);
+            let begun = one_shots.begin(&state(), &invocation, 0, device, 5);
+            let expected = if goes { Begun::HandOver { until_ms: None } } else { Begun::Refused };
+            assert_eq!(begun, expected, "{mode:?} {held}");
+            let end = one_shots.ends.get(&invocation.id).map(|(stage, _)| *stage);
+            assert_eq!(end, (!goes).then_some(Stage::Failed));
+        }
+    }
 }

@@ -62,17 +62,19 @@ pub fn orders(
             OnReturn::Apply { age_ms_max } => plan::OnReturn::Apply { age_ms_max },
             OnReturn::Discard => plan::OnReturn::Discard,
         },
-        given_up: marks.and_then(|marks| given_up(marks.failure.as_ref()?)),
+        given_up: marks.map(|marks| given_up(&marks.failures)).unwrap_or_default(),
         stood_down: BTreeMap::new(),
         profile: Arc::clone(profile),
     }
 }
 
-/// What an earlier owner decided for good about wishes that waited for a device.
-fn given_up(failure: &StageFailure) -> Option<plan::GivenUp> {
-    let code = plan::TroubleCode::decision(&failure.code)?;
-    let (revision, message) = (failure.revision, Arc::clone(&failure.message));
-    Some(plan::GivenUp { revision, code, message })
+fn given_up(failures: &[StageFailure]) -> BTreeMap<Revision, plan::GivenUp> {
+    let given_up = failures.iter().map(|failure| {
+        let code = plan::TroubleCode::of_word(&failure.code);
+        let (stage, message) = (failure.stage, Arc::clone(&failure.message));
+        (failure.revision, plan::GivenUp { code, stage, message })
+    });
+    given_up.collect()
 }
 
 fn property_policy(policy: &DriftPolicy) -> plan::PropertyPolicy {

@@ -51,6 +51,9 @@ pub const PARAMS_MAX: usize = 250_000;
 pub const SITE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Properties that a device's desired state may name.
 pub const WISHES_MAX: usize = 256;
+/// Commands that something keeps from their device, remembered per device: those that stand behind its wishes, and
+/// those that come back when the time of these is up.
+pub const FAILURES_MAX: usize = 2 * WISHES_MAX;
 /// Properties with a policy of their own.
 pub const POLICY_PROPERTIES_MAX: usize = 256;
 /// Length of a property's name.

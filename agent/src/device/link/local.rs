@@ -207,6 +207,8 @@ fn stage_of(standing: &LocalStanding) -> Option<(LocalStage, String)> {
             | TroubleCode::NotEnforced
             | TroubleCode::Unknown
             | TroubleCode::LocalStands
+            | TroubleCode::NotAdopted
+            | TroubleCode::WriteOnly
             | TroubleCode::Unreachable,
             message,
         )) => Some((reached.unwrap_or(LocalStage::Unknown), message.clone())),

@@ -175,7 +175,12 @@ impl Work<'_> {
                 self.claimed(id, &revisions, asked_ms, end, now_ms);
             }
             CallEnd::Adopted(end) => match end {
-                Submitted::Decided(_) => slot.course.log_ended(now_ms),
+                Submitted::Decided(answer) => match &answer.outcome {
+                    Outcome::Accepted(_) | Outcome::Unchanged => slot.course.log_ended(now_ms),
+                    Outcome::Rejected(rejection) => {
+                        slot.course.adoption_rejected(rejection, now_ms);
+                    }
+                },
                 Submitted::Busy { .. }
                 | Submitted::NoLeader
                 | Submitted::Unknown

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_device::one_shots::OneShots;
-use fleet_device::plan::{self, Course, Marks, Orders, Trouble};
+use fleet_device::plan::{self, Course, Orders};
 use fleet_device::{Claims, orders};
 use fleet_protocol::local::LocalStage;
-use fleet_state::{Device, FleetState, Object, RequestId};
+use fleet_state::{Device, FleetState, Object, RequestId, StageItem};
 
 use super::Run;
 use crate::device::connector::{
@@ -34,8 +34,8 @@ pub(super) struct Slot {
     pub source_ms: Option<u64>,
     /// Why the last hand-over failed, if it did.
     pub last_error: Option<String>,
-    /// Stages and trouble told last.
-    pub told: (Marks, Option<Trouble>),
+    /// What the log was told last that it didn't know.
+    pub told: Option<StageItem>,
     /// What is shown of it, as it was told last.
     pub shown: Option<Arc<Object>>,
     /// What local writes mean for it.
@@ -132,7 +132,7 @@ impl Slot {
             one_shot_next_ms: 0,
             source_ms: None,
             last_error: None,
-            told: (Marks::default(), None),
+            told: None,
             shown: None,
             overlay: known.overlay,
             local_told: BTreeMap::new(),
@@ -152,6 +152,11 @@ impl Slot {
             self.source_ms = heard.source_ms;
         }
         self.course.heard(heard, now_ms);
+    }
+
+    /// How many devices it adds to those that are shown to differ from what they should be.
+    pub(super) fn drifting(&self) -> i64 {
+        i64::from(self.shown.as_ref().is_some_and(|shown| shown.get("drift").is_some()))
     }
 
     /// A hand-over has ended.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fleet_device::plan::{Plan, Trouble, TroubleCode};
-use fleet_state::{
-    AgentCommand, DeviceId, Entity, Object, Outcome, StageFailure, StageItem, Value, limits,
-};
+use fleet_device::plan::Plan;
+use fleet_device::telling::stage_news;
+use fleet_state::{AgentCommand, DeviceId, Entity, Object, Outcome, StageItem, Value, limits};
 use tokio::time::Instant;
 
 use super::LinkTask;
@@ -88,25 +87,15 @@ impl Work<'_> {
         self.note_local(id, plan);
         // Whoever runs alone knows nothing of how far the wishes of the log got.
         let Some(slot) = self.slots.get_mut(id).filter(|_| !self.task.is_alone()) else { return };
-        let trouble = plan.trouble.clone().filter(is_told);
-        let known = slot.orders.marks;
-        let news = plan.marks.max(known) != known && slot.told.0 != plan.marks;
-        if !news && slot.told.1 == trouble {
+        let mut news = stage_news(id, plan, &slot.orders);
+        for failure in news.iter_mut().flat_map(|news| &mut news.failures) {
+            failure.message = short(&failure.message);
+        }
+        if slot.told == news {
             return;
         }
-        slot.told = (plan.marks, trouble.clone());
-        let item = StageItem {
-            device: id.clone(),
-            sent: plan.marks.sent,
-            acknowledged: plan.marks.acknowledged,
-            verified: plan.marks.verified,
-            failure: trouble.map(|trouble| StageFailure {
-                revision: trouble.revision,
-                code: Arc::from(trouble.code.as_str()),
-                message: short(&trouble.message),
-            }),
-        };
-        self.to_tell.insert(id.clone(), item);
+        slot.told.clone_from(&news);
+        self.to_tell.extend(news.map(|news| (id.clone(), news)));
     }
 
     /// Tells what was noted, in one entry at a time: what comes meanwhile goes with the next.
@@ -115,10 +104,14 @@ impl Work<'_> {
             return;
         }
         let mut items = Vec::new();
-        while items.len() < limits::REPORT_ITEMS_MAX
-            && let Some((_, item)) = self.to_tell.pop_first()
-        {
-            items.push(item);
+        let mut parts = 0;
+        while let Some(entry) = self.to_tell.first_entry() {
+            // Each part has a text of its own at most; an entry has room for so many of them.
+            parts += 1 + entry.get().failures.len() + entry.get().overcome.len();
+            if parts > limits::REPORT_ITEMS_MAX && !items.is_empty() {
+                break;
+            }
+            items.push(entry.remove());
         }
         let (link, epoch) = (self.link.id.clone(), self.task.epoch);
         let command = AgentCommand::Stages { link, epoch, items: items.clone() };
@@ -164,26 +157,11 @@ impl Work<'_> {
         if slot.shown.as_deref() == Some(&body) {
             return;
         }
-        let drifting = |body: &Object| i64::from(body.get("drift").is_some());
-        let before = slot.shown.as_deref().map_or(0, drifting);
-        self.task.parts.metrics.drifting.inc_by(drifting(&body) - before);
+        let before = slot.drifting();
         let body = Arc::new(body);
         slot.shown = Some(Arc::clone(&body));
+        self.task.parts.metrics.drifting.inc_by(slot.drifting() - before);
         show(self.task, Entity::Device(id.clone()), body);
-    }
-}
-
-/// Troubles that speak for a wish for good; one that may end by itself is only shown.
-fn is_told(trouble: &Trouble) -> bool {
-    match trouble.code {
-        TroubleCode::Refused
-        | TroubleCode::NotVerified
-        | TroubleCode::NotEnforced
-        | TroubleCode::Discarded
-        | TroubleCode::HeldOnReturn
-        | TroubleCode::LocalStands
-        | TroubleCode::Unknown => true,
-        TroubleCode::Unreachable => false,
     }
 }
 
@@ -259,7 +237,8 @@ fn notes(slot: &Slot, plan: Option<&Plan>) -> String {
     });
     let error = slot.last_error.as_ref().map(|error| format!("last error: {error}"));
     let warnings = slot.orders.profile.warnings.iter().cloned();
-    let notes: Vec<String> =
-        refusal.into_iter().chain(trouble).chain(error).chain(warnings).collect();
+    let said = slot.course.note().map(ToOwned::to_owned);
+    let notes = refusal.into_iter().chain(trouble).chain(error).chain(said).chain(warnings);
+    let notes: Vec<String> = notes.collect();
     short(&notes.join("; ")).as_ref().to_owned()
 }

@@ -168,9 +168,11 @@ impl<'a> Work<'a> {
         let on_link =
             |device: &&Arc<fleet_state::Device>| device.spec.link.as_ref() == Some(&self.link.id);
         let Some(device) = state.device(id).filter(on_link) else {
-            if let Some(call) = self.slots.remove(id).and_then(|slot| slot.call) {
+            let mut slot = self.slots.remove(id);
+            if let Some(call) = slot.as_mut().and_then(|slot| slot.call.take()) {
                 self.left.insert(id.clone(), call);
             }
+            self.let_go_of(slot);
             self.task.memory.remove(id);
             return;
         };
@@ -187,13 +189,21 @@ impl<'a> Work<'a> {
                 let setup = link_setup(&self.link.id, &self.link.spec);
                 let now_ms = self.task.parts.handle.clock().now_ms();
                 let mut slot = Slot::new(connector.as_ref(), &setup, served, memory, now_ms);
-                let former = self.slots.remove(id).and_then(|slot| slot.call);
+                let mut before = self.slots.remove(id);
+                let former = before.as_mut().and_then(|slot| slot.call.take());
+                self.let_go_of(before);
                 slot.wait_for(former.or_else(|| self.left.remove(id)));
                 self.slots.insert(id.clone(), slot);
             }
             (None, None) => {}
         }
         self.line_up(id);
+    }
+
+    /// Nobody looks at a device any more, so nobody could say that its drift has ended.
+    fn let_go_of(&self, slot: Option<Slot>) {
+        let drifting = slot.map_or(0, |slot| slot.drifting());
+        self.task.parts.metrics.drifting.dec_by(drifting);
     }
 
     /// Something was written locally, or merged: the devices that it concerns are looked at.
@@ -335,6 +345,9 @@ impl<'a> Work<'a> {
             self.give_up_all();
             self.settle_all();
             self.end_calls(CLOSE_TELL_WITHIN).await;
+        }
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            self.let_go_of(Some(slot));
         }
         let Calls { mut tasks, session, .. } = self.calls;
         tasks.abort_all();

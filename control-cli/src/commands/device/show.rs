@@ -36,8 +36,12 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
             let stage = wish.stage.as_deref().unwrap_or("committed");
             facts.push(("wish", format!("{property} of revision {} {stage}", wish.revision)));
         }
-        if let Some(failure) = device.watermarks.as_ref().and_then(|marks| marks.failure.as_ref()) {
-            facts.push(("failure", format!("{}: {}", failure.code, failure.message)));
+        let failures = device.watermarks.iter().flat_map(|marks| &marks.failures);
+        // What got as far as can be known has not failed.
+        for failure in failures.filter(|failure| ["failed", "verified"].contains(&&*failure.stage))
+        {
+            let (revision, code, message) = (failure.revision, &failure.code, &failure.message);
+            facts.push(("failure", format!("{code} (r{revision}): {message}")));
         }
         facts.push(("local", local(&device)));
         for (name, key) in [("note", "note"), ("would write", "would_write")] {

@@ -44,9 +44,11 @@ pub(super) async fn run(args: StopArgs, session: &Session) -> Result<()> {
     body.insert("action", action);
     let payload = body.to_json().into_bytes();
     let order = Order { target: CommandTarget::DeviceInvoke(id.clone()), payload };
-    // What is not handed over yet would be taken back by the hold.
-    write.or_sent().send(session, order).await?;
-    hold(session, id).await
+    // What is not handed over yet would be taken back by the hold, so that comes second. It comes in
+    // any case: whatever became of the stop, nothing is to set the device in motion.
+    let stopped = write.or_sent().send(session, order).await;
+    let held = hold(session, id).await;
+    stopped.and(held)
 }
 
 async fn hold(session: &Session, id: DeviceId) -> Result<()> {

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::{Object, Value};
+use fleet_state::{Object, Revision, Value};
 
 use super::choice::would_write;
 use super::property::{Case, Verdict};
-use super::track::{HandOver, RETRY_MS_FIRST, Said, Track, pause_ms};
-use super::{Orders, Plan, Reported, TroubleCode};
-use crate::{
-    Availability, Handed, Observation, Quality, ReadErrorKind, Reading, WriteError, WriteErrorKind,
-};
+use super::track::{Said, Track, pause_ms};
+use super::{Orders, Plan, Reported, Step, TroubleCode};
+use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
 /// The first question after a hand-over; the pause doubles with each.
-const ASK_MS_FIRST: u64 = 20;
+pub(super) const ASK_MS_FIRST: u64 = 20;
 /// The longest pause between reads of a device that doesn't answer.
-const READ_MS_MAX: u64 = 10_000;
+pub(super) const READ_MS_MAX: u64 = 10_000;
 /// The longest pause between questions about something that was handed over.
 const ASK_MS_MAX: u64 = 5_000;
+/// Properties of one device that are remembered, beside those that are wished.
+pub(super) const PROPERTIES_MAX: usize = 512;
 
 /// Whether the device was read in this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,22 @@ pub struct Course {
     pub(super) said: BTreeMap<Arc<str>, Said>,
     pub(super) tracks: BTreeMap<Arc<str>, Track>,
     /// A step is under way; it began then.
-    busy_since_ms: Option<u64>,
+    pub(super) busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
     answered_ms: Option<u64>,
-    asked: u32,
+    pub(super) asked: u32,
     /// The orders allowed writing when they were looked at last.
     writing: bool,
+    /// What is being handed over: of each property, the wish or local write that it is of.
+    pub(super) handing: BTreeMap<Arc<str>, (Revision, Option<u64>)>,
+    /// What is to become a wish, and instead of which.
+    pub(super) adopting: Option<(Arc<str>, Value, Revision)>,
+    /// What there was of wishes when the session began has been seen.
+    followed: bool,
+    /// The last that it said can't be read.
+    unreadable: bool,
+    /// Values without room.
+    dropped: u64,
 }
 
 impl Course {
@@ -63,6 +73,11 @@ impl Course {
             answered_ms: None,
             asked: 0,
             writing: false,
+            handing: BTreeMap::new(),
+            adopting: None,
+            followed: false,
+            unreadable: false,
+            dropped: 0,
         }
     }
 
@@ -91,17 +106,37 @@ impl Course {
             // It speaks.
             self.set_availability(Availability::Online, now_ms);
         }
+        if heard.values.is_empty() {
+            self.unreadable |= heard.quality == Quality::Bad;
+            return;
+        }
         self.take_values(&heard.values, heard.quality, heard.retained, now_ms);
     }
 
+    /// What people should know of what it says.
+    #[must_use]
+    pub fn note(&self) -> Option<&'static str> {
+        if self.dropped > 0 {
+            Some("it reports more properties than are kept")
+        } else {
+            self.unreadable.then_some("what it says can't be read")
+        }
+    }
+
     fn take_values(&mut self, values: &Object, quality: Quality, retained: bool, now_ms: u64) {
+        self.unreadable &= values.is_empty();
         for (property, value) in values.iter() {
+            let known = self.said.contains_key(property) || self.tracks.contains_key(property);
+            if !known && self.said.len() >= PROPERTIES_MAX {
+                self.dropped = self.dropped.saturating_add(1);
+                continue;
+            }
             let said = Said { value: value.clone(), at_ms: now_ms, quality, retained };
             self.said.insert(Arc::clone(property), said);
         }
     }
 
-    fn set_availability(&mut self, availability: Availability, now_ms: u64) {
+    pub(super) fn set_availability(&mut self, availability: Availability, now_ms: u64) {
         let returned = self.availability == Availability::Offline
             && matches!(availability, Availability::Online | Availability::Asleep);
         let left = availability == Availability::Offline && self.availability != availability;
@@ -157,69 +192,6 @@ impl Course {
         self.ask_next_ms = now_ms.saturating_add(pause);
     }
 
-    /// A hand-over of these values has ended.
-    pub fn write_ended(
-        &mut self,
-        values: &Object,
-        ended: Result<Handed, &WriteError>,
-        now_ms: u64,
-    ) {
-        let began_ms = self.busy_since_ms.take().unwrap_or(now_ms);
-        self.asked = 0;
-        self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
-        let away = matches!(
-            ended,
-            Err(WriteError { kind: WriteErrorKind::Offline, may_have_acted: false, .. })
-        );
-        // One that can't be asked would never be found again; it is tried now and then.
-        if away && self.first_read != FirstRead::Impossible {
-            self.set_availability(Availability::Offline, now_ms);
-        }
-        for (property, _) in values.iter() {
-            let Some(track) = self.tracks.get_mut(property) else { continue };
-            match ended {
-                Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
-                Err(error) => {
-                    track.failed(error.may_have_acted, now_ms);
-                    track.waited |= away && !track.is_verified();
-                    if !error.kind.is_retryable() {
-                        track.give_up(TroubleCode::Refused, error.message.clone());
-                    }
-                }
-            }
-        }
-    }
-
-    /// A claim or an adoption has ended; what became of it stands in the next orders.
-    pub fn log_ended(&mut self, now_ms: u64) {
-        self.busy_since_ms = None;
-        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
-            // The log may be slower than the answer; without a pause one claim would chase another.
-            track.next_ms = track.next_ms.max(now_ms);
-        }
-    }
-
-    /// A claim or an adoption could not be committed; it is tried again later.
-    pub fn log_failed(&mut self, now_ms: u64) {
-        self.busy_since_ms = None;
-        for track in self.tracks.values_mut() {
-            track.next_ms = track.next_ms.max(now_ms.saturating_add(RETRY_MS_FIRST));
-        }
-    }
-
-    /// A call has not ended and is not waited for any more; it may have acted.
-    pub fn given_up(&mut self, now_ms: u64) {
-        self.busy_since_ms = None;
-        if let FirstRead::Due { tries, .. } = self.first_read {
-            let tries = tries.saturating_add(1);
-            let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));
-            self.first_read = FirstRead::Due { at_ms, tries };
-        }
-        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
-            track.failed(true, now_ms);
-        }
-    }
-
     /// Whether nothing of a local write can have come to the device, as far as this course knows.
     #[must_use]
     pub fn is_untouched(&self, local: u64) -> bool {
@@ -252,18 +224,36 @@ impl Course {
         self.writing = orders.allows_writing();
         let verdicts = self.verdicts(orders, now_ms);
         let (step, why, again_ms) = self.choose(orders, &verdicts, may_write, now_ms);
-        if step.is_some() {
+        if let Some(step) = &step {
             self.busy_since_ms = Some(now_ms);
+            self.note_begun(step);
         }
         Plan {
             step,
             why,
             marks: self.marks(orders),
             trouble: self.trouble(orders),
+            failures: self.failures(),
+            overcome: self.overcome(orders),
             local: self.local(),
             drift: self.drift(orders, now_ms),
             would_write: would_write(orders, &verdicts),
             again_ms,
+        }
+    }
+
+    /// Remembers what a step is about, so that its end is applied to that and nothing else.
+    fn note_begun(&mut self, step: &Step) {
+        match step {
+            Step::Write { values, .. } => {
+                let wish = |property: &Arc<str>| Some(self.tracks.get(property)?.wish());
+                let named = values.iter().map(|(property, _)| property);
+                self.handing = named.filter_map(|p| Some((Arc::clone(p), wish(p)?))).collect();
+            }
+            Step::Adopt { property, value, seen } => {
+                self.adopting = Some((Arc::clone(property), value.clone(), *seen));
+            }
+            Step::Read | Step::Claim(_) => {}
         }
     }
 
@@ -273,12 +263,18 @@ impl Course {
         for (property, wish) in &orders.wishes {
             let known = self.tracks.get(property).is_some_and(|track| track.is_of(wish));
             if !known {
-                let track = Track::new(property, wish, orders, now_ms);
+                let mut track = Track::new(property, wish, orders, now_ms);
+                track.old = !self.followed;
+                if self.handing.contains_key(property) {
+                    // What that leads to is not known yet.
+                    track.proof_from_ms = u64::MAX;
+                }
                 self.tracks.insert(Arc::clone(property), track);
                 self.asked = 0;
                 self.ask_next_ms = self.ask_next_ms.min(now_ms);
             }
         }
+        self.followed = true;
     }
 
     fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {

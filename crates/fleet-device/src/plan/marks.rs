@@ -1,6 +1,6 @@
 //! How far the wishes of a device got.
 
-use fleet_state::Revision;
+use fleet_state::{Revision, Stage};
 
 /// Every wish up to these revisions has reached the stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Trouble {
     pub message: String,
     /// The wish.
     pub revision: Revision,
+    /// How far the wish got in spite of it: failed; verified, where this came after that; sent or
+    /// acknowledged, where no more can be known.
+    pub stage: Stage,
 }
 
 /// Kinds of [`Trouble`].
@@ -53,15 +56,38 @@ pub enum TroubleCode {
     Unknown,
     /// A local write stands before it, until somebody wishes anew.
     LocalStands,
+    /// What the device shows was to become the wish, and the log refused that.
+    NotAdopted,
+    /// It was handed over, and nobody ever hears what became of it.
+    WriteOnly,
     /// The device can't be reached; it is tried again.
     Unreachable,
 }
 
 impl TroubleCode {
-    /// The decision of this word, if it is one that holds for every later owner.
+    const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::NotVerified,
+        Self::NotEnforced,
+        Self::Discarded,
+        Self::HeldOnReturn,
+        Self::Unknown,
+        Self::LocalStands,
+        Self::NotAdopted,
+        Self::WriteOnly,
+        Self::Unreachable,
+    ];
+
+    /// The kind of this word; a word that this version doesn't know is [`Self::Unknown`].
     #[must_use]
-    pub fn decision(word: &str) -> Option<Self> {
-        [Self::Discarded, Self::HeldOnReturn].into_iter().find(|code| code.as_str() == word)
+    pub fn of_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|code| code.as_str() == word).unwrap_or(Self::Unknown)
+    }
+
+    /// Whether it is a decision that holds for every later owner.
+    #[must_use]
+    pub fn is_decision(self) -> bool {
+        matches!(self, Self::Discarded | Self::HeldOnReturn)
     }
 
     /// The word of replies.
@@ -75,6 +101,8 @@ impl TroubleCode {
             TroubleCode::HeldOnReturn => "held_on_return",
             TroubleCode::Unknown => "unknown",
             TroubleCode::LocalStands => "local_stands",
+            TroubleCode::NotAdopted => "not_adopted",
+            TroubleCode::WriteOnly => "write_only",
             TroubleCode::Unreachable => "unreachable",
         }
     }

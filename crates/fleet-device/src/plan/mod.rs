@@ -17,13 +17,15 @@
 //! 5. What was verified and is different now is drift. In mode auto it is reported, adopted or
 //!    enforced a bounded number of times; in mode manual it is shown.
 //! 6. Only a value that the device itself said after the hand-over verifies anything: what is
-//!    retained or uncertain is shown, and proves nothing.
+//!    retained or uncertain is shown, and proves nothing. What is only ever written rests once
+//!    it was handed over.
 //! 7. A local write, made without a majority, is handed over like a wish, in the place of the one
 //!    that it stands before. Nothing of it counts for the log's stages.
 
 mod alike;
 mod choice;
 mod course;
+mod ended;
 mod marks;
 mod orders;
 mod property;

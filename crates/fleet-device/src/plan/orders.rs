@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::{Revision, Value};
+use fleet_state::{Revision, Stage, Value};
 
 use super::{Marks, TroubleCode};
 use crate::Profile;
@@ -96,13 +96,13 @@ pub struct Wish {
     pub local: Option<u64>,
 }
 
-/// A wish that an earlier owner, or an earlier session of this one, gave up for good.
+/// What keeps a wish, as the log says: an earlier owner told it, or this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenUp {
-    /// Every wish up to here that isn't verified.
-    pub revision: Revision,
     /// Why.
     pub code: TroubleCode,
+    /// How far the wish got in spite of it.
+    pub stage: Stage,
     /// The reason, for people.
     pub message: Arc<str>,
 }
@@ -126,9 +126,9 @@ pub struct Orders {
     pub policy: PropertyPolicy,
     /// What becomes of wishes that waited for the device.
     pub on_return: OnReturn,
-    /// What was decided about wishes that waited for the device while it was away: it holds for
-    /// every later owner too.
-    pub given_up: Option<GivenUp>,
+    /// Wishes that the marks say nothing of. What was decided about one that waited for the device
+    /// while it was away holds for every later owner too.
+    pub given_up: BTreeMap<Revision, GivenUp>,
     /// Wishes that a local write stands before: they wait until somebody wishes anew.
     pub stood_down: BTreeMap<Arc<str>, Revision>,
     /// What can be done with the device.

@@ -5,7 +5,7 @@ use fleet_state::Value;
 use super::TroubleCode;
 use super::alike::alike;
 use super::orders::{Mode, OnDrift, OnReturn, PropertyPolicy, Ttl, Wish};
-use super::track::{Said, Track, pause_ms};
+use super::track::{HandOver, Said, Track, pause_ms};
 
 /// Hand-overs of a wish that the device doesn't show.
 pub(super) const HAND_OVERS_MAX: u32 = 3;
@@ -53,10 +53,12 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     /// Gives the verdict, and notes in the track what it is based on.
     pub(super) fn verdict(&self, track: &mut Track) -> Verdict {
+        if track.write_only {
+            return self.unheard(track);
+        }
         let proof = self.proof(track);
-        let as_wished = proof
-            .map(|said| alike(&self.wish.value, &said.value, self.policy.tolerance))
-            .or_else(|| self.was_left_out(track).then_some(false));
+        let as_wished =
+            proof.map(|said| alike(&self.wish.value, &said.value, self.policy.tolerance));
         if track.is_verified() {
             return match as_wished {
                 Some(true) => {
@@ -67,7 +69,11 @@ impl Case<'_> {
                 None => self.enforced(track),
             };
         }
-        if as_wished == Some(true) && self.still_holds(track) {
+        // After the hand-over of an earlier wish, what is heard may have waited in a queue since
+        // before it: the device is asked.
+        let overtook = track.doubtful && track.proof_from_ms > 0;
+        let asked = overtook && self.can_ask && track.over.is_none();
+        if as_wished == Some(true) && self.still_holds(track) && !asked {
             track.verify();
             return Verdict::Rest;
         }
@@ -91,13 +97,26 @@ impl Case<'_> {
     fn proof(&self, track: &Track) -> Option<&Said> {
         let said = self.said.filter(|said| said.is_proof())?;
         let since_ms = track.handed.map_or(self.began_ms, |handed| handed.began_ms);
+        let since_ms = since_ms.max(track.proof_from_ms);
         (said.at_ms >= since_ms).then_some(said)
     }
 
-    /// The device answered after the hand-over, and said nothing of this property.
-    fn was_left_out(&self, track: &Track) -> bool {
-        let handed = track.handed.filter(|_| !track.is_verified());
-        handed.is_some_and(|handed| self.answered_ms.is_some_and(|at_ms| at_ms > handed.ended_ms))
+    /// It is handed over once in a session, and nothing more is ever known of it.
+    fn unheard(&self, track: &mut Track) -> Verdict {
+        if track.is_verified() || track.over.is_some() || track.handed.is_some() {
+            Verdict::Rest
+        } else if self.now_ms < track.next_ms {
+            Verdict::Wait { until_ms: track.next_ms }
+        } else {
+            self.hand_over(track)
+        }
+    }
+
+    /// The device has never spoken of this property, and didn't when it answered after the
+    /// hand-over either. One that it left out once may only be missing for now.
+    fn is_unspoken(&self, handed: HandOver) -> bool {
+        self.answered_ms.is_some_and(|at_ms| at_ms > handed.ended_ms)
+            && !self.said.is_some_and(Said::is_proof)
     }
 
     /// A value that was said before the wish may have changed without a word.
@@ -120,18 +139,20 @@ impl Case<'_> {
             return Verdict::Settle { until_ms: settled_ms };
         }
         match as_wished {
+            // The hand-over may have got lost. That nothing is said of it proves nothing.
+            None if self.can_ask && self.is_unspoken(handed) => {
+                if track.tries < self.hand_overs_max() {
+                    self.hand_over(track)
+                } else {
+                    Verdict::Rest
+                }
+            }
             // Nothing was said since. Who can't be asked may speak later.
             None if self.can_ask => Verdict::Ask,
             None => Verdict::Rest,
             // What was heard before the hand-over had ended may have been said before it began,
             // and waited in a queue: it can confirm, and it is no reason to write again.
-            Some(_)
-                if self.can_ask
-                    && self.was_said_by(handed.ended_ms)
-                    && !self.was_left_out(track) =>
-            {
-                Verdict::Ask
-            }
+            Some(_) if self.can_ask && self.was_said_by(handed.ended_ms) => Verdict::Ask,
             Some(_) if track.tries >= self.hand_overs_max() => {
                 let message =
                     format!("the device shows something else after {} hand-overs", track.tries);
@@ -176,7 +197,7 @@ impl Case<'_> {
     fn may_return(&self, track: &mut Track) -> bool {
         match self.on_return {
             OnReturn::Apply { age_ms_max }
-                if self.now_ms.saturating_sub(track.met_ms) <= age_ms_max =>
+                if !track.old && self.now_ms.saturating_sub(track.met_ms) <= age_ms_max =>
             {
                 true
             }
@@ -233,6 +254,12 @@ impl Case<'_> {
     /// It was verified and is different now.
     fn drifted(&self, track: &mut Track) -> Verdict {
         let since_ms = *track.drift_since_ms.get_or_insert(self.now_ms);
+        let shown = self.said.map(|said| &said.value);
+        if track.not_adopted.is_some() && track.not_adopted.as_ref() != shown {
+            // Another value may be taken.
+            track.not_adopted = None;
+            track.over = None;
+        }
         if track.over.is_some() {
             return Verdict::Rest;
         }

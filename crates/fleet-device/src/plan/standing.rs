@@ -3,31 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_state::Revision;
+use fleet_state::{Revision, Stage as Told};
 
 use super::course::Course;
 use super::track::{Stage, Track};
-use super::{Drift, LocalReached, LocalStanding, Marks, Orders, Trouble, TroubleCode, alike};
+use super::{
+    Drift, GivenUp, LocalReached, LocalStanding, Marks, Orders, Trouble, TroubleCode, alike,
+};
 
 /// Failed hand-overs after which people are told.
 const FAILURES_QUIET: u32 = 3;
 
 impl Course {
-    /// The highest revisions that every wish up to them has reached, without those given up.
+    /// The highest revisions that every wish up to them has reached, without those given up and
+    /// those that can never get so far: [`Course::failures`] names them.
     ///
     /// While a local write stands before a wish, nobody can say of that wish how far it got.
     pub(super) fn marks(&self, orders: &Orders) -> Marks {
         if orders.has_local() {
             return orders.marks;
         }
-        let over = |track: &&Track| track.over.is_some();
+        let passed_over = |track: &&Track| track.failure().is_some();
         let mark = |stage: Stage| {
             let short = || self.tracks.values().filter(move |track| track.stage < stage);
             if short().next().is_none() {
                 return orders.desired_revision;
             }
-            // What was given up keeps only its own revision back.
-            let first = short().filter(|track| !over(track)).map(|track| track.revision).min();
+            // What is passed over keeps only its own revision back.
+            let first =
+                short().filter(|track| !passed_over(track)).map(|track| track.revision).min();
             self.tracks
                 .values()
                 .filter(|track| track.stage >= stage)
@@ -47,10 +51,7 @@ impl Course {
 
     pub(super) fn trouble(&self, orders: &Orders) -> Option<Trouble> {
         let of_log = || self.tracks.values().filter(|track| track.local.is_none());
-        let over = of_log().filter_map(|track| {
-            let (code, message) = track.over.clone()?;
-            Some(Trouble { code, message, revision: track.revision })
-        });
+        let over = of_log().filter(|track| track.over.is_some()).filter_map(Track::failure);
         let over = over.max_by_key(|trouble| trouble.revision);
         let failing = |track: &&Track| {
             !track.is_verified() && track.handed.is_none() && track.tries >= FAILURES_QUIET
@@ -59,8 +60,42 @@ impl Course {
             let track = of_log().filter(failing).max_by_key(|t| t.revision)?;
             let message = format!("{} hand-overs failed; it is tried again", track.tries);
             let (code, revision) = (TroubleCode::Unreachable, track.revision);
-            orders.allows_writing().then_some(Trouble { code, message, revision })
+            let trouble = Trouble { code, message, revision, stage: track.stage.told() };
+            orders.allows_writing().then_some(trouble)
         })
+    }
+
+    /// Wishes that the marks pass over, with what keeps them, in the order of their revisions. Of
+    /// the properties of one, the one that is worst off speaks for it.
+    pub(super) fn failures(&self) -> Vec<Trouble> {
+        let mut failures: BTreeMap<Revision, Trouble> = BTreeMap::new();
+        let worth = |trouble: &Trouble| (trouble.stage != Told::Failed, trouble.stage);
+        let of_log = self.tracks.values().filter(|track| track.local.is_none());
+        for trouble in of_log.filter_map(Track::failure) {
+            let known = failures.get(&trouble.revision);
+            if known.is_none_or(|known| worth(&trouble) < worth(known)) {
+                failures.insert(trouble.revision, trouble);
+            }
+        }
+        failures.into_values().collect()
+    }
+
+    /// Wishes that the log says something keeps, and that nothing keeps any more.
+    pub(super) fn overcome(&self, orders: &Orders) -> Vec<Revision> {
+        if orders.has_local() {
+            return Vec::new();
+        }
+        let is_over = |revision: Revision, given_up: &GivenUp| {
+            let mut of = self.tracks.values().filter(|track| track.revision == revision).peekable();
+            of.peek().is_some()
+                && of.all(|track| match (track.failure(), given_up.stage) {
+                    (Some(_), _) => false,
+                    (None, Told::Verified) => track.seen && track.drift_since_ms.is_none(),
+                    (None, _) => track.seen || track.handed.is_some(),
+                })
+        };
+        let known = orders.given_up.iter().filter(|(revision, known)| is_over(**revision, known));
+        known.map(|(revision, _)| *revision).collect()
     }
 
     /// How far local writes got: as far as the property that is furthest behind.

@@ -130,8 +130,12 @@ pub struct Plan {
     pub why: Why,
     /// How far the wishes got.
     pub marks: Marks,
-    /// What keeps them.
+    /// What keeps the newest of those that something keeps.
     pub trouble: Option<Trouble>,
+    /// Wishes that the marks pass over, with what keeps them.
+    pub failures: Vec<Trouble>,
+    /// Wishes that something kept, as the log says, and that nothing keeps any more.
+    pub overcome: Vec<Revision>,
     /// How far local writes got.
     pub local: Vec<LocalStanding>,
     /// What is different, by property.

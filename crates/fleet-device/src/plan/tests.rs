@@ -1,12 +1,14 @@
 //! The planner against a device in a few lines, by tables and at random.
 
+mod ended;
+mod known;
 mod local;
 mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet_state::{DeviceId, Object, Revision, Value};
+use fleet_state::{DeviceId, Object, RejectCode, Rejection, Revision, Stage, Value};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,7 +47,7 @@ fn orders(wishes: &[(&str, i64, u64)]) -> Orders {
         policies: BTreeMap::new(),
         policy: PropertyPolicy::default(),
         on_return: OnReturn::Hold,
-        given_up: None,
+        given_up: BTreeMap::new(),
         stood_down: BTreeMap::new(),
         profile: profile(),
     }
@@ -69,6 +71,11 @@ struct Hall {
     writes: Vec<Object>,
     reads: usize,
     adopted: Vec<(Arc<str>, Value)>,
+    /// What the log says to adoptions, and how often it was asked.
+    rejects: Option<RejectCode>,
+    rejected: usize,
+    /// Properties that it leaves out when it is asked.
+    leaves_out: BTreeSet<&'static str>,
 }
 
 impl Hall {
@@ -84,6 +91,9 @@ impl Hall {
             writes: Vec::new(),
             reads: 0,
             adopted: Vec::new(),
+            rejects: None,
+            rejected: 0,
+            leaves_out: BTreeSet::new(),
         }
     }
 
@@ -104,11 +114,36 @@ impl Hall {
         self.course.heard(&heard, self.now_ms);
     }
 
+    fn wishes(&mut self, property: &str, value: i64, revision: u64) {
+        let (value, revision) = (Value::from(value), Revision::new(revision));
+        let wish = Wish { value, revision, ttl: Ttl::Unlimited, local: None };
+        self.orders.wishes.insert(Arc::from(property), wish);
+        self.orders.desired_revision = revision;
+    }
+
+    /// Another session, or another owner: it knows what the log knows.
+    fn begins_anew(&mut self) {
+        self.course = Course::new(self.now_ms);
+    }
+
+    /// The log hears how far the wishes got.
+    fn tell(&mut self, plan: &Plan) {
+        self.orders.marks = self.orders.marks.max(plan.marks);
+        let wished: BTreeSet<_> = self.orders.wishes.values().map(|wish| wish.revision).collect();
+        let stands =
+            |revision: &Revision| wished.contains(revision) && !plan.overcome.contains(revision);
+        self.orders.given_up.retain(|revision, _| stands(revision));
+        for Trouble { code, message, revision, stage } in plan.failures.clone() {
+            let given_up = GivenUp { code, stage, message: Arc::from(message) };
+            self.orders.given_up.insert(revision, given_up);
+        }
+    }
+
     /// Carries steps out until nothing is to do before `until_ms`.
     fn run_to(&mut self, until_ms: u64) -> Plan {
         for _ in 0..10_000 {
             let plan = self.course.plan(&self.orders, self.may_write, self.now_ms);
-            self.orders.marks = self.orders.marks.max(plan.marks);
+            self.tell(&plan);
             if let Some(step) = plan.step.clone() {
                 self.carry_out(step);
                 continue;
@@ -128,7 +163,9 @@ impl Hall {
         match step {
             Step::Read => {
                 self.reads += 1;
-                let values = self.device.clone();
+                let known = self.device.iter();
+                let values = known.filter(|(key, _)| !self.leaves_out.contains(key.as_ref()));
+                let values = values.map(|(key, value)| (Arc::clone(key), value.clone())).collect();
                 let reading = Reading { values, quality: Quality::Good, source_ms: None };
                 let ended =
                     if self.readable { Ok(reading) } else { Err(ReadErrorKind::Unsupported) };
@@ -152,6 +189,11 @@ impl Hall {
                     }
                 }
                 self.course.log_ended(self.now_ms);
+            }
+            Step::Adopt { .. } if self.rejects.is_some() => {
+                self.rejected += 1;
+                let code = self.rejects.unwrap_or(RejectCode::Schema);
+                self.course.adoption_rejected(&Rejection::new(code, "no"), self.now_ms);
             }
             Step::Adopt { property, value, seen } => {
                 let wish = self.orders.wishes.get_mut(&property).expect("a wish");

@@ -1,9 +1,9 @@
 //! How far one property got toward one wish, and what the device said of it.
 
-use fleet_state::{Revision, Value};
+use fleet_state::{Revision, Stage as Told, Value};
 
-use super::{Orders, TroubleCode, Wish};
-use crate::{Handed, Quality};
+use super::{GivenUp, Orders, Trouble, TroubleCode, Wish};
+use crate::{Access, Handed, Quality};
 
 /// Pause before something is tried again, for the first time; it doubles.
 pub(super) const RETRY_MS_FIRST: u64 = 250;
@@ -52,6 +52,14 @@ pub(super) struct Track {
     pub local: Option<u64>,
     /// When this owner met it.
     pub met_ms: u64,
+    /// It was there already when this session began, so nobody here knows how old it is.
+    pub old: bool,
+    /// Nobody hears what becomes of it.
+    pub write_only: bool,
+    /// What was said before this moment may have been changed by a hand-over of an earlier wish.
+    pub proof_from_ms: u64,
+    /// It was as wished once in this session.
+    pub seen: bool,
     /// The furthest stage.
     pub stage: Stage,
     /// That it is verified stands in the marks of the log alone, which pass over what was given
@@ -69,6 +77,8 @@ pub(super) struct Track {
     pub drift_since_ms: Option<u64>,
     /// It is not tried any more.
     pub over: Option<(TroubleCode, String)>,
+    /// The value that was to become the wish and was refused.
+    pub not_adopted: Option<Value>,
     /// It waited while the device was away.
     pub waited: bool,
 }
@@ -82,12 +92,48 @@ pub(super) enum Stage {
     Verified,
 }
 
+impl Stage {
+    /// As the log says it.
+    pub(super) fn told(self) -> Told {
+        match self {
+            Self::Committed => Told::Committed,
+            Self::Sent => Told::Sent,
+            Self::Acknowledged => Told::Acknowledged,
+            Self::Verified => Told::Verified,
+        }
+    }
+
+    /// As far as a wish got that the log says this of.
+    fn of(told: Told) -> Self {
+        match told {
+            Told::Sent => Self::Sent,
+            Told::Acknowledged => Self::Acknowledged,
+            Told::Verified => Self::Verified,
+            Told::Committed
+            | Told::Dispatching
+            | Told::Failed
+            | Told::Expired
+            | Told::Cancelled
+            | Told::Superseded
+            | Told::Unknown => Self::Committed,
+        }
+    }
+}
+
 impl Track {
     /// A wish met now; how far it got under earlier owners stands in the orders.
     pub(super) fn new(property: &str, wish: &Wish, orders: &Orders, now_ms: u64) -> Self {
         let (revision, marks) = (wish.revision, orders.marks);
+        let write_only = orders.profile.access(property) == Some(Access::WriteOnly);
+        // That one property of a command can't be known says nothing of the others.
+        let given_up = orders.given_up.get(&revision).filter(|given_up| {
+            wish.local.is_none() && (write_only || given_up.code != TroubleCode::WriteOnly)
+        });
         let stage = if wish.local.is_some() {
             Stage::Committed
+        } else if let Some(given_up) = given_up {
+            // The marks pass over it.
+            Stage::of(given_up.stage)
         } else if revision <= marks.verified {
             Stage::Verified
         } else if revision <= marks.acknowledged {
@@ -101,6 +147,10 @@ impl Track {
             revision,
             local: wish.local,
             met_ms: now_ms,
+            old: false,
+            write_only,
+            proof_from_ms: 0,
+            seen: false,
             stage,
             by_marks: stage == Stage::Verified,
             handed: None,
@@ -109,31 +159,21 @@ impl Track {
             doubtful: false,
             drift_since_ms: None,
             over: None,
+            not_adopted: None,
             waited: false,
         };
-        if wish.local.is_none() {
-            track.take_decisions(property, orders);
+        if !track.is_verified() && wish.local.is_none() {
+            track.take_decisions(property, orders, given_up);
         }
         track
     }
 
     /// What was decided about it before.
-    fn take_decisions(&mut self, property: &str, orders: &Orders) {
-        if let Some(given_up) = &orders.given_up
-            && self.revision == given_up.revision
-        {
-            // Marks that are as high have passed over it.
-            (self.stage, self.by_marks) = (self.stage.min(Stage::Sent), false);
-        }
-        if self.is_verified() {
-            return;
-        }
+    fn take_decisions(&mut self, property: &str, orders: &Orders, given_up: Option<&GivenUp>) {
         if orders.stood_down.get(property) == Some(&self.revision) {
             let message = "a local write stands before it; wish it again if it still holds";
             self.give_up(TroubleCode::LocalStands, message);
-        } else if let Some(given_up) = &orders.given_up
-            && self.revision <= given_up.revision
-        {
+        } else if let Some(given_up) = given_up.filter(|given_up| given_up.code.is_decision()) {
             self.give_up(given_up.code, given_up.message.as_ref());
         }
     }
@@ -146,6 +186,11 @@ impl Track {
         }
     }
 
+    /// The wish that it is the track of: its revision, and the local write that it is.
+    pub(super) fn wish(&self) -> (Revision, Option<u64>) {
+        (self.revision, self.local)
+    }
+
     pub(super) fn is_verified(&self) -> bool {
         self.stage == Stage::Verified
     }
@@ -154,11 +199,13 @@ impl Track {
     pub(super) fn verify(&mut self) {
         self.stage = Stage::Verified;
         self.by_marks = false;
+        self.seen = true;
         self.tries = 0;
         self.next_ms = 0;
         self.doubtful = false;
         self.drift_since_ms = None;
         self.over = None;
+        self.not_adopted = None;
         self.waited = false;
     }
 
@@ -177,6 +224,31 @@ impl Track {
         self.tries = self.tries.saturating_add(1);
         self.next_ms = now_ms.saturating_add(pause_ms(self.tries));
         self.doubtful |= may_have_acted;
+    }
+
+    /// A hand-over of an earlier wish has ended, or isn't waited for any more: what it left is to
+    /// be heard from the device.
+    pub(super) fn overtaken(&mut self, now_ms: u64) {
+        self.proof_from_ms = now_ms;
+        self.doubtful = true;
+    }
+
+    /// Whether it was handed over and nothing more can be known.
+    pub(super) fn is_beyond_knowledge(&self) -> bool {
+        self.write_only && matches!(self.stage, Stage::Sent | Stage::Acknowledged)
+    }
+
+    /// What keeps it, when it is what later marks may pass over.
+    pub(super) fn failure(&self) -> Option<Trouble> {
+        let revision = self.revision;
+        if let Some((code, message)) = self.over.clone() {
+            let stage = if self.is_verified() { Told::Verified } else { Told::Failed };
+            return Some(Trouble { code, message, revision, stage });
+        }
+        let stage = self.stage.told();
+        let message = "nobody hears what becomes of it".to_owned();
+        let code = TroubleCode::WriteOnly;
+        self.is_beyond_knowledge().then_some(Trouble { code, message, revision, stage })
     }
 
     pub(super) fn give_up(&mut self, code: TroubleCode, message: impl Into<String>) {

@@ -127,8 +127,8 @@ pub struct WatermarksBody {
     pub acknowledged: u64,
     /// Wishes up to here were seen in the device.
     pub verified: u64,
-    /// What stands in the way of a wish.
-    pub failure: Option<StageFailureBody>,
+    /// Wishes that these marks say nothing of, with what keeps each of them.
+    pub failures: Vec<StageFailureBody>,
     /// Commands with a time limit that were claimed in time.
     pub claimed: Vec<u64>,
     /// The last commands with a time limit that ended without being handed over.
@@ -137,11 +137,14 @@ pub struct WatermarksBody {
     pub revision: u64,
 }
 
-/// What stands in the way of a wish.
+/// What keeps a wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageFailureBody {
-    /// The newest wish that it is about.
+    /// The wish.
     pub revision: u64,
+    /// How far it got: `failed`; `verified`, where that came before; `sent` or `acknowledged`, where no more can be
+    /// known.
+    pub stage: String,
     /// The reason, for programs.
     pub code: String,
     /// The reason, for people.
@@ -265,7 +268,7 @@ impl From<&Watermarks> for WatermarksBody {
             sent: marks.sent.get(),
             acknowledged: marks.acknowledged.get(),
             verified: marks.verified.get(),
-            failure: marks.failure.as_ref().map(StageFailureBody::from),
+            failures: marks.failures.iter().map(StageFailureBody::from).collect(),
             claimed: marks.claimed.iter().map(|revision| revision.get()).collect(),
             ends: marks
                 .ends
@@ -284,6 +287,7 @@ impl From<&StageFailure> for StageFailureBody {
     fn from(failure: &StageFailure) -> Self {
         Self {
             revision: failure.revision.get(),
+            stage: failure.stage.as_str().to_owned(),
             code: failure.code.to_string(),
             message: failure.message.to_string(),
         }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use fleet_device::one_shots::{Begun, Next, open_one_shots};
-use fleet_device::plan::{Course, Marks, Orders, Plan, Step, Trouble, TroubleCode};
+use fleet_device::plan::{Course, Orders, Plan, Step};
+use fleet_device::telling::stage_news;
 use fleet_device::{Observation, WriteError, WriteErrorKind, claimed_until_ms};
 use fleet_state::{
     AgentCommand, ClaimItem, Claimed, DeviceId, FleetState, Invocation, Outcome, RequestId,
-    Revision, StageFailure, StageItem,
+    Revision, StageItem,
 };
 
 use super::link::Work;
@@ -26,14 +27,13 @@ pub(super) struct Slot {
     call: Option<Call>,
     handing_over: bool,
     one_shot_next_ms: u64,
-    told: (Marks, Option<Trouble>),
+    told: Option<StageItem>,
 }
 
 impl Slot {
     pub(super) fn new(orders: Orders, now_ms: u64) -> Self {
-        let told = (Marks::default(), None);
         let course = Course::new(now_ms);
-        Self { course, orders, call: None, handing_over: false, one_shot_next_ms: 0, told }
+        Self { course, orders, call: None, handing_over: false, one_shot_next_ms: 0, told: None }
     }
 
     /// Something was handed to the device, and it has not ended.
@@ -46,7 +46,7 @@ impl Slot {
     }
 
     pub(super) fn forget_told(&mut self) {
-        self.told = (Marks::default(), None);
+        self.told = None;
     }
 
     pub(super) fn device_ended(
@@ -71,25 +71,12 @@ impl Slot {
     }
 
     fn stage_item(&mut self, device: &DeviceId, plan: &Plan) -> Option<StageItem> {
-        let trouble =
-            plan.trouble.clone().filter(|trouble| trouble.code != TroubleCode::Unreachable);
-        let known = self.orders.marks;
-        let news = plan.marks.max(known) != known && self.told.0 != plan.marks;
-        if !news && self.told.1 == trouble {
+        let news = stage_news(device, plan, &self.orders);
+        if news == self.told {
             return None;
         }
-        self.told = (plan.marks, trouble.clone());
-        Some(StageItem {
-            device: device.clone(),
-            sent: plan.marks.sent,
-            acknowledged: plan.marks.acknowledged,
-            verified: plan.marks.verified,
-            failure: trouble.map(|trouble| StageFailure {
-                revision: trouble.revision,
-                code: Arc::from(trouble.code.as_str()),
-                message: Arc::from(trouble.message),
-            }),
-        })
+        self.told.clone_from(&news);
+        news
     }
 }
 
@@ -280,6 +267,7 @@ impl Work {
             Purpose::Adopt(_, id) => {
                 if let Some(slot) = self.of_call(&id, call) {
                     match outcome {
+                        Some(Outcome::Rejected(why)) => slot.course.adoption_rejected(why, now_ms),
                         Some(_) => slot.course.log_ended(now_ms),
                         None => slot.course.log_failed(now_ms),
                     }

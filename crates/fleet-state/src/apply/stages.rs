@@ -9,7 +9,8 @@ use crate::record::Watermarks;
 use crate::state::FleetState;
 
 impl FleetState {
-    /// Marks only rise, so that reports may come late, twice or in any order. A device that is not on the link any
+    /// Marks only rise, so that reports may come late, twice or in any order; what keeps a command stands until it is
+    /// told that nothing does, or until nobody wants it any more. A device that is not on the link any
     /// more is passed over: its watermarks are another owner's.
     pub(super) fn stages(
         &mut self,
@@ -25,7 +26,8 @@ impl FleetState {
                 continue;
             };
             let before = self.watermarks_of(&item.device);
-            let after = merged(&before, item, device.wishes.newest());
+            let mut after = merged(&before, item, device.wishes.newest());
+            self.forget_unwished(&mut after);
             if after != before {
                 self.put_watermarks(after, effects);
                 changed = true;
@@ -44,17 +46,6 @@ fn merged(before: &Watermarks, item: &StageItem, newest: Revision) -> Watermarks
         verified: raise(before.verified, item.verified),
         ..before.clone()
     };
-    let told = item.failure.clone().filter(|failure| failure.revision <= newest);
-    after.failure = match (told, after.failure.take()) {
-        (Some(told), Some(known)) if told.revision < known.revision => Some(known),
-        (Some(told), _) => Some(told),
-        (None, known) => known,
-    };
-    let overcome = after.acknowledged.max(after.verified);
-    if item.failure.is_none() {
-        after.failure = after
-            .failure
-            .filter(|failure| overcome < failure.revision && after.sent <= failure.revision);
-    }
+    after.take_failures(&item.failures, &item.overcome);
     after
 }

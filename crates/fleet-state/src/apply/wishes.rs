@@ -197,13 +197,19 @@ impl FleetState {
         known.unwrap_or_else(|| Watermarks::new(device.clone()))
     }
 
-    /// Puts watermarks, without claims of wishes that are no more.
-    pub(super) fn put_watermarks(&mut self, mut watermarks: Watermarks, effects: &mut Effects) {
+    /// Takes out what is about wishes that are no more.
+    pub(super) fn forget_unwished(&self, watermarks: &mut Watermarks) {
         if let Some(device) = self.devices.get(&watermarks.device) {
             let claimed = std::mem::take(&mut watermarks.claimed);
             let known = |revision: &Revision| device.wishes.leads_back_to(*revision, &claimed);
             watermarks.claimed = claimed.iter().copied().filter(known).collect();
+            watermarks.failures.retain(|failure| device.wishes.remembers(failure.revision));
         }
+    }
+
+    /// Puts watermarks, without what is about wishes that are no more.
+    pub(super) fn put_watermarks(&mut self, mut watermarks: Watermarks, effects: &mut Effects) {
+        self.forget_unwished(&mut watermarks);
         watermarks.revision = effects.revision();
         self.put(watermarks, effects);
     }

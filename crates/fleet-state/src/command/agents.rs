@@ -89,8 +89,10 @@ pub struct StageItem {
     pub acknowledged: Revision,
     /// Every wish up to here was seen in the device.
     pub verified: Revision,
-    /// What stands in the way of a wish.
-    pub failure: Option<StageFailure>,
+    /// Commands that the marks say nothing of, with what keeps each of them, as far as the log doesn't know it yet.
+    pub failures: Vec<StageFailure>,
+    /// Commands that nothing keeps any more.
+    pub overcome: Vec<Revision>,
 }
 
 /// Something that an owner asks for before the first byte of it leaves.

@@ -3,7 +3,9 @@
 use super::{AgentCommand, ClaimItem, CommandKind, StageItem};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{LinkId, RequestId};
-use crate::limits::{DETAIL_BYTES_MAX, PROPERTY_BYTES_MAX, REPORT_ITEMS_MAX};
+use crate::limits::{
+    DETAIL_BYTES_MAX, FAILURES_MAX, PROPERTY_BYTES_MAX, REPORT_ITEMS_MAX, WISHES_MAX,
+};
 use crate::record::{decode_failure, encode_failure};
 use crate::stage::Stage;
 use crate::value::Value;
@@ -93,7 +95,10 @@ impl StageItem {
         writer.revision(self.sent);
         writer.revision(self.acknowledged);
         writer.revision(self.verified);
-        writer.option(self.failure.as_ref(), |writer, failure| encode_failure(failure, writer));
+        writer.count(self.failures.len());
+        self.failures.iter().for_each(|failure| encode_failure(failure, writer));
+        writer.count(self.overcome.len());
+        self.overcome.iter().for_each(|revision| writer.revision(*revision));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -102,7 +107,14 @@ impl StageItem {
             sent: reader.revision()?,
             acknowledged: reader.revision()?,
             verified: reader.revision()?,
-            failure: reader.option(decode_failure)?,
+            failures: {
+                let count = reader.count(WISHES_MAX)?;
+                (0..count).map(|_| decode_failure(reader)).collect::<Result<_, _>>()?
+            },
+            overcome: {
+                let count = reader.count(FAILURES_MAX)?;
+                (0..count).map(|_| reader.revision()).collect::<Result<_, _>>()?
+            },
         })
     }
 }

@@ -146,6 +146,16 @@ impl Wishes {
         })
     }
 
+    /// Whether the command of this revision stands behind a wish, or would again when the time of a wish is up.
+    #[must_use]
+    pub fn remembers(&self, revision: Revision) -> bool {
+        let former = |wish: &Wish| {
+            let before = wish.ttl.as_ref().and_then(|ttl| ttl.previous.as_ref());
+            before.is_some_and(|former| former.revision == revision)
+        };
+        self.0.values().any(|wish| wish.revision == revision || former(wish))
+    }
+
     pub(crate) fn insert(&mut self, property: Arc<str>, wish: Wish) {
         self.0.insert(property, wish);
     }
@@ -166,8 +176,8 @@ pub struct Watermarks {
     pub acknowledged: Revision,
     /// Every wish up to here was seen in the device.
     pub verified: Revision,
-    /// What stands in the way of a wish.
-    pub failure: Option<StageFailure>,
+    /// Commands that these marks say nothing of, ascending, with what keeps each of them: marks pass over them.
+    pub failures: Vec<StageFailure>,
     /// Commands with a time limit that an owner claimed in time, ascending: their wishes stay.
     pub claimed: Vec<Revision>,
     /// The last commands with a time limit that ended without being handed over, oldest first.
@@ -183,7 +193,7 @@ impl Watermarks {
             sent: Revision::NONE,
             acknowledged: Revision::NONE,
             verified: Revision::NONE,
-            failure: None,
+            failures: Vec::new(),
             claimed: Vec::new(),
             ends: Vec::new(),
             revision: Revision::NONE,
@@ -195,13 +205,36 @@ impl Watermarks {
     pub fn has_claimed(&self, revision: Revision) -> bool {
         self.claimed.binary_search(&revision).is_ok()
     }
+
+    /// What keeps the command of this revision.
+    #[must_use]
+    pub fn failure_of(&self, revision: Revision) -> Option<&StageFailure> {
+        let at = self.failures.binary_search_by_key(&revision, |failure| failure.revision).ok()?;
+        self.failures.get(at)
+    }
+
+    /// Takes in what keeps commands, and what does not any more.
+    pub(crate) fn take_failures(&mut self, told: &[StageFailure], overcome: &[Revision]) {
+        self.failures.retain(|failure| !overcome.contains(&failure.revision));
+        for failure in told {
+            let at = self.failures.binary_search_by_key(&failure.revision, |known| known.revision);
+            match at.map(|at| self.failures.get_mut(at)) {
+                Ok(Some(known)) => *known = failure.clone(),
+                Ok(None) => {}
+                Err(at) => self.failures.insert(at, failure.clone()),
+            }
+        }
+    }
 }
 
-/// What stands in the way of a wish.
+/// What keeps a command from being verified, or from staying so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageFailure {
-    /// The newest wish that it is about.
+    /// The command.
     pub revision: Revision,
+    /// How far it got: failed; verified, where what keeps it came after that; sent or acknowledged, where no more can
+    /// be known.
+    pub stage: Stage,
     /// The reason, for programs: one token.
     pub code: Arc<str>,
     /// The reason, for people.

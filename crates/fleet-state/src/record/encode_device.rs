@@ -10,7 +10,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{Mode, decode_device_spec};
 use crate::ids::{RequestId, Revision};
 use crate::limits::{
-    ACTION_BYTES_MAX, ACTOR_BYTES_MAX, DETAIL_BYTES_MAX, FAILURE_CODE_BYTES_MAX,
+    ACTION_BYTES_MAX, ACTOR_BYTES_MAX, DETAIL_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURES_MAX,
     PROPERTY_BYTES_MAX, REASON_BYTES_MAX, WISH_ENDS_MAX, WISHES_MAX,
 };
 use crate::stage::Stage;
@@ -101,6 +101,7 @@ impl Wishes {
 
 pub(crate) fn encode_failure(failure: &StageFailure, writer: &mut Writer) {
     writer.revision(failure.revision);
+    failure.stage.encode(writer);
     writer.text(&failure.code);
     writer.text(&failure.message);
 }
@@ -108,6 +109,7 @@ pub(crate) fn encode_failure(failure: &StageFailure, writer: &mut Writer) {
 pub(crate) fn decode_failure(reader: &mut Reader<'_>) -> Result<StageFailure, DecodeError> {
     Ok(StageFailure {
         revision: reader.revision()?,
+        stage: Stage::decode(reader)?,
         code: reader.shared(FAILURE_CODE_BYTES_MAX)?,
         message: reader.shared(DETAIL_BYTES_MAX)?,
     })
@@ -119,7 +121,8 @@ impl Watermarks {
         writer.revision(self.sent);
         writer.revision(self.acknowledged);
         writer.revision(self.verified);
-        writer.option(self.failure.as_ref(), |writer, failure| encode_failure(failure, writer));
+        writer.count(self.failures.len());
+        self.failures.iter().for_each(|failure| encode_failure(failure, writer));
         writer.count(self.claimed.len());
         self.claimed.iter().for_each(|revision| writer.revision(*revision));
         writer.count(self.ends.len());
@@ -136,7 +139,7 @@ impl Watermarks {
             sent: reader.revision()?,
             acknowledged: reader.revision()?,
             verified: reader.revision()?,
-            failure: reader.option(decode_failure)?,
+            failures: decode_failures(reader)?,
             claimed: decode_claimed(reader)?,
             ends: {
                 let count = reader.count(WISH_ENDS_MAX)?;
@@ -147,6 +150,16 @@ impl Watermarks {
             },
             revision: reader.revision()?,
         })
+    }
+}
+
+fn decode_failures(reader: &mut Reader<'_>) -> Result<Vec<StageFailure>, DecodeError> {
+    let count = reader.count(FAILURES_MAX)?;
+    let failures = (0..count).map(|_| decode_failure(reader)).collect::<Result<Vec<_>, _>>()?;
+    if failures.is_sorted_by(|one, next| one.revision < next.revision) {
+        Ok(failures)
+    } else {
+        Err(DecodeError::Invalid { what: "the order of failures" })
     }
 }
 

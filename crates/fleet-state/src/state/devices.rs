@@ -136,11 +136,11 @@ impl FleetState {
 }
 
 fn stage_of(marks: &Watermarks, revision: Revision) -> Stage {
-    let failed = marks.failure.as_ref().is_some_and(|failure| failure.revision >= revision);
-    if marks.verified >= revision {
+    // Marks pass over what is kept from its device.
+    if let Some(failure) = marks.failure_of(revision) {
+        failure.stage
+    } else if marks.verified >= revision {
         Stage::Verified
-    } else if failed {
-        Stage::Failed
     } else if marks.acknowledged >= revision {
         Stage::Acknowledged
     } else if marks.sent >= revision {

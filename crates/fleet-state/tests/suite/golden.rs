@@ -95,6 +95,7 @@ fn of_devices() -> Vec<Command> {
     use crate::site::{json, object};
     let failure = StageFailure {
         revision: Revision::new(300),
+        stage: Stage::Failed,
         code: "exception_4".into(),
         message: "no".into(),
     };
@@ -132,7 +133,14 @@ fn of_devices() -> Vec<Command> {
         Command::NodeDrain { node: node(2), drain: true },
         assign(300, Some(2)),
         release(301),
-        told(300, StageItem { failure: Some(failure), ..marked(3, 2, 1) }),
+        told(
+            300,
+            StageItem {
+                failures: vec![failure],
+                overcome: vec![Revision::new(299)],
+                ..marked(3, 2, 1)
+            },
+        ),
         claim(300, vec![wish(300), shot("request-1")]),
         end(300, "request-1", Stage::Verified),
         Command::Agents(AgentCommand::Adopt {

@@ -79,7 +79,8 @@ pub(crate) fn marked(sent: u64, acknowledged: u64, verified: u64) -> StageItem {
         sent: Revision::new(sent),
         acknowledged: Revision::new(acknowledged),
         verified: Revision::new(verified),
-        failure: None,
+        failures: Vec::new(),
+        overcome: Vec::new(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 
 use fleet_state::{
-    AgentCommand, ClaimItem, Command, Mode, Revision, SnapshotError, SnapshotMeta, StageFailure,
-    StageItem, decode_snapshot, encode_snapshot, read_snapshot_meta,
+    AgentCommand, ClaimItem, Command, Mode, Revision, SnapshotError, SnapshotMeta, Stage,
+    StageFailure, StageItem, decode_snapshot, encode_snapshot, read_snapshot_meta,
 };
 
 use crate::site::{
@@ -61,14 +61,19 @@ fn put_to_work(site: &mut Site) {
     ];
     site.accept(Command::Agents(AgentCommand::Claim { link: link(), epoch, items }));
     let revision = Revision::new(claimed);
-    let failure =
-        StageFailure { revision, code: "timeout".into(), message: "no answer in 3 s".into() };
+    let failure = StageFailure {
+        revision,
+        stage: Stage::Failed,
+        code: "timeout".into(),
+        message: "no answer in 3 s".into(),
+    };
     let item = StageItem {
         device: lamp(),
         sent: revision,
         acknowledged: Revision::NONE,
         verified: Revision::NONE,
-        failure: Some(failure),
+        failures: vec![failure],
+        overcome: Vec::new(),
     };
     site.accept(Command::Agents(AgentCommand::Stages { link: link(), epoch, items: vec![item] }));
     site.tick(100);

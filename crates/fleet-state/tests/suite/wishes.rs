@@ -172,27 +172,74 @@ fn marks_only_rise_and_never_beyond_what_is_wished() {
     assert_eq!(marks(&site).sent, Revision::NONE);
 }
 
+fn failing(epoch: u64, revision: u64, code: &str, item: StageItem) -> Command {
+    let failure = StageFailure {
+        revision: Revision::new(revision),
+        stage: Stage::Failed,
+        code: code.into(),
+        message: "the drive says no".into(),
+    };
+    told(epoch, StageItem { failures: vec![failure], ..item })
+}
+
+fn overcome(epoch: u64, revision: u64, item: StageItem) -> Command {
+    told(epoch, StageItem { overcome: vec![Revision::new(revision)], ..item })
+}
+
 #[test]
 fn a_failure_stands_until_it_is_overcome() {
     let mut site = hall();
     let epoch = link(&site).epoch;
     let first = site.accept(update(LAMP, r#"{"on":true}"#));
-    let failing = |revision: u64| {
-        let failure = StageFailure {
-            revision: Revision::new(revision),
-            code: "exception_4".into(),
-            message: "the drive says no".into(),
-        };
-        told(epoch, StageItem { failure: Some(failure), ..marked(first, 0, 0) })
-    };
-    site.accept(failing(first));
+    let refused = |revision| failing(epoch, revision, "refused", marked(first, 0, 0));
+    site.accept(refused(first));
     assert_eq!(stage(&site, first), Some(Stage::Failed));
-    site.unchanged(failing(first));
-    site.unchanged(told(epoch, marked(first, 0, 0)));
-    site.accept(told(epoch, marked(first, first, 0)));
-    assert_eq!((stage(&site, first), marks(&site).failure), (Some(Stage::Acknowledged), None));
+    site.unchanged(refused(first));
+    // Marks pass over it; only its own end overcomes it.
+    site.accept(told(epoch, marked(first, first, first)));
+    assert_eq!(stage(&site, first), Some(Stage::Failed));
+    site.accept(overcome(epoch, first, marked(first, first, first)));
+    assert_eq!((stage(&site, first), marks(&site).failures), (Some(Stage::Verified), vec![]));
     // Of a wish that there is not nothing can have failed.
-    site.unchanged(failing(first + 50));
+    site.unchanged(refused(first + 50));
+}
+
+#[test]
+fn what_keeps_one_command_says_nothing_of_the_others() {
+    let mut site = hall();
+    let epoch = link(&site).epoch;
+    let first = site.accept(update(LAMP, r#"{"level":50}"#));
+    let second = site.accept(update(LAMP, r#"{"on":true}"#));
+    let third = site.accept(update(LAMP, r#"{"hue":1}"#));
+    site.accept(failing(epoch, first, "discarded", marked(first, 0, 0)));
+    site.accept(failing(epoch, third, "refused", marked(first, 0, 0)));
+    // The older one stays given up, whatever is told of newer ones.
+    assert_eq!(
+        marks(&site).failures.iter().map(|f| &*f.code).collect::<Vec<_>>(),
+        ["discarded", "refused"]
+    );
+    assert_eq!(stage(&site, second), Some(Stage::Committed));
+    site.accept(told(epoch, marked(second, second, second)));
+    let stages = [first, second, third].map(|revision| stage(&site, revision));
+    assert_eq!(stages, [Some(Stage::Failed), Some(Stage::Verified), Some(Stage::Failed)]);
+    // Who wishes anew is another matter, and what is wished no more is forgotten.
+    let anew = site.accept(update(LAMP, r#"{"level":50}"#));
+    assert_eq!(stage(&site, anew), Some(Stage::Committed));
+    site.accept(told(epoch, marked(anew, 0, 0)));
+    assert_eq!(marks(&site).failures.len(), 1);
+}
+
+#[test]
+fn what_comes_back_when_a_time_is_up_is_still_given_up() {
+    let mut site = hall();
+    let epoch = link(&site).epoch;
+    let first = site.accept(update(LAMP, r#"{"level":50}"#));
+    site.accept(failing(epoch, first, "discarded", marked(first, 0, 0)));
+    let limited = site.accept(set_for(r#"{"level":9}"#, 100));
+    site.accept(told(epoch, marked(limited, 0, 0)));
+    site.tick(200);
+    assert_eq!(wished(&site, "level"), ("50".to_owned(), first));
+    assert_eq!(stage(&site, first), Some(Stage::Failed));
 }
 
 #[test]

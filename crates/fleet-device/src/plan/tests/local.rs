@@ -87,11 +87,12 @@ fn what_was_discarded_stays_so_for_every_later_owner() {
     // A new owner, or this one after a restart, knows it from the log.
     let mut wanted = orders(&[("dim", 1, 7), ("on", 1, 9)]);
     let (code, message) = (TroubleCode::Discarded, Arc::from("the device was away"));
-    wanted.given_up = Some(GivenUp { revision: Revision::new(7), code, message });
+    let given_up = GivenUp { code, stage: Stage::Failed, message };
+    wanted.given_up.insert(Revision::new(7), given_up);
     let mut hall = Hall::new(&[("dim", 0), ("on", 0)], wanted);
     let plan = hall.run_to(60_000);
     assert_eq!(hall.writes, [object(&[("on", 1)])], "what came later is handed over");
     assert_eq!(plan.trouble.map(|trouble| trouble.revision), Some(Revision::new(7)));
-    assert_eq!(TroubleCode::decision("discarded"), Some(code));
-    assert_eq!(TroubleCode::decision("not_verified"), None);
+    assert_eq!(TroubleCode::of_word("discarded"), code);
+    assert!(code.is_decision() && !TroubleCode::NotVerified.is_decision());
 }

@@ -57,9 +57,10 @@ fn what_was_decided_about_a_wish_holds_when_marks_have_passed_it() {
     let mut third = enforcing(orders(&[("angle", 72, 145), ("level", 76, 149)]), OnDrift::Enforce);
     third.marks.verified = Revision::new(149);
     let (code, message) = (TroubleCode::Discarded, Arc::from("it was away"));
-    third.given_up = Some(GivenUp { revision: Revision::new(145), code, message });
+    third.given_up.insert(Revision::new(145), GivenUp { code, stage: Stage::Failed, message });
     let mut hall = Hall::new(&[("angle", 21), ("level", 76)], third);
     let plan = hall.run_to(60_000);
     assert_eq!(hall.writes, []);
-    assert_eq!(plan.trouble.map(|trouble| trouble.code), Some(TroubleCode::Discarded));
+    let codes: Vec<TroubleCode> = plan.failures.iter().map(|trouble| trouble.code).collect();
+    assert_eq!(codes, [TroubleCode::Discarded]);
 }

@@ -2,7 +2,10 @@
 
 use super::{Invalid, at_most, check_text, check_value, check_wishes, malformed};
 use crate::command::{AgentCommand, StageItem};
-use crate::limits::{DETAIL_BYTES_MAX, FAILURE_CODE_BYTES_MAX, REPORT_ITEMS_MAX};
+use crate::limits::{
+    DETAIL_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURES_MAX, REPORT_ITEMS_MAX, WISHES_MAX,
+};
+use crate::record::StageFailure;
 use crate::stage::Stage;
 use crate::value::Object;
 
@@ -40,9 +43,17 @@ fn check_count(count: usize) -> Result<(), Invalid> {
 }
 
 fn check_stage(item: &StageItem) -> Result<(), Invalid> {
-    let Some(failure) = &item.failure else {
-        return Ok(());
-    };
+    at_most("the report", item.failures.len(), WISHES_MAX, "failures of one device")?;
+    at_most("the report", item.overcome.len(), FAILURES_MAX, "failures that are over")?;
+    item.failures.iter().try_for_each(check_failure)
+}
+
+fn check_failure(failure: &StageFailure) -> Result<(), Invalid> {
+    let told = [Stage::Sent, Stage::Acknowledged, Stage::Verified, Stage::Failed];
+    if !told.contains(&failure.stage) {
+        let stage = failure.stage.as_str();
+        return Err(malformed(format!("no owner can say that a wish is {stage}")));
+    }
     check_text("the failure's code", &failure.code, FAILURE_CODE_BYTES_MAX)?;
     check_text("the failure's message", &failure.message, DETAIL_BYTES_MAX)
 }
