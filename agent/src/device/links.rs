@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::consensus::Submitted;
+
 use super::DeviceParts;
 use super::link::{self, Ended, LinkTask, Run};
 use super::local::ALONE_AFTER_MS;
@@ -125,7 +127,14 @@ async fn release(parts: Arc<DeviceParts>, charge: Charge) -> Charge {
     let (link, epoch) = charge.clone();
     let command = AgentCommand::LinkRelease { link, epoch };
     let end = parts.handle.submit_own(command, Instant::now() + RELEASE_WITHIN).await;
-    tracing::info!(link = %charge.0, epoch, ?end, "a link was given back");
+    match end {
+        Submitted::Decided(_) => tracing::info!(link = %charge.0, epoch, "a link was given back"),
+        Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
+            tracing::info!(link = %charge.0, epoch, ?end, "a link could not be given back yet");
+            // What refuses at once, as a node without space does, must not be asked again at once.
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
     charge
 }
 
