@@ -224,6 +224,8 @@ async fn a_disk_that_was_set_back_is_noticed_by_the_others_and_never_votes_again
     assert!(look.stdout.contains("quarantine: DAMAGED"), "{look:?}");
 
     site.client.set_param("goes-on", &json!(1), "goes-on").await.accepted();
+    // It has ended by itself; this forgets its process.
+    site.agents[hurt].kill();
     site.agents[hurt].wipe();
     let name = site.agents[hurt].name.clone();
     site.cli.run(&["member", "remove", &name]).expect_code(0);
