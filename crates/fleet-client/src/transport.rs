@@ -223,7 +223,12 @@ impl Connection {
                 heard = ask_nats(nats, subject, sent) => heard,
                 () = violations.told_about(subject) => {
                     self.leader_way.close();
-                    Ok(Err(Unheard::NobodyThere))
+                    // What may not be sent was not taken; what may not be answered perhaps was.
+                    let unsent = violations.about(subject).as_deref() == Some(subject);
+                    Ok(Err(match unsent {
+                        true => Unheard::NobodyThere,
+                        false => Unheard::PerhapsTaken("its answer may not be heard".to_owned()),
+                    }))
                 }
             },
             Way::Door(_) => Ok(Err(Unheard::NobodyThere)),
