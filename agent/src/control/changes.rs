@@ -20,6 +20,9 @@ use super::queries::page_bytes_max;
 /// Shortest time between two pages of a stream that has nothing to catch up with.
 const PAGE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// A watcher that is so many revisions behind is served aside.
+const CHANGES_AT_ONCE_MAX: u64 = 1_024;
+
 /// Answers one question for changes.
 pub(super) async fn serve(desk: Arc<Desk>, request: ChangesRequest, job: Job) {
     if !job.answers.are_awaited() {
@@ -115,7 +118,15 @@ impl Feed {
         kind: PageKind,
     ) -> Result<bool, Failure> {
         let view = desk.handle.view();
-        let page = changes::page(request, &self.cursor, &view.state, page_bytes_max(job))?;
+        let page_bytes_max = page_bytes_max(job);
+        let behind = view.applied.get().saturating_sub(self.cursor.revision.get());
+        let page = if behind <= CHANGES_AT_ONCE_MAX {
+            changes::page(request, &self.cursor, &view.state, page_bytes_max)
+        } else {
+            let (request, cursor) = (request.clone(), self.cursor.clone());
+            let look = move || changes::page(&request, &cursor, &view.state, page_bytes_max);
+            desk.aside.look(job.deadline, look).await.and_then(std::convert::identity)
+        }?;
         let silence = self.told_at.elapsed() >= Duration::from_millis(STREAM_HEARTBEAT_MS);
         if !page.is_empty() || silence || kind == PageKind::End || self.sequence == 1 {
             let message = changes::page_message(&job.request_id, kind, self.sequence, &page);

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::transport::WaySwitch;
 
 use super::answers::Answers;
+use super::aside::Aside;
 use super::elsewhere::Elsewhere;
 use super::feed::LISTENERS_MAX;
 use super::judge::{LEADERLESS_MS_MAX, leaderless_ms};
@@ -50,6 +51,8 @@ pub(super) struct Desk {
     pub metrics: Metrics,
     pub subjects: Subjects,
     pub lanes: Lanes,
+    /// Where what grows with the state is looked at.
+    pub aside: Aside,
     /// Places of those who listen to events at the local door.
     pub listeners: Arc<Semaphore>,
     pub intake: watch::Sender<IntakeState>,
@@ -103,6 +106,7 @@ impl Desk {
             subjects: super::subjects_of(&node),
             nats: nats.map(|connection| Arc::new(NatsDoor::new(connection, metrics.clone()))),
             lanes: Lanes::new(&metrics.in_flight),
+            aside: Aside::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             intake: watch::Sender::new(IntakeState::NoLeader),
             takes_commands: AtomicBool::new(false),

@@ -24,6 +24,7 @@
 
 mod admin;
 mod answers;
+mod aside;
 mod changes;
 mod checks;
 mod commands;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fleet_consensus::View;
-use fleet_protocol::Consistency;
 use fleet_protocol::limits::{PAGE_BYTES_MAX, PAGE_ENVELOPE_BYTES};
 use fleet_protocol::query::{self, Query, ReadContext, ReadMark};
+use fleet_protocol::{Consistency, QueryTarget};
 
 use super::desk::{Desk, Job};
 
@@ -19,15 +19,27 @@ pub(super) async fn serve(desk: Arc<Desk>, query: Query, job: Job) {
             Err(failure) => return desk.fail(&job, &failure).await,
         },
     };
-    let context = ReadContext {
-        request_id: &job.request_id,
-        mark: mark(&desk, &view, query.consistency),
-        leader: view.standing.leader,
-        term: view.standing.term,
-        page_bytes_max: page_bytes_max(&job),
-        observed: Some(&desk.observed),
+    let is_list = matches!(query.target, QueryTarget::List { .. });
+    let mark = mark(&desk, &view, query.consistency);
+    let (request_id, page_bytes_max) = (job.request_id.clone(), page_bytes_max(&job));
+    let observed = desk.observed.clone();
+    let look = move || {
+        let context = ReadContext {
+            request_id: &request_id,
+            mark,
+            leader: view.standing.leader,
+            term: view.standing.term,
+            page_bytes_max,
+            observed: Some(&observed),
+        };
+        query::answer(&query, &view.state, &context)
     };
-    match query::answer(&query, &view.state, &context) {
+    let answered = if is_list {
+        desk.aside.look(job.deadline, look).await.and_then(std::convert::identity)
+    } else {
+        look()
+    };
+    match answered {
         Ok(message) => {
             desk.metrics.queries.inc();
             desk.answer(&job, message).await;
