@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use flotilla_tests::agent::Agent;
 use flotilla_tests::bare::{Answer, BareClient};
+use flotilla_tests::cli::Cli;
 use flotilla_tests::load::Load;
+use flotilla_tests::nats_server::NatsServer;
 use flotilla_tests::site::{READY_LIMIT, Site};
 use flotilla_tests::wait;
+use flotilla_tests::workplace::Workplace;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,4 +115,38 @@ async fn two_sites_on_one_server_do_not_see_each_other() {
     let token = site.cli.token(1);
     let refused = joiner.run_once(&["join", &token, "--only", "--name", "n1", "--site", "ship"]);
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+}
+
+/// Without the mesh, so that nothing but the two servers leads to the agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_about_to_go_is_left_for_another_one() {
+    let workplace = Workplace::new();
+    // It would close connections long after this test has ended.
+    let config = "lame_duck_duration: \"300s\"\nlame_duck_grace_period: \"200s\"\n";
+    let servers = ["a", "b"].map(|name| {
+        let folder = workplace.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        NatsServer::start_with(&folder, config)
+    });
+    let urls = servers.each_ref().map(|server| format!("\"{}\"", server.url())).join(", ");
+    let config = format!("[nats]\nurls = [{urls}]\n[mesh]\nenabled = false\n");
+    let mut agent = Agent::prepare(workplace.path(), "n1", &config);
+    agent.init("home", 1);
+    agent.start();
+    let clis = servers.each_ref().map(|server| Cli::new(&server.url(), "home"));
+    let set = ["param", "set", "here", "1", "--timeout", "1s"];
+    let mut here = None;
+    wait::until_true("a server leads to the agent", READY_LIMIT, || {
+        here = clis.iter().position(|cli| cli.run(&set).code == Some(0));
+        async move { here.is_some() }
+    })
+    .await;
+    let here = here.unwrap();
+    servers[here].begin_lame_duck();
+    wait::until_true("the other server leads to the agent", READY_LIMIT, || async {
+        clis[1 - here].run(&set).code == Some(0)
+    })
+    .await;
+    let told = servers[here].log().to_lowercase();
+    assert!(told.contains("lame duck") && !told.contains("server exiting"), "{told}");
 }

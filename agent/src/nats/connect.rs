@@ -101,6 +101,8 @@ impl Prepared {
             .connect(self.servers.as_slice())
             .await
             .map_err(|error| ConnectError::Setup(error.to_string()))?;
+        let discovers = !self.ignore_discovered;
+        tokio::spawn(move_on(client.clone(), state.clone(), self.servers.len(), discovers));
         Ok(Connection { client, state })
     }
 
@@ -143,6 +145,27 @@ impl Prepared {
                 .credentials(&format!("{}\n", text.reveal()))
                 .map_err(|error| ConnectError::Credentials(error.to_string()))?,
         })
+    }
+}
+
+/// Leaves a server that is about to go where another one is known, before it closes the
+/// connection when it likes. It takes no new connections, so the next one is another's.
+async fn move_on(
+    client: Client,
+    mut state: watch::Receiver<LinkState>,
+    servers: usize,
+    discovers: bool,
+) {
+    while state.wait_for(|state| *state == LinkState::LameDuck).await.is_ok() {
+        let discovered = if discovers { client.server_info().connect_urls.len() } else { 0 };
+        if servers + discovered > 1
+            && let Err(error) = client.force_reconnect().await
+        {
+            tracing::debug!(%error, "the server could not be left yet");
+        }
+        if state.wait_for(|state| *state != LinkState::LameDuck).await.is_err() {
+            return;
+        }
     }
 }
 
