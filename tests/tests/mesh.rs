@@ -147,10 +147,12 @@ async fn a_site_whose_frames_go_over_the_mesh_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_is_cut_off_on_both_ways() {
-    let site = meshed(3).await;
+    let mut site = meshed(3).await;
     let leader = site.await_leader().await;
     let gone = (0..3).find(|index| *index != leader).unwrap();
     let id = site.await_status(gone).await.node_id();
+    // It can't hear that it was removed, so that afterwards it speaks like any member.
+    site.agents[gone].pause();
     let request = json!({ "node": id }).to_string();
     site.client.request("control.admin.member.remove", request).await.accepted();
     for index in (0..3).filter(|index| *index != gone) {
@@ -159,6 +161,19 @@ async fn a_removed_member_is_cut_off_on_both_ways() {
         })
         .await;
     }
+    let leader = site.await_leader().await;
+    let term = site.await_status(leader).await.term();
+    site.agents[gone].resume();
+    for index in (0..3).filter(|index| *index != gone) {
+        wait::until_true("what it sends over NATS is refused", READY_LIMIT, || async {
+            site.agents[index].refused("surface=\"frame\",reason=\"removed\"") > 0.0
+        })
+        .await;
+        let nodes = metrics(&site, index).await.unwrap().value("flotilla_mesh_nodes");
+        assert_eq!(nodes, 1.0, "it is back in the mesh");
+    }
+    let status = site.await_status(leader).await;
+    assert_eq!((status.term(), site.await_leader().await), (term, leader), "it was listened to");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -153,7 +153,7 @@ pub(super) async fn ping(desk: &Desk, to: NodeId, job: &Job) -> Result<ReplyMess
             Ok(reply::item(&job.request_id, &pinged))
         }
         Err(error @ (PingError::NotConnected | PingError::NoEcho(_))) => Err(Failure::new(
-            ErrorCode::Unsupported,
+            ErrorCode::Unreachable,
             format!("{} gets no echo from {name}: {error}", desk.facts.name),
         )
         .with_hint("See who is connected to whom: flotilla mesh graph.")),

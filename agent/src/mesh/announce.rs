@@ -43,6 +43,8 @@ pub(super) enum Refused {
     BadSignature,
     /// One as new was heard before.
     Old,
+    /// More than are checked in a second.
+    TooMany,
 }
 
 impl Refused {
@@ -52,6 +54,7 @@ impl Refused {
             Self::Unknown => "unknown_author",
             Self::BadSignature => "bad_signature",
             Self::Old => "old",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -93,9 +96,32 @@ fn signed(uid: SiteUid, body: &[u8]) -> Vec<u8> {
     [LABEL, uid.to_string().as_bytes(), body].concat()
 }
 
+/// Signatures checked within a second at most: whoever may publish here can forge as many as he
+/// likes. Members tell a few in a minute.
+const CHECKS_PER_SECOND: u32 = 32;
+
+/// Counts the checks of the present second.
+#[derive(Debug, Default)]
+struct Checks {
+    second: u64,
+    made: u32,
+}
+
+impl Checks {
+    fn may_check(&mut self, now_ms: u64) -> bool {
+        let second = now_ms / 1_000;
+        if self.second != second {
+            *self = Self { second, made: 0 };
+        }
+        self.made = self.made.saturating_add(1);
+        self.made <= CHECKS_PER_SECOND
+    }
+}
+
 /// Takes announcements of members in, each at most once.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
+    checks: Checks,
     /// The newest of each; no more than there are members.
     newest: BTreeMap<NodeId, (u64, u64)>,
 }
@@ -106,6 +132,7 @@ impl Announcements {
         &mut self,
         uid: SiteUid,
         bytes: &[u8],
+        now_ms: u64,
         member: impl Fn(NodeId) -> Option<(PeerId, PublicKey)>,
     ) -> Result<(PeerId, Announcement), Refused> {
         if bytes.len() > ANNOUNCEMENT_BYTES_MAX {
@@ -118,6 +145,9 @@ impl Announcements {
         let age = (said.boot, said.number);
         if self.newest.get(&said.node).is_some_and(|newest| age <= *newest) {
             return Err(Refused::Old);
+        }
+        if !self.checks.may_check(now_ms) {
+            return Err(Refused::TooMany);
         }
         if !key.verify(&signed(uid, body), signature) {
             return Err(Refused::BadSignature);
@@ -190,9 +220,10 @@ impl Rendezvous {
     pub(super) fn open(
         &mut self,
         bytes: &[u8],
+        now_ms: u64,
         member: impl Fn(NodeId) -> Option<(PeerId, PublicKey)>,
     ) -> Result<(PeerId, Announcement), Refused> {
-        self.announcements.open(self.uid, bytes, member)
+        self.announcements.open(self.uid, bytes, now_ms, member)
     }
 
     /// Forgets nodes that are no members any more.
@@ -226,16 +257,16 @@ mod tests {
         };
         let mut heard = Announcements::default();
         let bytes = said(1).seal(uid(), &keypair).unwrap();
-        let (peer, opened) = heard.open(uid(), &bytes, member).unwrap();
+        let (peer, opened) = heard.open(uid(), &bytes, 1, member).unwrap();
         assert_eq!((peer, opened), (keypair.public().to_peer_id(), said(1)));
-        assert_eq!(heard.open(uid(), &bytes, member), Err(Refused::Old));
+        assert_eq!(heard.open(uid(), &bytes, 1, member), Err(Refused::Old));
         let next = said(2).seal(uid(), &keypair).unwrap();
-        assert_eq!(heard.open(uid(), &next, |_| None), Err(Refused::Unknown));
+        assert_eq!(heard.open(uid(), &next, 1, |_| None), Err(Refused::Unknown));
         let other: SiteUid = "ffffffffffffffffffffffffffffffff".parse().unwrap();
-        assert_eq!(heard.open(other, &next, member), Err(Refused::BadSignature));
+        assert_eq!(heard.open(other, &next, 1, member), Err(Refused::BadSignature));
         let forged = said(9).seal(uid(), &Keypair::generate_ed25519()).unwrap();
-        assert_eq!(heard.open(uid(), &forged, member), Err(Refused::BadSignature));
-        assert!(heard.open(uid(), &next, member).is_ok(), "a forged one spoils nothing");
+        assert_eq!(heard.open(uid(), &forged, 1, member), Err(Refused::BadSignature));
+        assert!(heard.open(uid(), &next, 1, member).is_ok(), "a forged one spoils nothing");
     }
 
     #[test]
@@ -247,10 +278,29 @@ mod tests {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            assert!(Announcements::default().open(uid(), &bad, member).is_err(), "byte {at}");
-            assert!(Announcements::default().open(uid(), &good[..at], member).is_err());
+            assert!(Announcements::default().open(uid(), &bad, 1, member).is_err(), "byte {at}");
+            assert!(Announcements::default().open(uid(), &good[..at], 1, member).is_err());
         }
         let flood = vec![0; 100_000];
-        assert_eq!(Announcements::default().open(uid(), &flood, member), Err(Refused::Malformed));
+        assert_eq!(
+            Announcements::default().open(uid(), &flood, 1, member),
+            Err(Refused::Malformed)
+        );
+    }
+
+    #[test]
+    fn forged_ones_cost_so_many_checks_in_a_second() {
+        let keypair = Keypair::generate_ed25519();
+        let member = |_| Some((keypair.public().to_peer_id(), keypair.public()));
+        let forged = said(u64::MAX).seal(uid(), &Keypair::generate_ed25519()).unwrap();
+        let mut heard = Announcements::default();
+        for at in 0..2 * CHECKS_PER_SECOND {
+            let refused = heard.open(uid(), &forged, 5_999, member);
+            let why = if at < CHECKS_PER_SECOND { Refused::BadSignature } else { Refused::TooMany };
+            assert_eq!(refused, Err(why));
+        }
+        let good = said(1).seal(uid(), &keypair).unwrap();
+        assert_eq!(heard.open(uid(), &good, 5_999, member), Err(Refused::TooMany));
+        assert!(heard.open(uid(), &good, 6_000, member).is_ok(), "what it is told again counts");
     }
 }

@@ -70,7 +70,20 @@ impl std::fmt::Debug for Asks {
 
 impl Asks {
     /// Asks a peer that is connected, for as long as the caller waits.
+    ///
+    /// A stream that was closed before anything came back may have been dropped unseen: the
+    /// library takes one new stream of a peer at a time. Questions change nothing, so it is asked
+    /// once more.
     pub(super) async fn ask(&self, peer: PeerId, question: &Question) -> io::Result<Told> {
+        match self.ask_once(peer, question).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.ask_once(peer, question).await
+            }
+            told => told,
+        }
+    }
+
+    async fn ask_once(&self, peer: PeerId, question: &Question) -> io::Result<Told> {
         let mut control = self.control.clone();
         let opened = control.open_stream(peer, self.protocol.clone()).await;
         let mut stream = opened.map_err(io::Error::other)?;

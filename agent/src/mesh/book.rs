@@ -83,9 +83,11 @@ impl Book {
             known.learnt_ms = now_ms;
             return false;
         }
+        // The worst makes room, and never the newest: one that was proven years ago may be
+        // nobody's by now, and the one that is told now the only one that is right.
+        card.known.truncate(ADDRESSES_PER_PEER_MAX - 1);
         card.known.push(Known { address, source, learnt_ms: now_ms });
         card.known.sort_by_key(|known| std::cmp::Reverse((known.source, known.learnt_ms)));
-        card.known.truncate(ADDRESSES_PER_PEER_MAX);
         // News are worth an attempt.
         card.due_ms = card.due_ms.min(now_ms.saturating_add(RETRY_MS_MIN));
         true
@@ -166,6 +168,12 @@ impl Book {
     pub(super) fn addresses_of(&self, peer: &PeerId) -> impl Iterator<Item = &Multiaddr> {
         let known = self.cards.get(peer).map(|card| card.known.iter());
         known.into_iter().flatten().map(|known| &known.address)
+    }
+
+    /// Its addresses on this machine.
+    pub(super) fn addresses_at(&self, peer: &PeerId, ip: IpAddr) -> Vec<Multiaddr> {
+        let here = self.addresses_of(peer).filter(|address| address.ip_addr() == Some(ip));
+        here.take(ADDRESSES_PER_DIAL_MAX).cloned().collect()
     }
 
     /// Where peers are.

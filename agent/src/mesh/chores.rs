@@ -1,11 +1,12 @@
 //! What the event loop does now and then: dialling, searching, telling, keeping.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fleet_state::NodeId;
-use libp2p::PeerId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId};
 
 use super::event_loop::EventLoop;
 use super::handle::MeshStatus;
@@ -47,20 +48,40 @@ impl EventLoop {
     }
 
     /// Dials a peer whose connection has just been lost, without waiting for its turn.
-    pub(super) fn redial(&mut self, peer: PeerId, now_ms: u64) {
-        if self.roster.node_of(&peer).is_some() {
-            self.book.at_once(peer, now_ms);
-            self.dial_peer(peer, now_ms);
+    ///
+    /// First where it was: when its process has ended, its machine says so at once. An attempt
+    /// tells how it ended when all its addresses have, and one that leads nowhere, as a network
+    /// that this node has no part in, would keep that word back.
+    pub(super) fn redial(&mut self, peer: PeerId, at: Option<IpAddr>, now_ms: u64) {
+        if self.roster.node_of(&peer).is_none() {
+            return;
+        }
+        self.book.at_once(peer, now_ms);
+        let here = at.map_or_else(Vec::new, |ip| self.book.addresses_at(&peer, ip));
+        let mut elsewhere = self.book.take_due(&peer, now_ms).unwrap_or_default();
+        elsewhere.retain(|address| !here.contains(address));
+        for addresses in [here, elsewhere] {
+            if !addresses.is_empty() {
+                self.dial_at(peer, addresses, PeerCondition::Disconnected, now_ms);
+            }
         }
     }
 
     fn dial_peer(&mut self, peer: PeerId, now_ms: u64) {
-        let Some(addresses) = self.book.take_due(&peer, now_ms) else { return };
-        let options = DialOpts::peer_id(peer)
-            .addresses(addresses)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .build();
-        if let Err(error) = self.swarm.dial(options) {
+        if let Some(addresses) = self.book.take_due(&peer, now_ms) {
+            self.dial_at(peer, addresses, PeerCondition::DisconnectedAndNotDialing, now_ms);
+        }
+    }
+
+    fn dial_at(
+        &mut self,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        condition: PeerCondition,
+        now_ms: u64,
+    ) {
+        let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition);
+        if let Err(error) = self.swarm.dial(options.build()) {
             tracing::trace!(%peer, %error, "not dialled");
             self.book.failed(peer, now_ms);
         }

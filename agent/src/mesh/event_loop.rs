@@ -47,7 +47,7 @@ use crate::metrics::Metrics;
 use crate::transport::InboxSender;
 
 /// What is due is looked at so often.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(250);
 /// Events that may wait for whoever takes them.
 const EVENTS_MAX: usize = 256;
 /// Joiners that may wait for control.
@@ -343,10 +343,10 @@ impl EventLoop {
         if role_changed {
             self.chores.beat_due_ms = 0;
         }
-        let roster = Roster::of(view, self.node);
-        if roster == self.roster {
+        if self.roster.agrees_with(view) {
             return;
         }
+        let roster = Roster::of(view, self.node);
         let now_ms = self.clock.now_ms();
         self.swarm.behaviour_mut().set_policy(roster.policy());
         self.nodes.send_replace(Arc::new(roster.by_peer()));

@@ -312,8 +312,8 @@ impl Gate {
         }
     }
 
-    /// Notes the guests whose time is over.
-    pub(super) fn sweep(&mut self) {
+    /// Notes the guests whose time is over; `true` when there is something to close.
+    pub(super) fn sweep(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
         for (id, guest) in &mut self.guests {
             if now_ms >= guest.until_ms {
@@ -322,6 +322,7 @@ impl Gate {
                 self.closing.push_back((guest.peer, CloseConnection::One(*id)));
             }
         }
+        !self.closing.is_empty()
     }
 
     /// The next connection to be closed.

@@ -62,8 +62,9 @@ impl Gated {
 
     /// Sends guests away whose time is over.
     pub(super) fn sweep(&mut self) {
-        self.gate.sweep();
-        self.wake();
+        if self.gate.sweep() {
+            self.wake();
+        }
     }
 
     /// Whether this connection is a guest's.

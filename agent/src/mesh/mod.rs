@@ -46,6 +46,7 @@ mod per_peer;
 mod places;
 mod presence;
 mod prompt;
+mod refusal;
 mod roster;
 mod seeds;
 mod swarm_events;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fleet_consensus::frame::Class;
 use fleet_state::NodeId;
+use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, StreamProtocol};
 use libp2p_stream::Control;
 use tokio::task::AbortHandle;
@@ -34,12 +35,12 @@ struct Peer {
     /// What it calls itself; counts only while the members are not known.
     claimed: Option<NodeId>,
     writers: Option<Writers>,
-    /// When it answered a ping last, or was connected.
-    answered_ms: u64,
+    /// When each connection had its last ping answered, or was made.
+    answered_ms: BTreeMap<ConnectionId, u64>,
 }
 
-/// A peer whose pings were not answered for this long is not at the other end of its connection
-/// any more: three pings and a little. What the library tells of failed pings comes much later,
+/// Where pings were not answered for this long, nobody is at the other end of the connection any
+/// more: three pings and a little. What the library tells of failed pings comes much later,
 /// because it tries each in a new stream and gives that ten seconds.
 pub(super) const SILENT_MS_MAX: u64 = 7_000;
 
@@ -60,11 +61,23 @@ pub(super) struct Peers {
 
 impl Peers {
     /// A connection was made; `true` when it is the first to this peer.
-    pub(super) fn connected(&mut self, peer: PeerId, now_ms: u64) -> bool {
+    pub(super) fn connected(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        now_ms: u64,
+    ) -> bool {
         let peer = self.by_id.entry(peer).or_default();
-        peer.answered_ms = now_ms;
+        peer.answered_ms.insert(connection, now_ms);
         peer.connections = peer.connections.saturating_add(1);
         peer.connections == 1
+    }
+
+    /// This connection is gone.
+    pub(super) fn closed(&mut self, peer: &PeerId, connection: ConnectionId) {
+        if let Some(peer) = self.by_id.get_mut(peer) {
+            peer.answered_ms.remove(&connection);
+        }
     }
 
     /// A connection is gone and so many are left; gives the node when it was the last.
@@ -129,20 +142,23 @@ impl Peers {
     }
 
     /// A ping was answered.
-    pub(super) fn answered(&mut self, peer: &PeerId, now_ms: u64) {
-        if let Some(peer) = self.by_id.get_mut(peer) {
-            peer.answered_ms = now_ms;
+    pub(super) fn answered(&mut self, peer: &PeerId, connection: ConnectionId, now_ms: u64) {
+        let peer = self.by_id.get_mut(peer);
+        if let Some(answered_ms) = peer.and_then(|peer| peer.answered_ms.get_mut(&connection)) {
+            *answered_ms = now_ms;
         }
     }
 
     /// Those that have been silent for too long; each is given once, and then has its time again.
-    pub(super) fn take_silent(&mut self, now_ms: u64) -> Vec<PeerId> {
-        let all = self.by_id.iter_mut();
-        let silent = all.filter(|(_, it)| now_ms.saturating_sub(it.answered_ms) > SILENT_MS_MAX);
+    pub(super) fn take_silent(&mut self, now_ms: u64) -> Vec<(PeerId, ConnectionId)> {
+        let all = self.by_id.iter_mut().flat_map(|(id, peer)| {
+            peer.answered_ms.iter_mut().map(|(connection, at_ms)| (*id, *connection, at_ms))
+        });
+        let silent = all.filter(|(.., at_ms)| now_ms.saturating_sub(**at_ms) > SILENT_MS_MAX);
         silent
-            .map(|(id, peer)| {
-                peer.answered_ms = now_ms;
-                *id
+            .map(|(id, connection, at_ms)| {
+                *at_ms = now_ms;
+                (id, connection)
             })
             .collect()
     }
@@ -177,16 +193,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_answers_no_ping_for_long_is_silent_once() {
+    fn a_connection_without_answers_is_silent_once() {
         let (here, gone) = (PeerId::random(), PeerId::random());
+        let connection = ConnectionId::new_unchecked;
         let mut peers = Peers::default();
-        assert!(peers.connected(here, 1_000) && peers.connected(gone, 1_000));
-        assert!(!peers.connected(here, 1_000) && peers.has_several_connections(&here));
-        peers.answered(&here, 5_000);
+        assert!(peers.connected(here, connection(1), 1_000));
+        assert!(peers.connected(gone, connection(2), 1_000));
+        assert!(!peers.connected(here, connection(3), 1_000));
+        assert!(peers.has_several_connections(&here));
+        // What answers on one connection says nothing of another one.
+        peers.answered(&here, connection(3), 5_000);
         assert!(peers.take_silent(1_000 + SILENT_MS_MAX).is_empty());
-        assert_eq!(peers.take_silent(1_001 + SILENT_MS_MAX), [gone]);
-        assert!(peers.take_silent(1_001 + SILENT_MS_MAX).is_empty(), "it is being closed");
+        let mut silent = peers.take_silent(1_001 + SILENT_MS_MAX);
+        silent.sort_by_key(|(_, connection)| *connection);
+        assert_eq!(silent, [(here, connection(1)), (gone, connection(2))]);
+        assert!(peers.take_silent(1_001 + SILENT_MS_MAX).is_empty(), "they are being closed");
+        peers.closed(&here, connection(1));
+        assert_eq!(peers.disconnected(&here, 1), None);
+        peers.closed(&gone, connection(2));
         assert_eq!(peers.disconnected(&gone, 0), Some(None));
-        assert_eq!(peers.take_silent(100_000), [here]);
+        assert_eq!(peers.take_silent(100_000), [(here, connection(3))]);
     }
 }

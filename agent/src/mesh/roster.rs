@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_consensus::View;
-use fleet_state::{NodeId, Role};
+use fleet_state::{Digest, NodeId, Role};
 use libp2p::PeerId;
 use libp2p::identity::PublicKey;
 
@@ -21,12 +21,15 @@ pub(super) struct Roster {
     known: bool,
     /// Whether this node is no member any more.
     removed: bool,
+    /// Of the member records that all this was read from.
+    read_from: Option<Digest>,
 }
 
 impl Roster {
     /// The roster in a view of the replicated state.
     pub(super) fn of(view: &View, me: NodeId) -> Self {
-        let mut roster = Self::default();
+        let read_from = Some(view.state.members_digest());
+        let mut roster = Self { read_from, ..Self::default() };
         for member in view.state.members() {
             roster.known = true;
             let removed = member.role == Role::Removed;
@@ -42,6 +45,11 @@ impl Roster {
             }
         }
         roster
+    }
+
+    /// Whether a view says the same. Most do: reading keys for each would be most of the work.
+    pub(super) fn agrees_with(&self, view: &View) -> bool {
+        self.read_from == Some(view.state.members_digest())
     }
 
     /// Whether the members are known; a node that has just joined has none of their records.

@@ -1,12 +1,10 @@
 //! What the swarm reports, and what follows from it.
 
-use std::error::Error;
-use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use libp2p::core::ConnectedPoint;
-use libp2p::core::transport::TransportError;
-use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, ping};
 
 use super::addresses::split;
@@ -18,6 +16,7 @@ use super::handle::MeshEvent;
 use super::local::Found;
 use super::peers::WriterParts;
 use super::presence::{Beat, Heard};
+use super::refusal::is_refused;
 use super::roster::Roster;
 
 impl EventLoop {
@@ -30,14 +29,16 @@ impl EventLoop {
             {
                 tracing::debug!(peer = %peer_id, "a guest");
             }
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
-                self.on_connected(peer_id, &endpoint);
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, connection_id, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, cause, connection_id, endpoint, .. } => {
                 // Guests' don't count.
                 let left = self.swarm.behaviour().connections_of(&peer_id);
                 tracing::debug!(peer = %peer_id, ?cause, left, "connection closed");
-                self.on_disconnected(peer_id, u32::try_from(left).unwrap_or(u32::MAX));
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                self.peers.closed(&peer_id, connection_id);
+                self.on_disconnected(peer_id, left, endpoint.get_remote_address().ip_addr());
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, ?error, "a gateway could not be reached");
@@ -97,21 +98,21 @@ impl EventLoop {
         self.local.listens_on(&self.chores.listening);
     }
 
-    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let now_ms = self.clock.now_ms();
         let dialled = match endpoint {
             ConnectedPoint::Dialer { address, .. } => split(address).map(|at| at.address),
             ConnectedPoint::Listener { .. } => None,
         };
         self.book.connected(peer, dialled, now_ms);
-        if self.peers.connected(peer, now_ms) {
+        if self.peers.connected(peer, connection, now_ms) {
             self.note_alive(&peer);
             tracing::debug!(%peer, ?endpoint, "connected");
             self.name_peer(peer, now_ms);
         }
     }
 
-    fn on_disconnected(&mut self, peer: PeerId, left: u32) {
+    fn on_disconnected(&mut self, peer: PeerId, left: u32, at: Option<IpAddr>) {
         let now_ms = self.clock.now_ms();
         let Some(node) = self.peers.disconnected(&peer, left) else {
             return;
@@ -121,7 +122,7 @@ impl EventLoop {
             self.lost.lost(peer, now_ms);
         }
         // At once, whoever's turn it is: when it is refused, the process is gone.
-        self.redial(peer, now_ms);
+        self.redial(peer, at, now_ms);
         self.seeds.hurry(now_ms);
         self.chores.search_due_ms = self.chores.search_due_ms.min(now_ms);
         if let Some(node) = node {
@@ -248,7 +249,7 @@ impl EventLoop {
         let now_ms = self.clock.now_ms();
         match &event.result {
             Ok(rtt) => {
-                self.peers.answered(&event.peer, now_ms);
+                self.peers.answered(&event.peer, event.connection, now_ms);
                 if let Some(node) = self.peers.node_of(&event.peer) {
                     self.presence.pinged(node, *rtt, now_ms);
                 }
@@ -267,17 +268,17 @@ impl EventLoop {
     /// address is another's now. Without it they would count as connected until the system gives
     /// up, and nobody would look for them elsewhere.
     pub(super) fn close_silent(&mut self, now_ms: u64) {
-        for peer in self.peers.take_silent(now_ms) {
+        for (peer, connection) in self.peers.take_silent(now_ms) {
             tracing::debug!(%peer, "a connection is dead");
             // It may be gone already.
-            let _gone = self.swarm.disconnect_peer_id(peer);
+            let _gone = self.swarm.close_connection(connection);
         }
     }
 
     /// A node says by another way where it is.
     pub(super) fn on_announcement(&mut self, bytes: &[u8]) {
         let now_ms = self.clock.now_ms();
-        match self.rendezvous.open(bytes, |node| self.roster.key_of(node)) {
+        match self.rendezvous.open(bytes, now_ms, |node| self.roster.key_of(node)) {
             Ok((peer, said)) => {
                 for address in self.rules.filter(peer, said.addresses) {
                     self.book.learn(peer, address, Source::Claimed, now_ms);
@@ -286,7 +287,7 @@ impl EventLoop {
             }
             // It is told again and again, also to oneself and to those who don't know it yet.
             Err(Refused::Old | Refused::Unknown) => {}
-            Err(refused @ (Refused::Malformed | Refused::BadSignature)) => {
+            Err(refused @ (Refused::Malformed | Refused::BadSignature | Refused::TooMany)) => {
                 self.metrics.refuse("announcement", refused.as_str());
             }
         }
@@ -371,29 +372,4 @@ impl EventLoop {
             }
         }
     }
-}
-
-/// Whether every address that was tried, and one at least, answered that nobody listens there.
-fn is_refused(error: &DialError) -> bool {
-    let DialError::Transport(errors) = error else {
-        return false;
-    };
-    // An address outside the rules was not tried.
-    let mut tried = errors.iter().filter_map(|(_, error)| match error {
-        TransportError::Other(error) => Some(error),
-        TransportError::MultiaddrNotSupported(_) => None,
-    });
-    let is_refusal = |error: &io::Error| {
-        std::iter::successors(Some(error as &(dyn Error + 'static)), |error| cause(*error))
-            .filter_map(|error| error.downcast_ref::<io::Error>())
-            .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    };
-    let first = tried.next();
-    first.is_some_and(is_refusal) && tried.all(is_refusal)
-}
-
-/// What is inside an error. One of I/O that wraps another shows it only by itself.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
 }

@@ -23,8 +23,9 @@ use crate::transport::{Dropped, InboxSender};
 const STREAMS_PER_PEER_MAX: usize = 8;
 /// Inbound streams in all.
 const STREAMS_MAX: usize = 2_048;
-/// How long the rest of a frame may take once it has begun.
-const FRAME_MAX: Duration = Duration::from_secs(10);
+/// How long the rest of a frame may take once it has begun: the largest append takes half of it at
+/// 64 kbit/s.
+const FRAME_MAX: Duration = Duration::from_secs(60);
 /// How long the other end may take to hear that it may send.
 const READY_MAX: Duration = Duration::from_secs(5);
 /// What is read ahead of a stream.
