@@ -25,6 +25,8 @@ pub const PROPOSED_BYTES_PER_STEP_MAX: usize = 4 * 1024 * 1024;
 pub const PROPOSED_BYTES_PER_ROUND_MAX: usize = 8 * 1024 * 1024;
 /// Commands that wait for their end on one node.
 pub const WAITERS_MAX: usize = 16_384;
+/// Bytes of the commands that may wait on one node; beyond it callers hear `busy`.
+pub const WAITERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Reads that wait on one node.
 pub const READS_MAX: usize = 16_384;
 /// A relayed proposal is sent again after this time without an end.
@@ -39,8 +41,9 @@ pub const CATCH_UP_TICKS_MAX: u64 = 2;
 pub const READY_ROUNDS_MAX: usize = 16;
 /// Bytes of a snapshot asked for at a time.
 pub const SNAPSHOT_WINDOW_BYTES: u64 = 512 * 1024;
-/// Bytes of a snapshot in one chunk.
-pub const SNAPSHOT_CHUNK_BYTES: u64 = 96 * 1024;
+/// Bytes of a snapshot in one chunk: four seconds at 64 kbit/s, well below
+/// [`SNAPSHOT_STALL_MS`].
+pub const SNAPSHOT_CHUNK_BYTES: u64 = 32 * 1024;
 /// A window of a snapshot is asked for again after this time without a chunk.
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
 /// A receiver asks at least every [`SNAPSHOT_RETRY_MS`]; after so long without a word the offer

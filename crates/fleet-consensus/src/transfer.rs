@@ -109,9 +109,19 @@ impl<D: Disk> Transfer<D> {
         Self { store, site, incoming: None, rest_until_ms: 0, sending: BTreeMap::new() }
     }
 
+    /// Whether no snapshot is being received.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.incoming.is_none()
+    }
+
     /// A snapshot message of this index to `to` leaves.
     pub(crate) fn offered(&mut self, to: NodeId, index: u64, now_ms: u64) {
         self.sending.insert(to, Outgoing { index, heard_ms: now_ms });
+    }
+
+    /// Whether this snapshot was offered to `to`, and nothing was heard of an end.
+    pub(crate) fn is_offered(&self, to: NodeId, index: u64) -> bool {
+        self.sending.get(&to).is_some_and(|outgoing| outgoing.index == index)
     }
 
     /// `from` asks for a window: the chunks to send.

@@ -203,6 +203,16 @@ impl<D: Disk, T> Replica<D, T> {
 /// Sending.
 impl<D: Disk, T> Replica<D, T> {
     pub(super) fn handle_want(&mut self, from: NodeId, want: &Want, now: Now) {
+        // One window at a time, of what was offered: a question costs reading, and memory until
+        // the answer has left.
+        let is_answered = self.outbox.iter().any(|(to, class, payload)| {
+            *to == from && *class == Class::Bulk && matches!(payload, Payload::SnapshotChunk { .. })
+        });
+        if is_answered || !self.transfer.is_offered(from, want.id.index) {
+            self.counters
+                .refuse("snapshot", if is_answered { "asked_twice" } else { "not_offered" });
+            return;
+        }
         let served = self.transfer.serve(from, want, now.mono_ms);
         for chunk in served.chunks {
             self.outbox.push((from, Class::Bulk, chunk));
