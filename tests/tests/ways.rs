@@ -176,7 +176,7 @@ async fn a_lame_duck_is_left_before_it_goes() {
     await_switch(&hall, TO_MESH, switched).await;
     let told = hall.nats().log();
     assert!(told.to_lowercase().contains("lame duck"), "{told}");
-    let said = "the NATS server is about to go";
+    let said = "reason=\"the NATS server is about to go\"";
     assert!(hall.agents.iter().any(|agent| agent.log().contains(said)), "nobody says {said:?}");
     goes_on_as(&hall, &load, before).await;
     let back = switches(&hall, TO_NATS);

@@ -97,6 +97,20 @@ pub(super) enum Why {
 }
 
 impl Why {
+    /// Whether the way that is left may have lost what it was given.
+    #[must_use]
+    pub(super) const fn is_failure(self) -> bool {
+        match self {
+            Self::NatsDown
+            | Self::NatsSilent
+            | Self::NatsUnheard
+            | Self::MeshDown
+            | Self::MeshSilent
+            | Self::MeshUnheard => true,
+            Self::NatsLeaving | Self::NothingSaid | Self::NatsProven => false,
+        }
+    }
+
     /// The reason in words, for the log.
     #[must_use]
     pub(super) const fn as_str(self) -> &'static str {
@@ -228,7 +242,10 @@ impl Choices {
 
     fn lane(&mut self, node: NodeId) -> Option<&mut Lane> {
         if self.lanes.len() >= NODES_MAX && !self.lanes.contains_key(&node) {
-            return None;
+            // Ids are given once: the one that was silent for longest is no member any more.
+            let (silent, _) = self.lanes.iter().min_by_key(|(_, lane)| lane.heard_ms())?;
+            let silent = *silent;
+            self.lanes.remove(&silent);
         }
         Some(self.lanes.entry(node).or_insert(Lane::new(Path::Nats, &self.config)))
     }

@@ -25,6 +25,8 @@ pub struct Ways {
     choices: Choices,
     teller: WayTeller,
     tell_due_ms: u64,
+    /// Nodes to which a way was left because it had failed; no longer than nodes.
+    left: Vec<NodeId>,
     metrics: Metrics,
 }
 
@@ -48,7 +50,8 @@ impl Ways {
     #[must_use]
     pub fn new(parts: WayParts) -> Self {
         let WayParts { nats, mesh, config, teller, metrics } = parts;
-        Self { nats, mesh, choices: Choices::new(config), teller, tell_due_ms: 0, metrics }
+        let choices = Choices::new(config);
+        Self { nats, mesh, choices, teller, tell_due_ms: 0, left: Vec::new(), metrics }
     }
 
     fn open(&self, to: NodeId) -> Open {
@@ -76,6 +79,9 @@ impl Ways {
         let _dropped =
             self.teller.switches.try_send(WaySwitch { to: node, way: switch.to, reason });
         self.tell_due_ms = 0;
+        if switch.why.is_failure() && !self.left.contains(&node) {
+            self.left.push(node);
+        }
     }
 
     fn tell(&mut self, now_ms: u64) {
@@ -123,6 +129,10 @@ impl Wire for Ways {
             Path::Nats => self.nats.as_mut().is_some_and(|nats| nats.send(route, frame)),
             Path::Mesh => self.mesh.as_ref().is_some_and(|mesh| mesh.send(route, frame)),
         }
+    }
+
+    fn take_left(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.left)
     }
 
     fn heard(&mut self, from: NodeId, arrival: Arrival, now_ms: u64) {

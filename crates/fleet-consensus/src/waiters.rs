@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fleet_state::{Answer, NodeId, RequestId};
 
-use crate::config::{RELAY_RETRY_MS, WAITERS_MAX};
+use crate::config::{RELAY_RETRY_MS, WAITERS_BYTES_MAX, WAITERS_MAX};
 use crate::seeded;
 
 /// Waiters with the same request id; retries of one client, or a client's mistake.
@@ -69,6 +69,7 @@ pub(crate) struct Due {
 pub(crate) struct Waiters<T> {
     by_id: BTreeMap<RequestId, Vec<Waiter<T>>>,
     len: usize,
+    bytes: usize,
     /// Ids with a waiter that is `Due`; an id may stand here twice, or in vain.
     due: Vec<RequestId>,
     earliest_deadline_ms: u64,
@@ -80,6 +81,7 @@ impl<T> Default for Waiters<T> {
         Self {
             by_id: BTreeMap::new(),
             len: 0,
+            bytes: 0,
             due: Vec::new(),
             earliest_deadline_ms: u64::MAX,
             copies: 0,
@@ -100,7 +102,8 @@ impl<T> Waiters<T> {
         deadline_ms: u64,
         token: T,
     ) -> Result<(), (T, CommandEnd)> {
-        if self.len >= WAITERS_MAX {
+        let bytes = self.bytes.saturating_add(encoded.len());
+        if self.len >= WAITERS_MAX || bytes > WAITERS_BYTES_MAX {
             let why = "too many commands are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
@@ -111,6 +114,7 @@ impl<T> Waiters<T> {
         }
         same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0, copy: 0 });
         self.len += 1;
+        self.bytes = bytes;
         self.due.push(id);
         self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
         Ok(())
@@ -154,6 +158,7 @@ impl<T> Waiters<T> {
         let mut kept = Vec::new();
         for waiter in same.drain(..) {
             if entry.ends_with(&waiter.encoded) {
+                self.bytes -= waiter.encoded.len();
                 decided.push(waiter.token);
             } else {
                 kept.push(waiter);
@@ -200,6 +205,7 @@ impl<T> Waiters<T> {
             self.by_id.remove(id);
         }
         self.len -= 1;
+        self.bytes -= ended.encoded.len();
         Some((ended.token, CommandEnd::Busy(why)))
     }
 
@@ -227,6 +233,11 @@ impl<T> Waiters<T> {
                 then != leader || now_ms.saturating_sub(at_ms) >= RELAY_RETRY_MS
             }
         });
+    }
+
+    /// What was relayed to this node is probably lost.
+    pub(crate) fn relayed_in_vain(&mut self, node: NodeId) {
+        self.mark_where(|sent| matches!(sent, Sent::Relayed { leader, .. } if leader == node));
     }
 
     /// Forgets where everything was handed to, as after a snapshot install.
@@ -262,7 +273,7 @@ impl<T> Waiters<T> {
 
     fn end_where(&mut self, over: impl Fn(u64) -> bool) -> Vec<(T, CommandEnd)> {
         let mut ended = Vec::new();
-        let mut earliest = u64::MAX;
+        let (mut earliest, mut ended_bytes) = (u64::MAX, 0);
         self.by_id.retain(|_, same| {
             let mut kept = Vec::new();
             for waiter in same.drain(..) {
@@ -272,6 +283,7 @@ impl<T> Waiters<T> {
                     } else {
                         CommandEnd::Unknown
                     };
+                    ended_bytes += waiter.encoded.len();
                     ended.push((waiter.token, end));
                 } else {
                     earliest = earliest.min(waiter.deadline_ms);
@@ -282,6 +294,7 @@ impl<T> Waiters<T> {
             !same.is_empty()
         });
         self.len -= ended.len();
+        self.bytes -= ended_bytes;
         self.earliest_deadline_ms = earliest;
         ended
     }
@@ -316,6 +329,42 @@ mod tests {
         let mut ended = waiters.end_all();
         ended.sort_by_key(|(token, _)| *token);
         ended
+    }
+
+    #[test]
+    fn commands_wait_within_a_budget_of_bytes() {
+        let mut waiters = Waiters::default();
+        let large = Bytes::from(vec![0; 256 * 1024]);
+        let fit = WAITERS_BYTES_MAX / large.len();
+        let name = |n: usize| -> RequestId { format!("request-{n}").parse().expect("an id") };
+        for n in 0..fit {
+            waiters.add(name(n), large.clone(), 1_000 + n as u64, n).expect("room");
+        }
+        let (token, end) = waiters.add(name(fit), large.clone(), 1, fit).unwrap_err();
+        assert!(token == fit && matches!(end, CommandEnd::Busy(_)));
+        // Each end gives back what it took: decided, refused, at the deadline.
+        assert_eq!(waiters.decide(&name(7), &large).len(), 1);
+        waiters.add(name(fit), large.clone(), 1_000, fit).expect("room again");
+        waiters.take_due(node(1), node(2), 1, 0);
+        assert!(waiters.refuse(&name(8), "busy").is_some());
+        waiters.add(name(8), large.clone(), 1_000, 8).expect("room again");
+        assert_eq!(waiters.expire(1_005).len(), 8);
+        assert_eq!(waiters.bytes, (fit - 8) * large.len());
+        waiters.end_all();
+        assert_eq!((waiters.len(), waiters.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_went_by_a_way_that_failed_is_due_at_once() {
+        let mut waiters = waiters(&[1]);
+        assert_eq!(take_due(&mut waiters, 2, 1), [1]);
+        waiters.relayed_in_vain(node(3));
+        assert!(take_due(&mut waiters, 2, 1).is_empty(), "another node's way");
+        waiters.relayed_in_vain(node(2));
+        assert_eq!(take_due(&mut waiters, 2, 1), [2]);
+        // A command that was handed on again is never called refused.
+        assert_eq!(waiters.refuse(&id(), "busy"), None);
+        assert_eq!(ends(&mut waiters), [(1, CommandEnd::Unknown)]);
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Lane {
         }
     }
 
+    /// When the node was heard last.
+    pub(super) fn heard_ms(&self) -> Option<u64> {
+        self.nats.last_ms.max(self.mesh.last_ms)
+    }
+
     const fn seen(&self, path: Path) -> &Seen {
         match path {
             Path::Nats => &self.nats,

@@ -149,9 +149,11 @@ fn a_fixed_way_is_kept() {
 fn nodes_are_bounded() {
     let mut choices = Choices::new(CONFIG);
     for id in 1..3_000 {
-        choices.heard(NodeId::new(id).unwrap(), urgent(Path::Mesh), 1);
+        choices.heard(NodeId::new(id).unwrap(), urgent(Path::Mesh), id);
     }
     assert_eq!(choices.lanes.len(), NODES_MAX);
+    let newest = choices.lanes.keys().next_back();
+    assert_eq!(newest, NodeId::new(2_999).as_ref(), "those that are gone make room");
 }
 
 /// What is heard at which moments, looked at after each; gives the reasons for changes.

@@ -44,6 +44,12 @@ pub trait Wire {
     /// way is gone.
     fn send(&mut self, route: Route, frame: Bytes) -> bool;
 
+    /// The members to which a way was left since the last call because it had failed: what went
+    /// by it is probably lost.
+    fn take_left(&mut self) -> Vec<NodeId> {
+        Vec::new()
+    }
+
     /// An authentic frame came from a member.
     fn heard(&mut self, _from: NodeId, _arrival: Arrival, _now_ms: u64) {}
 }
