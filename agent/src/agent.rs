@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         reason = running.failed() => Some(reason),
     };
     if let Some(reason) = ended {
-        return Err(fault_of(running.consensus, reason).await);
+        return Err(fault_of(running, reason).await);
     }
     tracing::info!("told to stop; draining (a second signal stops at once)");
     tokio::select! {
@@ -206,7 +206,7 @@ impl Running {
                 Ok(name) => format!("{name} has ended"),
                 Err(error) => format!("a task of the ways to other nodes failed: {error}"),
             },
-            reason = consensus_ended(&self.consensus) => return reason,
+            reason = consensus_ended(&self.handle) => return reason,
             reason = self.control.failed() => reason,
             reason = self.devices.failed() => reason,
             reason = self.door.failed() => reason,
@@ -306,26 +306,20 @@ fn say(notes: &OpenNotes) {
 }
 
 /// Ends when the loop has ended, which it should only do in a drain.
-async fn consensus_ended(thread: &JoinHandle<Result<(), Fault>>) -> anyhow::Error {
-    let mut look = tokio::time::interval(Duration::from_millis(50));
-    loop {
-        look.tick().await;
-        if thread.is_finished() {
-            return anyhow!("the consensus loop has ended");
-        }
-    }
+async fn consensus_ended(handle: &Handle) -> anyhow::Error {
+    let mut leads = handle.watch_leads();
+    while leads.changed().await.is_ok() {}
+    anyhow!("the consensus loop has ended")
 }
 
 /// The fault behind the end of the loop, if it is what ended. A loop that is about to end takes
 /// other tasks with it, so it gets a moment.
-async fn fault_of(
-    thread: JoinHandle<Result<(), Fault>>,
-    otherwise: anyhow::Error,
-) -> anyhow::Error {
-    if tokio::time::timeout(FAULT_WAIT, consensus_ended(&thread)).await.is_err() {
+async fn fault_of(running: Running, otherwise: anyhow::Error) -> anyhow::Error {
+    let Running { handle, consensus, .. } = running;
+    if tokio::time::timeout(FAULT_WAIT, consensus_ended(&handle)).await.is_err() {
         return otherwise;
     }
-    match thread.join() {
+    match consensus.join() {
         Ok(Ok(())) => otherwise,
         Ok(Err(fault)) => fault.into(),
         Err(_) => anyhow!("the consensus loop panicked; the log above says where"),

@@ -102,6 +102,14 @@ impl Errands {
         self.drain = Some(Drain { deadline_ms, reply, next_offer_ms: 0 });
     }
 
+    /// Whether nothing is promised that is not done.
+    pub(super) const fn are_done(&self) -> bool {
+        self.transfers.is_empty()
+            && self.snapshot_next.is_empty()
+            && self.snapshot_now.is_empty()
+            && self.drain.is_none()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_some()
     }

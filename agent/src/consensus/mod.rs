@@ -11,6 +11,7 @@
 mod clock;
 mod errands;
 mod handle;
+mod notices;
 mod own_ids;
 mod reply;
 mod run;

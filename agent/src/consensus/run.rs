@@ -16,16 +16,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fleet_consensus::replica::{BuiltSnapshot, Notice};
+use fleet_consensus::replica::BuiltSnapshot;
 use fleet_consensus::{Fault, Now, Outputs, Replica, View, Wire};
 use fleet_log::Disk;
 use fleet_state::NodeId;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::MonotonicClock;
 use super::errands::Errands;
 use super::handle::{AppliedBatch, AppliedItem, Handle, Request, Submitted};
+use super::notices::log_notice;
 use super::own_ids::OwnIds;
 use super::reply::ReplyTo;
 use super::tally::Tally;
@@ -196,13 +196,6 @@ fn now(clock: MonotonicClock) -> Now {
     Now { mono_ms: clock.now_ms(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
 }
 
-fn ticker(tick_ms: u64) -> Interval {
-    let mut ticker = tokio::time::interval(Duration::from_millis(tick_ms));
-    // After a pause one tick, not a burst of them.
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker
-}
-
 impl<D, W> Loop<D, W>
 where
     D: Disk + Send,
@@ -210,12 +203,13 @@ where
     W: Wire,
 {
     async fn run(mut self, mut built: mpsc::Receiver<Built>) -> Result<(), Fault> {
-        let mut ticker = ticker(self.parts.tick_ms);
+        let mut crashed = self.parts.crashed.clone();
         let mut turns = 0_u32;
         loop {
             if !self.replica.has_more() {
                 tokio::select! {
-                    _ = ticker.tick() => {}
+                    () = tokio::time::sleep(self.until_tick()) => {}
+                    Ok(()) = crashed.changed() => {}
                     Some(frame) = self.parts.inbox.recv() => self.take_frame(&frame)?,
                     Some(request) = self.requests.recv() => self.take_request(request),
                     Some(result) = built.recv() => self.snapshot_written(result)?,
@@ -233,6 +227,15 @@ where
         self.replica.flush()?;
         self.errands.ended();
         Ok(())
+    }
+
+    /// How long nothing has to be looked at. A promise is looked after at every tick, and so is a
+    /// node that may have crashed.
+    fn until_tick(&self) -> Duration {
+        let next_ms = self.replica.next_tick_ms();
+        let left_ms = next_ms.saturating_sub(self.parts.clock.now_ms());
+        let at_peace = self.errands.are_done() && self.parts.crashed.borrow().is_empty();
+        Duration::from_millis(if at_peace { left_ms } else { left_ms.min(self.parts.tick_ms) })
     }
 
     /// One turn; `true` when it was the last.
@@ -367,7 +370,7 @@ where
             self.leads.send_replace(leads);
         }
         if changed || ticked {
-            self.view.send_replace(Arc::new(self.replica.view()));
+            self.publish(changed);
         }
         for (reply, end) in outputs.commands {
             reply.command_ended(end);
@@ -401,6 +404,15 @@ where
         Ok(())
     }
 
+    /// Who waits for a view is woken by news only, and not at every tick.
+    fn publish(&self, changed: bool) {
+        let mut view = Arc::new(self.replica.view());
+        self.view.send_if_modified(|held| {
+            std::mem::swap(held, &mut view);
+            changed || !view.standing.agrees_with(&held.standing)
+        });
+    }
+
     fn tell_applied(&self, entries: Vec<fleet_consensus::replica::AppliedEntry>) {
         let size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         self.parts.metrics.apply_batch.observe(f64::from(size));
@@ -425,29 +437,5 @@ where
     /// Carries the replica's counts over into the metrics.
     fn count(&mut self) {
         self.tally.carry_over(self.replica.counters(), &self.parts.metrics);
-    }
-}
-
-fn log_notice(notice: &Notice) {
-    match notice {
-        Notice::Role { role, term, leader } => tracing::info!(
-            role = role.as_str(),
-            term,
-            leader = leader.map(|node| node.get()),
-            "role, leader or term changed"
-        ),
-        Notice::Membership { voters, learners, index } => {
-            tracing::info!(?voters, ?learners, index, "membership changed")
-        }
-        Notice::SnapshotOffered { index, size_bytes, from } => {
-            tracing::info!(index, size_bytes, from = from.get(), "a snapshot is being received")
-        }
-        Notice::SnapshotInstalled { index } => tracing::info!(index, "a snapshot was installed"),
-        Notice::SnapshotTaken { index, size_bytes } => {
-            tracing::info!(index, size_bytes, "a snapshot was taken");
-        }
-        Notice::Removed => tracing::warn!(
-            "this node was removed from the site; it takes no more part. To bring the gateway back, wipe the data directory and join with a new token"
-        ),
     }
 }

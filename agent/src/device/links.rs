@@ -16,7 +16,7 @@ use fleet_device::charges::{Charge, Charges};
 use fleet_state::{AgentCommand, LinkId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::consensus::Submitted;
 
@@ -24,9 +24,14 @@ use super::DeviceParts;
 use super::link::{self, Ended, LinkTask, Run};
 use super::local::ALONE_AFTER_MS;
 use super::local::returned::leaderless_ms;
+use super::looks::Looks;
 
-/// How often links are looked at, when nothing about them was applied.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Least time between two looks at the links.
+const LOOKS_APART: Duration = Duration::from_millis(50);
+/// How often they are looked at when nothing was applied.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The pause before something is asked for again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long giving a link back may take until it is tried again.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// How long links may take to be given back when the agent stops.
@@ -75,13 +80,12 @@ pub(super) async fn run(
         by_task: BTreeMap::new(),
         wanted,
     };
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = Looks::new(&links.parts.handle, LOOKS_APART);
     let mut releases = JoinSet::new();
     let mut releasing = BTreeSet::new();
     while !*stopping.borrow_and_update() {
         tokio::select! {
-            _ = looks.tick() => {}
+            () = looks.next(LOOK_EVERY) => {}
             _ = stopping.changed() => {}
             charges = &mut earlier, if links.earlier == Earlier::Awaited => links.know(charges),
             Some(ended) = links.tasks.join_next_with_id() => links.ended(ended),
@@ -119,7 +123,7 @@ async fn charges_at_start(parts: Arc<DeviceParts>, mut stopping: watch::Receiver
         if let Ok(view) = view {
             return Charges::after_barrier(parts.node, &view.state);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -132,7 +136,7 @@ async fn release(parts: Arc<DeviceParts>, charge: Charge) -> Charge {
         Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
             tracing::info!(link = %charge.0, epoch, ?end, "a link could not be given back yet");
             // What refuses at once, as a node without space does, must not be asked again at once.
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
     charge

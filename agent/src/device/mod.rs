@@ -24,6 +24,7 @@ mod link;
 mod links;
 pub mod local;
 mod lookout;
+mod looks;
 mod metrics;
 pub mod observed;
 mod ownership;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use fleet_protocol::query::ObservedDevices;
 use fleet_state::{DeviceId, Entity, Limits, LinkId, NodeId, Object, Value};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// Bytes of what is known of one device.
 pub const BODY_BYTES_MAX: usize = 48 * 1024;
@@ -47,12 +47,15 @@ struct Table {
     changed: DashMap<Entity, ()>,
     /// What this node said, for those who follow it here.
     said: broadcast::Sender<(Entity, Observed)>,
+    /// Something is to be told.
+    news: Notify,
 }
 
 impl Default for ObservedTable {
     fn default() -> Self {
         let (said, _) = broadcast::channel(FOLLOWED_MAX);
-        Self(Arc::new(Table { known: DashMap::new(), changed: DashMap::new(), said }))
+        let (known, changed) = (DashMap::new(), DashMap::new());
+        Self(Arc::new(Table { known, changed, said, news: Notify::new() }))
     }
 }
 
@@ -98,6 +101,7 @@ impl ObservedTable {
             // An error says that nobody follows.
             let _nobody = self.0.said.send((of.clone(), observed));
             self.0.changed.insert(of, ());
+            self.0.news.notify_one();
         }
     }
 
@@ -107,9 +111,11 @@ impl ObservedTable {
         self.0.said.subscribe()
     }
 
-    /// Whether something is to be told.
-    pub(super) fn has_changed(&self) -> bool {
-        !self.0.changed.is_empty()
+    /// Waits until something is to be told; one task can.
+    pub(super) async fn changed(&self) {
+        while self.0.changed.is_empty() {
+            self.0.news.notified().await;
+        }
     }
 
     /// Marks everything that this node said to be told again.

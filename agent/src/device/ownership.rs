@@ -11,13 +11,16 @@ use std::time::Duration;
 use fleet_device::lease::silent_ms;
 use fleet_device::ownership::{Assignment, Resting, due};
 use fleet_state::{AgentCommand, NodeId, Outcome};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
+use super::looks::Looks;
 use super::metrics::DeviceMetrics;
 use crate::consensus::{Handle, Submitted};
 
-/// How often the leader looks.
+/// Least time between two looks, and how often it is looked where there are links.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked where there are none.
+const LOOK_EVERY_WITHOUT: Duration = Duration::from_secs(1);
 /// How long one assignment may take until it is looked at again.
 const ASSIGN_WITHIN: Duration = Duration::from_secs(2);
 /// Assignments begun in one look.
@@ -25,12 +28,13 @@ const ASSIGNMENTS_PER_LOOK: usize = 64;
 
 /// Gives links to nodes, as long as the process lives.
 pub(super) async fn assign(handle: Handle, metrics: DeviceMetrics) {
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = Looks::new(&handle, LOOK_EVERY);
     let mut resting = Resting::default();
+    let mut every = LOOK_EVERY;
     loop {
-        looks.tick().await;
+        looks.next(every).await;
         let view = handle.view();
+        every = if view.state.links_len() == 0 { LOOK_EVERY_WITHOUT } else { LOOK_EVERY };
         let now_ms = handle.clock().now_ms();
         let mut due = due(&view, &resting, now_ms);
         resting.note(&view, now_ms);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleet_consensus::frame::limits::OBSERVED_BYTES_MAX;
 use fleet_state::{Entity, Value};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, timeout_at};
 
 use super::metrics::DeviceMetrics;
 use super::observed::{ITEMS_PER_MESSAGE_MAX, ObservedTable, decode, encode};
@@ -17,26 +17,23 @@ use crate::consensus::Handle;
 
 /// How often changes are told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// Rounds after which everything of this node is told again.
-const ROUNDS_TO_ALL: u32 = 300;
+/// How often everything of this node is told again.
+const TELL_ALL_EVERY: Duration = Duration::from_secs(30);
 /// Messages in one round; the rest follows in the next.
 const MESSAGES_PER_ROUND_MAX: usize = 16;
 
 /// Tells the other nodes, as long as the process lives.
 pub(super) async fn tell(handle: Handle, observed: ObservedTable) {
-    let mut rounds = tokio::time::interval(TELL_EVERY);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut round = 0_u32;
+    let mut all_due = Instant::now() + TELL_ALL_EVERY;
     loop {
-        rounds.tick().await;
-        round = round.wrapping_add(1);
-        let view = handle.view();
-        if round.is_multiple_of(ROUNDS_TO_ALL) {
+        tokio::time::sleep(TELL_EVERY).await;
+        // An error says that all are due, which they are also while others keep changing.
+        let _waited = timeout_at(all_due, observed.changed()).await;
+        if Instant::now() >= all_due {
+            all_due = Instant::now() + TELL_ALL_EVERY;
+            let view = handle.view();
             observed.retain(|of| view.state.record(of).is_some());
             observed.mark_all_of(view.standing.node);
-        }
-        if !observed.has_changed() {
-            continue;
         }
         for message in messages(&observed) {
             // A busy loop drops it; the device is told again in the round of all.

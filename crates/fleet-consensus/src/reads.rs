@@ -90,6 +90,11 @@ impl<T> Reads<T> {
         Ok(())
     }
 
+    /// Whether nobody waits for a read.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.len == 0 && self.fresh_remote.is_empty() && self.rounds.is_empty()
+    }
+
     /// A follower asks. Beyond the bound it is not heard and asks again.
     pub(crate) fn add_remote(&mut self, from: NodeId, ids: Vec<u64>) {
         if self.fresh_remote.len() < READS_MAX {

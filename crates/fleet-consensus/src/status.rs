@@ -90,6 +90,15 @@ pub struct Standing {
     pub leases: Leases,
 }
 
+impl Standing {
+    /// Whether both say the same of who leads whom; how far anybody has come may differ.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let of = |s: &Self| (s.node, s.role, s.leader, s.term);
+        of(self) == of(other) && self.voters == other.voters && self.learners == other.learners
+    }
+}
+
 /// The fleet state as of `applied`, and where the replica stands.
 #[derive(Clone, Debug)]
 pub struct View {

@@ -55,6 +55,11 @@ struct Suspicion {
 }
 
 impl CrashWatch {
+    /// Whether a crash is being acted on.
+    pub(super) const fn is_suspicious(&self) -> bool {
+        self.suspicion.is_some()
+    }
+
     /// Who leads now. A new one has its time: what was heard before was another's.
     fn follow(&mut self, leader: Option<(NodeId, u64)>, now_ms: u64) {
         if self.follows != leader {
@@ -154,7 +159,8 @@ impl<D: Disk, T> Replica<D, T> {
 
     /// A learner, or a node that is going or can't store, must not ask for votes.
     fn may_campaign(&self) -> bool {
-        self.raw.raft.state == StateRole::Follower
+        // One that asks already asks again: who is asked may not have noticed yet.
+        matches!(self.raw.raft.state, StateRole::Follower | StateRole::PreCandidate)
             && self.raw.raft.promotable()
             && self.conf.voters.contains(&self.config.node)
             && !self.pace.draining

@@ -25,6 +25,7 @@ mod open;
 mod outputs;
 mod probe;
 mod ready;
+mod rest;
 #[cfg(feature = "seeded-bugs")]
 mod seeded_bugs;
 mod snapshots;
@@ -97,6 +98,8 @@ impl Conf {
 struct Pace {
     last_tick_ms: u64,
     ticks: u64,
+    /// The tick at which raft made heartbeats last; 0: never.
+    beat_at_tick: u64,
     leaderless_since_ms: Option<u64>,
     applied_at_ms: u64,
     last_time_tick_ms: u64,

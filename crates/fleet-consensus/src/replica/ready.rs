@@ -91,7 +91,22 @@ impl<D: Disk, T> Replica<D, T> {
         self.outputs.reads.extend(ended);
         self.begin_snapshot_if_due();
         self.flush_outbox(now, wire);
+        let left = wire.take_left();
+        if !left.is_empty() {
+            self.send_again(&left);
+            self.hand_on_waiters(now);
+            self.flush_outbox(now, wire);
+        }
         Ok(self.unsynced.is_some())
+    }
+
+    /// What was sent to these members lately is probably lost, and nobody waits until that shows:
+    /// commands go to the leader once more, and raft asks what a follower has.
+    fn send_again(&mut self, to: &[NodeId]) {
+        for node in to {
+            self.waiters.relayed_in_vain(*node);
+            self.raw.report_unreachable(node.get());
+        }
     }
 
     /// Whether [`Replica::poll`] has more to do at once.
@@ -216,9 +231,7 @@ impl<D: Disk, T> Replica<D, T> {
                     continue;
                 }
             };
-            if let MessageKind::AppendResponse(answer) = &message.kind
-                && !self.pace.acks.is_news(message.to, message.term, answer, now.mono_ms)
-            {
+            if !self.pace.acks.is_news(&message, now.mono_ms) {
                 continue;
             }
             if let MessageKind::Snapshot(offer) = &message.kind {

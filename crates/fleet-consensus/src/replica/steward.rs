@@ -30,7 +30,7 @@ const LOG_TIME_ASK_SOON_MS: u64 = 100;
 const SITE_KEY_ASK_EVERY_MS: u64 = 250;
 
 impl<D: Disk, T> Replica<D, T> {
-    /// Time has passed. Call it once a tick; after a pause at most two ticks are made up for,
+    /// Time has passed. Call it by [`Replica::next_tick_ms`]; after a pause at most two ticks are made up for,
     /// or a burst would depose a healthy leader. Returns whether a tick was due.
     ///
     /// # Errors
@@ -47,8 +47,7 @@ impl<D: Disk, T> Replica<D, T> {
             self.pace.last_tick_ms + due * self.config.tick_ms
         };
         for _ in 0..due.min(CATCH_UP_TICKS_MAX) {
-            self.raw.tick();
-            self.pace.ticks += 1;
+            self.tick_raft();
         }
         self.retry_and_expire(now);
         self.tend_transfers(now);

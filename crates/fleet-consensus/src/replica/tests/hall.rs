@@ -222,6 +222,8 @@ pub(super) struct Hall {
     pub(super) builds: u64,
     pub(super) decided: BTreeSet<u64>,
     pub(super) faults: Vec<(u64, Fault)>,
+    /// How often a node was looked at because it had asked for that.
+    pub(super) looks: u64,
     submitted: u64,
     under_way: VecDeque<(u64, Route, Bytes)>,
 }
@@ -252,6 +254,7 @@ impl Hall {
             builds: 0,
             decided: BTreeSet::new(),
             faults: Vec::new(),
+            looks: 0,
             submitted: 0,
             under_way: VecDeque::new(),
         };
@@ -295,6 +298,10 @@ impl Hall {
             };
             // Which node is first is the same in every run.
             replica.pin_election_timeout(10 + usize::try_from(node).expect("few") * 4);
+            if now.mono_ms < replica.next_tick_ms() {
+                continue;
+            }
+            self.looks += 1;
             let ticked = replica.handle_tick(now).map(|_| ());
             self.judge(node, ticked);
             self.turn(node);
@@ -318,7 +325,9 @@ impl Hall {
             if lost {
                 continue;
             }
-            let handled = replica.handle_frame(&frame, route.path, now);
+            let handled = replica
+                .handle_frame(&frame, route.path, now)
+                .and_then(|()| replica.handle_tick(now).map(|_| ()));
             self.judge(to, handled);
             self.turn(to);
         }
