@@ -13,7 +13,7 @@
 //!    reason, and changes nothing.
 //! 3. The request goes to its place: `commands`, `queries`, `looks`, `changes`, `admin`, `node`.
 //! 4. `answers` knows where the answer goes. A NATS message without a reply subject is served like
-//!    any other; the outcome of such a command is told as an event.
+//!    any other; the outcome of such a command, a refusal too, is told as an event (`outcomes`).
 //!
 //! A node that was removed from its site (`membership`) takes nothing in and says so; one that
 //! may have been, while it was away, hears a leader `elsewhere`.
@@ -44,6 +44,7 @@ mod nats_door;
 mod neighbours;
 mod node;
 mod others;
+mod outcomes;
 mod queries;
 mod request_ids;
 mod service;
