@@ -165,15 +165,15 @@ async fn connect_both(
         return Ok(None);
     }
     let prepared = prepare(&config.nats)?;
-    let frames = connect(&prepared, file, "raft").await?;
-    tokio::spawn(metrics.clone().follow_connection("raft", frames.state.clone()));
-    let control = connect(&prepared, file, "control").await?;
+    let frames = connect(&prepared, file, metrics, "raft").await?;
+    let control = connect(&prepared, file, metrics, "control").await?;
     Ok(Some((frames, control, prepared.urls())))
 }
 
 async fn connect(
     prepared: &Prepared,
     file: &NodeFile,
+    metrics: &Metrics,
     purpose: &'static str,
 ) -> anyhow::Result<Connection> {
     let plan = ConnectionPlan {
@@ -181,8 +181,11 @@ async fn connect(
         purpose,
         subscription_capacity: SUBSCRIPTION_CAPACITY,
         publish_capacity: PUBLISH_CAPACITY,
+        slow_consumers: metrics.slow_consumers(purpose),
     };
-    Ok(prepared.connect(&plan).await?)
+    let connection = prepared.connect(&plan).await?;
+    tokio::spawn(metrics.clone().follow_connection(purpose, connection.state.clone()));
+    Ok(connection)
 }
 
 /// When the way to a node is changed. A heartbeat says what works, so it is the measure.

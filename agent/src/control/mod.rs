@@ -213,7 +213,6 @@ fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
     others.spawn(service::answer(desk(), nats()));
     others.spawn(neighbours::watch(desk(), nats()));
     others.spawn(elsewhere::listen(desk(), nats()));
-    others.spawn(desk().metrics.clone().follow_connection("control", nats().connection.clone()));
 }
 
 impl ControlHandle {

@@ -23,6 +23,8 @@ mod prepare;
 mod probe;
 
 #[cfg(test)]
+mod fake_server;
+#[cfg(test)]
 mod tests;
 
 pub use connect::{ConnectError, Connection, ConnectionPlan, LinkState};
