@@ -16,7 +16,7 @@ use crate::consensus::MonotonicClock;
 use crate::control::{LocalDoor, MeshSource, answer_joins};
 use crate::mesh::{self, EventLoop, JoinAsk, MeshEvent, MeshHandle, MeshOut, MeshParts, Refusals};
 use crate::metrics::Metrics;
-use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
+use crate::nats::{Connection, ConnectionPlan, Prepared, follow_server, prepare};
 use crate::storage::{DataDir, NodeFile};
 use crate::transport::{
     ChoiceConfig, Inbox, InboxSender, MeshWay, NatsWay, WayMode, WayNews, WayParts, WaySwitch,
@@ -184,7 +184,9 @@ async fn connect(
         slow_consumers: metrics.slow_consumers(purpose),
     };
     let connection = prepared.connect(&plan).await?;
-    tokio::spawn(metrics.clone().follow_connection(purpose, connection.state.clone()));
+    let (client, state) = (connection.client.clone(), connection.state.clone());
+    tokio::spawn(metrics.clone().follow_connection(purpose, state.clone()));
+    tokio::spawn(follow_server(client, state, purpose, metrics.clone()));
     Ok(connection)
 }
 

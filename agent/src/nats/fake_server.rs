@@ -6,8 +6,10 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::metrics::Metrics;
+
 use super::tests::{config, prepared};
-use super::{Connection, ConnectionPlan};
+use super::{Connection, ConnectionPlan, follow_server};
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// What the server sends to a new subscription, all at once.
@@ -76,4 +78,20 @@ async fn messages_that_are_dropped_unread_are_counted() {
     let _unread = connection.client.subscribe("flood").await.unwrap();
     until("the drops are counted", || slow.get() > 0).await;
     assert!(slow.get() < FLOOD as u64, "what fitted was not dropped: {}", slow.get());
+}
+
+#[tokio::test]
+async fn an_old_server_is_noted_and_used_all_the_same() {
+    for (version, outdated) in [("2.9.10", "1"), ("2.14.3", "0")] {
+        let url = serve(version).await;
+        let metrics = Metrics::new();
+        let connection = connect(&url, Counter::default()).await;
+        let (client, state) = (connection.client.clone(), connection.state.clone());
+        let following = tokio::spawn(follow_server(client, state, "control", metrics.clone()));
+        let view = crate::metrics::tests::view(fleet_consensus::NodeRole::Leader, Some(1));
+        let wanted = format!("flotilla_nats_server_outdated{{connection=\"control\"}} {outdated}");
+        until(&wanted, || metrics.render(&view).contains(&wanted)).await;
+        connection.client.flush().await.unwrap();
+        following.abort();
+    }
 }
