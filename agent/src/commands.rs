@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use fleet_protocol::{JoinToken, NodeVerb, Subjects};
 use fleet_state::{NodeName, SiteName};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use crate::agent;
@@ -179,6 +180,7 @@ fn plan(name: &str) -> ConnectionPlan {
         purpose: "setup",
         subscription_capacity: 64,
         publish_capacity: 64,
+        slow_consumers: Counter::default(),
     }
 }
 

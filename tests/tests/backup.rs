@@ -168,3 +168,83 @@ fn newest_snapshot(site: &Site) -> Option<PathBuf> {
     let snapshots = paths.filter(|path| path.extension().is_some_and(|it| it == "flt"));
     snapshots.max_by(|a, b| a.file_name().cmp(&b.file_name()))
 }
+
+/// What one node holds, newest first.
+async fn held(client: &BareClient) -> Vec<u64> {
+    let reply = client.request("control.admin.snapshot.info", "").await.accepted();
+    let snapshots = reply.at("/item/snapshots").as_array().unwrap();
+    snapshots.iter().filter_map(|snapshot| snapshot["index"].as_u64()).collect()
+}
+
+/// One piece of a snapshot; `None` at its end.
+async fn piece(client: &BareClient, index: u64, offset: usize) -> Option<bytes::Bytes> {
+    let subject = client.subject("control.node.n1.snapshot");
+    let asked = json!({"index": index, "offset": offset, "length": 65_536}).to_string();
+    let message = client.raw().request(subject, asked.into()).await.unwrap();
+    let headers = message.headers.unwrap_or_default();
+    let whole = headers.get("Flotilla-Snapshot-Size").map(|size| size.as_str().parse::<usize>());
+    let text = String::from_utf8_lossy(&message.payload);
+    let whole = whole.unwrap_or_else(|| panic!("no piece at {offset}: {text}")).unwrap();
+    (offset < whole).then_some(message.payload)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_being_read_can_be_read_to_its_end() {
+    let site = Site::start(1).await;
+    let client = &site.client;
+    for number in 0..20u64 {
+        // What does not shrink when it is packed, so that there are several pieces.
+        let mut random = number;
+        let noise: String = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b' ' + u8::try_from((random >> 40) % 94).unwrap()).to_string()
+        })
+        .take(25_000)
+        .collect();
+        let id = format!("noise-{number}");
+        client.set_param(&format!("noise.{number}"), &json!(noise), &id).await.accepted();
+    }
+    client.request("control.admin.snapshot.take", "").await.accepted();
+    let index = held(client).await[0];
+    let mut file = piece(client, index, 0).await.unwrap().to_vec();
+    // Meanwhile it has to make room for newer ones.
+    for number in 0..3 {
+        client.set_param("later", &json!(number), &format!("later-{number}")).await.accepted();
+        client.request("control.admin.snapshot.take", "").await.accepted();
+    }
+    assert!(!held(client).await.contains(&index), "it is not pruned");
+    let mut pieces = 1;
+    while let Some(piece) = piece(client, index, file.len()).await {
+        file.extend_from_slice(&piece);
+        pieces += 1;
+    }
+    assert!(pieces > 3, "{pieces} pieces");
+    let path = site.workplace().join("read.snapshot");
+    fs::write(&path, &file).unwrap();
+    let inspected = site.cli.json(&["snapshot", "inspect", path.to_str().unwrap()]);
+    assert_eq!(inspected["index"], json!(index), "{inspected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn saving_works_while_the_node_takes_snapshots_all_the_time() {
+    let site = filled().await;
+    let client = site.client.clone();
+    let taking = tokio::spawn(async move {
+        let mut taken: u64 = 0;
+        loop {
+            let id = format!("churn-{taken}");
+            client.set_param("churn", &json!(taken), &id).await;
+            client.request("control.admin.snapshot.take", "").await;
+            taken += 1;
+        }
+    });
+    for number in 0..5 {
+        let path = site.workplace().join(&format!("{number}.snapshot"));
+        let path = path.to_str().unwrap().to_owned();
+        let cli = site.cli.clone();
+        let saved = tokio::task::spawn_blocking(move || cli.run(&["snapshot", "save", &path]));
+        saved.await.unwrap().expect_code(0);
+    }
+    assert!(!taking.is_finished(), "snapshots were taken to the end");
+    taking.abort();
+}

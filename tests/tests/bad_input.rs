@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use flotilla_tests::bare::{Answer, BareClient};
 use flotilla_tests::site::Site;
+use flotilla_tests::status::Status;
 use flotilla_tests::wait;
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ const REGISTER: &str = "control.commands.device.register.hall2.lamp-2";
 const SET: &str = "control.commands.param.set.a";
 const BATCH: &str = "control.commands.batch";
 const REFUSED: &str = "flotilla_refused_total";
+const LIMIT: Duration = Duration::from_secs(20);
 const GET: &str = "control.query.device.get.hall2.lamp-1";
 
 /// A site with one device, of one agent: refusals need no majority.
@@ -229,14 +231,111 @@ async fn garbage_between_agents_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_the_subjects_of_nodes_and_events() {
     let mut site = site().await;
-    for subject in ["control.node.n1.status", "control.node.n1.snapshot", "control.all.status"] {
-        for body in ["{", "[]", "{\"unknown\":1}", "\u{0}"] {
-            let reply = site.client.request(subject, body.to_owned()).await.reply();
-            assert!(!reply.is_ok(), "{subject} took {body:?}: {}", reply.0);
+    let at = |status: &Status| (status.term(), status.role().to_owned(), status.applied());
+    let before = (state(&site.client).await, at(&site.await_status(0).await));
+    let counted = |site: &Site| {
+        let agent = &site.agents[0];
+        (agent.refused("surface=\"node\""), agent.counter(REFUSED))
+    };
+    let counted_before = counted(&site);
+    let verbs = ["status", "snapshot", "mesh", "ping", "look", "partition"];
+    let subjects =
+        verbs.iter().flat_map(|verb| ["node.n1", "all"].map(|to| format!("{to}.{verb}")));
+    let bodies = [&b"{"[..], b"[]", b"{\"unknown\":1}", b"\0", b"\xff\xfe", &[b'['; 5_000]];
+    let mut asked = 0.0;
+    for rest in subjects {
+        for body in bodies {
+            let subject = format!("control.{rest}");
+            let reply = site.client.request(&subject, body.to_vec()).await.reply();
+            let code = reply.code().unwrap_or_else(|| panic!("{subject} was taken: {}", reply.0));
+            assert!(["malformed", "too_large"].contains(&code), "{subject}: {}", reply.0);
+            assert!(reply.revision().is_none(), "{subject}: {}", reply.0);
+            asked += 1.0;
         }
     }
-    site.client.publish("control.events.device.hall2.lamp-1", "{\"forged\":true}").await;
-    site.client.publish("control.events.tick", "\u{0}").await;
+    site.client.request("control.node.n1.nothing", "").await.refused("malformed");
+    let now = counted(&site);
+    let grown = (now.0 - counted_before.0, now.1 - counted_before.1);
+    assert_eq!(grown, (asked + 1.0, asked + 1.0), "every refusal is counted, once");
+
+    // Nobody listens to events but those who miss a leader, and they believe nothing of them.
+    let forged = r#"{"revision":999999,"term":999999,"leader":7,"wall_time_ms":1}"#;
+    let change = r#"{"part":1,"parts":1,"wall_time_ms":1,"change":{"noun":"device","id":"x"}}"#;
+    let kinds = ["device.hall2.lamp-1", "tick", "way.1", "local.hall2.lamp-1", "outcome.batch"];
+    for kind in kinds {
+        for body in [forged, change, "{\"forged\":true}", "\0", ""] {
+            site.client.publish(&format!("control.events.{kind}"), body).await;
+        }
+    }
+    site.client.settle().await;
+    let status = site.await_status(0).await;
+    assert!(status.troubles().is_empty(), "{:?}", status.troubles());
+    assert_eq!((state(&site.client).await, at(&status)), before);
+    assert_eq!(counted(&site), now, "events are not read, so none is refused");
     site.client.request(GET, "").await.accepted();
     assert!(site.agents[0].process().ended().is_none());
+}
+
+/// Until a gateway has told where it is: it does so every 20 s.
+const TOLD_LIMIT: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_on_the_subject_of_the_mesh() {
+    let mut site = Site::start(3).await;
+    let meshed =
+        |site: &Site| site.agents.iter().all(|it| it.counter("flotilla_mesh_nodes") == 2.0);
+    wait::until_true("all are on the mesh", TOLD_LIMIT, || async { meshed(&site) }).await;
+    let leader = site.await_leader().await;
+    let term = site.await_status(leader).await.term();
+    let before = state(&site.client).await;
+
+    // What a gateway really tells, to be bent.
+    let subject = site.client.subject("mesh");
+    let raw = site.client.raw();
+    let mut told = raw.subscribe(subject.clone()).await.unwrap();
+    let next = futures_util::StreamExt::next(&mut told);
+    let told = tokio::time::timeout(TOLD_LIMIT, next).await.unwrap().unwrap().payload;
+    let refused = |site: &Site, reason: &str| -> Vec<f64> {
+        let label = format!("surface=\"announcement\",reason=\"{reason}\"");
+        site.agents.iter().map(|it| it.refused(&label)).collect()
+    };
+    let grown =
+        |before: &[f64], now: &[f64]| before.iter().zip(now).filter(|(old, new)| new > old).count();
+    for bodies in [
+        &[&[0xff; 1_025][..], &[8; 200_000]][..],
+        &[b"", b"{}", b"\0\x01\x02", &[0xff; 1_024], &told[..told.len() / 2], &told[1..]],
+    ] {
+        let malformed = refused(&site, "malformed");
+        for body in bodies {
+            raw.publish(subject.clone(), body.to_vec().into()).await.unwrap();
+        }
+        wait::until_true("every agent counts what can't be read", LIMIT, || async {
+            grown(&malformed, &refused(&site, "malformed")) == 3
+        })
+        .await;
+    }
+    let forged = refused(&site, "bad_signature");
+    for place in 0..told.len() {
+        let mut bent = told.to_vec();
+        bent[place] ^= 0x55;
+        raw.publish(subject.clone(), bent.into()).await.unwrap();
+        // A queue that is full may drop some; they are not to be all of one kind.
+        raw.flush().await.unwrap();
+    }
+    // The one whose name is on it is told nothing new by it.
+    wait::until_true("the others count what is forged", LIMIT, || async {
+        grown(&forged, &refused(&site, "bad_signature")) >= 2
+    })
+    .await;
+    wait::stays_true("the mesh and the leader stay", Duration::from_secs(2), || async {
+        let leads = |it: Status| it.role() == "leader" && it.term() == term;
+        meshed(&site) && site.status(leader).await.is_none_or(leads)
+    })
+    .await;
+    for agent in &mut site.agents {
+        assert!(agent.process().ended().is_none(), "{} has ended", agent.name);
+    }
+    assert_eq!(state(&site.client).await, before);
+    site.client.set_param("later", &json!(1), "later").await.accepted();
+    site.await_equal_digests().await;
 }

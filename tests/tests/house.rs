@@ -419,6 +419,36 @@ fn files_stay_small() {
     assert_none(&broken, &format!("more than {LINES_MAX} lines; split by responsibility:"));
 }
 
+/// A version as numbers that can be compared.
+fn version(text: &str) -> Vec<u64> {
+    let mut numbers: Vec<u64> = text.split('.').map(|part| part.parse().unwrap()).collect();
+    numbers.resize(3, 0);
+    numbers
+}
+
+#[test]
+fn no_dependency_needs_a_newer_compiler_than_ours() {
+    let workspace: toml::Table =
+        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let ours = workspace["workspace"]["package"]["rust-version"].as_str().unwrap();
+    // What Cargo.lock names, without asking anybody.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    let found = command.current_dir(root()).output().unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > CRATES.len(), "no dependencies are listed");
+    let newer = packages.iter().filter_map(|package| {
+        let needs = package["rust_version"].as_str()?;
+        let name = format!("{} {}", package["name"], package["version"]);
+        (version(needs) > version(ours)).then(|| format!("{name} needs Rust {needs}"))
+    });
+    let newer: Vec<String> = newer.collect();
+    assert_none(&newer, &format!("rust-version says {ours}; take an older one or raise it:"));
+}
+
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
     let mut broken = Vec::new();

@@ -8,13 +8,17 @@
 )]
 
 use std::process::Command;
+use std::time::Duration;
 
 use flotilla_tests::cli::run;
 use flotilla_tests::load::{Load, pour};
 use flotilla_tests::not_run;
 use flotilla_tests::programs;
 use flotilla_tests::site::{Plan, Site};
+use flotilla_tests::wait;
 use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What a server says of its own version.
 fn version(program: &std::path::Path) -> String {
@@ -35,6 +39,13 @@ async fn a_site_keeps_its_promises_on_debians_server() {
     // It is that server that runs, and no other.
     assert!(site.nats.log().contains(&version), "{version} is not in {}", site.nats.log());
     println!("a site on nats-server {version}");
+    // It is used, and it is said what it lacks.
+    for agent in &site.agents {
+        let noted = || async { agent.counter("flotilla_nats_server_outdated") == 2.0 };
+        wait::until_true("the age of the server is noted", LIMIT, noted).await;
+        let warnings = agent.log().matches("known holes in who may do what").count();
+        assert_eq!(warnings, 2, "once for each connection of {}: {}", agent.name, agent.log());
+    }
 
     let load = Load::start(&site.client, "older", 16);
     load.await_more(200).await;

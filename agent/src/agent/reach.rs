@@ -16,7 +16,7 @@ use crate::consensus::MonotonicClock;
 use crate::control::{LocalDoor, MeshSource, answer_joins};
 use crate::mesh::{self, EventLoop, JoinAsk, MeshEvent, MeshHandle, MeshOut, MeshParts, Refusals};
 use crate::metrics::Metrics;
-use crate::nats::{Connection, ConnectionPlan, Prepared, prepare};
+use crate::nats::{Connection, ConnectionPlan, Prepared, follow_server, prepare};
 use crate::storage::{DataDir, NodeFile};
 use crate::transport::{
     ChoiceConfig, Inbox, InboxSender, MeshWay, NatsWay, WayMode, WayNews, WayParts, WaySwitch,
@@ -165,15 +165,15 @@ async fn connect_both(
         return Ok(None);
     }
     let prepared = prepare(&config.nats)?;
-    let frames = connect(&prepared, file, "raft").await?;
-    tokio::spawn(metrics.clone().follow_connection("raft", frames.state.clone()));
-    let control = connect(&prepared, file, "control").await?;
+    let frames = connect(&prepared, file, metrics, "raft").await?;
+    let control = connect(&prepared, file, metrics, "control").await?;
     Ok(Some((frames, control, prepared.urls())))
 }
 
 async fn connect(
     prepared: &Prepared,
     file: &NodeFile,
+    metrics: &Metrics,
     purpose: &'static str,
 ) -> anyhow::Result<Connection> {
     let plan = ConnectionPlan {
@@ -181,8 +181,13 @@ async fn connect(
         purpose,
         subscription_capacity: SUBSCRIPTION_CAPACITY,
         publish_capacity: PUBLISH_CAPACITY,
+        slow_consumers: metrics.slow_consumers(purpose),
     };
-    Ok(prepared.connect(&plan).await?)
+    let connection = prepared.connect(&plan).await?;
+    let (client, state) = (connection.client.clone(), connection.state.clone());
+    tokio::spawn(metrics.clone().follow_connection(purpose, state.clone()));
+    tokio::spawn(follow_server(client, state, purpose, metrics.clone()));
+    Ok(connection)
 }
 
 /// When the way to a node is changed. A heartbeat says what works, so it is the measure.

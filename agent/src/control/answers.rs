@@ -1,9 +1,11 @@
-//! Where the answers to one request go: to a reply subject, or to whoever waits at the local door.
+//! Where the answers to one request go: to a reply subject, to whoever waits at the local door, or
+//! into an event.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
+use fleet_protocol::CommandTarget;
 use fleet_protocol::limits::{PAGE_BYTES_MAX, PAGE_ENVELOPE_BYTES};
 use fleet_protocol::reply::ReplyMessage;
 use tokio::sync::mpsc;
@@ -27,8 +29,10 @@ pub enum Said {
 /// Where the answers to one request go.
 #[derive(Debug)]
 pub(super) enum Answers {
-    /// Nobody waits for them: the message came without a reply subject.
+    /// Nowhere: the message came without a reply subject, and is no command.
     Nobody,
+    /// To whoever listens to outcomes: the command came without a reply subject.
+    Event { door: Arc<NatsDoor>, to: Subject, target: CommandTarget },
     /// To a reply subject, which was checked.
     Nats { door: Arc<NatsDoor>, to: Subject },
     /// To whoever waits at this agent's own door.
@@ -41,6 +45,17 @@ impl Answers {
         self.say(Said::Last(message)).await;
     }
 
+    /// Gives the answer to a request that was refused before the log saw it. As an event it is told
+    /// only while there are not too many.
+    pub(super) async fn refusal(&self, message: ReplyMessage) {
+        if let Self::Event { door, .. } = self
+            && !door.may_tell_refusal()
+        {
+            return;
+        }
+        self.last(message).await;
+    }
+
     /// Gives a page of a stream. False when it is certain that nobody takes it: the client is gone,
     /// or does not read.
     pub(super) async fn page(&self, message: ReplyMessage) -> bool {
@@ -50,6 +65,11 @@ impl Answers {
     async fn say(&self, said: Said) -> bool {
         match self {
             Self::Nobody => {}
+            Self::Event { door, to, target } => match said {
+                Said::Last(message) | Said::Page(message) => {
+                    door.tell_outcome(to, target, &message).await;
+                }
+            },
             Self::Nats { door, to } => match said {
                 Said::Last(message) | Said::Page(message) => door.reply(to, message).await,
             },
@@ -60,7 +80,7 @@ impl Answers {
 
     /// Whether somebody waits.
     pub(super) fn are_awaited(&self) -> bool {
-        !matches!(self, Self::Nobody)
+        matches!(self, Self::Nats { .. } | Self::Local(_))
     }
 
     /// Whether they go to this agent's own door.
@@ -72,14 +92,14 @@ impl Answers {
     pub(super) async fn gone(&self) {
         match self {
             Self::Local(client) => client.closed().await,
-            Self::Nobody | Self::Nats { .. } => std::future::pending().await,
+            Self::Nobody | Self::Event { .. } | Self::Nats { .. } => std::future::pending().await,
         }
     }
 
     /// The largest payload of one answer.
     pub(super) fn payload_bytes_max(&self) -> usize {
         match self {
-            Self::Nats { door, .. } => door.client.max_payload(),
+            Self::Event { door, .. } | Self::Nats { door, .. } => door.client.max_payload(),
             Self::Nobody | Self::Local(_) => LOCAL_ANSWER_BYTES_MAX,
         }
     }

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use fleet_protocol::reply::{self, Beside, ReplyMessage};
 use fleet_protocol::request::CommandRequest;
-use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, WaitFor, event};
+use fleet_protocol::{CommandTarget, ErrorCode, Failure, Noun, WaitFor};
 use fleet_state::{
     Answer, Command, FleetState, NodeId, Outcome, Proposal, Rejection, Revision, Stage,
 };
@@ -82,7 +82,7 @@ async fn join(desk: Arc<Desk>, proposal: Proposal, about: About, job: Job) {
     finish(&desk, end, &about, &job).await;
 }
 
-/// Answers, or tells the outcome as an event when nobody waits for it.
+/// Answers; where nobody waits for it, that is an event.
 async fn finish(desk: &Desk, end: Submitted, about: &About, job: &Job) {
     desk.metrics.command_seconds.observe(job.permit.elapsed().as_secs_f64());
     let (message, error) = match &end {
@@ -94,13 +94,12 @@ async fn finish(desk: &Desk, end: Submitted, about: &About, job: &Job) {
     if let Some(code) = error {
         job.lane.note_error(code.as_str());
     }
-    if job.answers.are_awaited() {
-        return desk.answer(job, message).await;
-    }
-    if let (Some(target), Some(nats)) = (&about.target, &desk.nats) {
-        let payload = event::outcome(target, &message);
-        let subject = desk.subjects.outcome_event(target);
-        nats.publish(subject.into(), ReplyMessage { headers: Vec::new(), payload }).await;
+    match end {
+        Submitted::Decided(_) | Submitted::Unknown => desk.answer(job, message).await,
+        // The log has not seen it.
+        Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Stopping => {
+            job.answers.refusal(message).await;
+        }
     }
 }
 

@@ -276,7 +276,7 @@ impl Desk {
         tracing::debug!(surface, code, reason = failure.message, "a request was refused");
         self.metrics.refuse(surface, code);
         lane.note_error(code);
-        answers.last(reply::failed(request_id, failure)).await;
+        answers.refusal(reply::failed(request_id, failure)).await;
     }
 
     /// A view that holds everything committed before now. Who has had no leader for a while says
@@ -297,7 +297,7 @@ impl Desk {
     pub(super) async fn fail(&self, job: &Job, failure: &Failure) {
         self.metrics.refuse(job.lane.surface, failure.code.as_str());
         job.lane.note_error(failure.code.as_str());
-        self.answer(job, reply::failed(Some(&job.request_id), failure)).await;
+        job.answers.refusal(reply::failed(Some(&job.request_id), failure)).await;
     }
 }
 

@@ -13,7 +13,7 @@
 //!    reason, and changes nothing.
 //! 3. The request goes to its place: `commands`, `queries`, `looks`, `changes`, `admin`, `node`.
 //! 4. `answers` knows where the answer goes. A NATS message without a reply subject is served like
-//!    any other; the outcome of such a command is told as an event.
+//!    any other; the outcome of such a command, a refusal too, is told as an event (`outcomes`).
 //!
 //! A node that was removed from its site (`membership`) takes nothing in and says so; one that
 //! may have been, while it was away, hears a leader `elsewhere`.
@@ -45,6 +45,7 @@ mod nats_door;
 mod neighbours;
 mod node;
 mod others;
+mod outcomes;
 mod queries;
 mod request_ids;
 mod service;
@@ -213,7 +214,6 @@ fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
     others.spawn(service::answer(desk(), nats()));
     others.spawn(neighbours::watch(desk(), nats()));
     others.spawn(elsewhere::listen(desk(), nats()));
-    others.spawn(desk().metrics.clone().follow_connection("control", nats().connection.clone()));
 }
 
 impl ControlHandle {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use async_nats::{Client, HeaderMap, Message, Subject};
 use bytes::Bytes;
 use fleet_protocol::reply::{self, ReplyMessage};
-use fleet_protocol::{ErrorCode, Failure, reply_subject};
+use fleet_protocol::{CommandTarget, ErrorCode, Failure, Inbound, Subjects, event, reply_subject};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::nats::{Connection, LinkState};
@@ -21,6 +22,7 @@ use crate::nats::{Connection, LinkState};
 use super::answers::Answers;
 use super::desk::Desk;
 use super::lanes::Lane;
+use super::outcomes::RefusalBudget;
 
 /// A publication waits so long for room in the client's queue, which is full only while the
 /// server is away; then it is dropped, as the server would have.
@@ -31,12 +33,14 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct NatsDoor {
     pub client: Client,
     pub connection: watch::Receiver<LinkState>,
+    refusals: RefusalBudget,
     metrics: Metrics,
 }
 
 impl NatsDoor {
     pub(super) fn new(connection: Connection, metrics: Metrics) -> Self {
-        Self { client: connection.client, connection: connection.state, metrics }
+        let refusals = RefusalBudget::new(Instant::now());
+        Self { client: connection.client, connection: connection.state, refusals, metrics }
     }
 
     /// Whether the server is there, as far as the client knows.
@@ -52,8 +56,12 @@ impl NatsDoor {
         lane: &Arc<Lane>,
         message: Message,
     ) {
-        let Some(answers) = self.answers(lane, message.reply) else { return };
         let subject = message.subject.as_str();
+        let answers = match message.reply {
+            Some(to) => self.answers(lane, to),
+            None => Some(self.unanswered(&desk.subjects, subject)),
+        };
+        let Some(answers) = answers else { return };
         let arrival = match &message.headers {
             None => desk.understand(subject, &message.payload, std::iter::empty()),
             Some(headers) => desk.understand(subject, &message.payload, each_header(headers)),
@@ -63,8 +71,7 @@ impl NatsDoor {
 
     /// `None` when the message must not be answered to, and so not be served either: whoever sends
     /// it wants the agent to publish something somewhere with the agent's rights.
-    fn answers(self: &Arc<Self>, lane: &Lane, reply: Option<Subject>) -> Option<Answers> {
-        let Some(to) = reply else { return Some(Answers::Nobody) };
+    fn answers(self: &Arc<Self>, lane: &Lane, to: Subject) -> Option<Answers> {
         match reply_subject::check(to.as_str()) {
             Ok(()) => Some(Answers::Nats { door: Arc::clone(self), to }),
             Err(error) => {
@@ -73,6 +80,38 @@ impl NatsDoor {
                 None
             }
         }
+    }
+
+    /// Where the outcome of a message goes that names no reply subject. A command whose subject
+    /// can't be read has no outcome subject either: it is counted, and that is all.
+    fn unanswered(self: &Arc<Self>, subjects: &Subjects, subject: &str) -> Answers {
+        match subjects.parse(subject) {
+            Ok(Inbound::Command(target)) => {
+                let to = Subject::from(subjects.outcome_event(&target));
+                Answers::Event { door: Arc::clone(self), to, target }
+            }
+            Ok(_) | Err(_) => Answers::Nobody,
+        }
+    }
+
+    /// Whether one more refusal may be told as an event; one that may not is counted.
+    pub(super) fn may_tell_refusal(&self) -> bool {
+        let may = self.refusals.spend(Instant::now());
+        if !may {
+            self.metrics.refuse("outcome", "too_many");
+        }
+        may
+    }
+
+    /// Tells what became of a command whose sender waits for no reply.
+    pub(super) async fn tell_outcome(
+        &self,
+        to: &Subject,
+        target: &CommandTarget,
+        message: &ReplyMessage,
+    ) {
+        let payload = event::outcome(target, message);
+        self.publish(to.clone(), ReplyMessage { headers: Vec::new(), payload }).await;
     }
 
     /// Sends a reply to a subject that was checked before.

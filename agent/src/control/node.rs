@@ -19,7 +19,6 @@ use super::judge::LEADERLESS_MS_MAX;
 use super::local_writes;
 use super::membership::Membership;
 use super::mesh;
-use super::snapshots;
 
 /// Without a leader for so long, a node says what may be the reason.
 const LONG_LEADERLESS_MS: u64 = 30_000;
@@ -176,15 +175,10 @@ async fn chunk(
         Failure::new(ErrorCode::NotFound, format!("this node holds no snapshot {index} (any more)"))
             .with_hint("Take a new one: flotilla snapshot save.")
     };
-    let snapshot = desk.snapshots.at(index).await.map_err(internal)?.ok_or_else(gone)?;
+    let snapshot = desk.snapshots.open(index).await.map_err(internal)?.ok_or_else(gone)?;
     let room = job.answers.payload_bytes_max().saturating_sub(PAGE_ENVELOPE_BYTES).max(1);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(room);
-    let payload = match snapshots::read_chunk(snapshot.path, offset, length).await {
-        Ok(payload) => payload,
-        // It was removed between the listing and the reading, because newer ones were taken.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
-        Err(error) => return Err(internal(error)),
-    };
+    let payload = snapshot.read(offset, length).await.map_err(internal)?;
     let headers = vec![
         (SNAPSHOT_INDEX_HEADER, index.to_string()),
         (SNAPSHOT_OFFSET_HEADER, offset.to_string()),

@@ -182,9 +182,9 @@ pub(super) struct RendezvousHandle {
 impl RendezvousHandle {
     /// Hands on what came from another node. A flood is dropped.
     pub(super) fn hear(&self, bytes: Bytes) {
-        if bytes.len() <= ANNOUNCEMENT_BYTES_MAX {
-            let _dropped = self.heard.try_send(bytes);
-        }
+        let fits = bytes.len() <= ANNOUNCEMENT_BYTES_MAX;
+        // What is too large is not kept; in its place comes what is refused and counted alike.
+        let _dropped = self.heard.try_send(if fits { bytes } else { Bytes::new() });
     }
 }
 

@@ -141,6 +141,10 @@ pub struct Metrics {
     pub nats_connected: Family<ConnectionLabel, Gauge>,
     /// How often a NATS connection was lost.
     pub nats_disconnects: Family<ConnectionLabel, Counter>,
+    /// How often messages were dropped because they came faster than they were taken in.
+    pub nats_slow_consumers: Family<ConnectionLabel, Counter>,
+    /// Whether the server of a NATS connection has known holes.
+    pub nats_server_outdated: Family<ConnectionLabel, Gauge>,
     /// Numbers about devices.
     pub devices: DeviceMetrics,
     standing: Standing,
@@ -216,6 +220,8 @@ impl Metrics {
             snapshots: Counter::default(),
             nats_connected: Family::default(),
             nats_disconnects: Family::default(),
+            nats_slow_consumers: Family::default(),
+            nats_server_outdated: Family::default(),
             devices: DeviceMetrics::default(),
             standing: Standing::default(),
             process: process::ProcessGauges::default(),
@@ -247,6 +253,9 @@ impl Metrics {
         r.register("events", "Events published as leader", self.events.clone());
         r.register("nats_connected", "Whether the connection stands", self.nats_connected.clone());
         r.register("nats_disconnects", "Connections lost", self.nats_disconnects.clone());
+        let (slow, outdated) = (&self.nats_slow_consumers, &self.nats_server_outdated);
+        r.register("nats_slow_consumers", "Times messages were dropped unread", slow.clone());
+        r.register("nats_server_outdated", "1 if the server has known holes", outdated.clone());
     }
 
     fn register_consensus(&self, r: &mut Registry) {
@@ -291,6 +300,18 @@ impl Metrics {
     /// Counts one refusal.
     pub fn refuse(&self, surface: &'static str, reason: &'static str) {
         self.refused.get_or_create(&Refusal { surface, reason }).inc();
+    }
+
+    /// What counts messages of a NATS connection that were dropped unread.
+    #[must_use]
+    pub fn slow_consumers(&self, connection: &'static str) -> Counter {
+        self.nats_slow_consumers.get_or_create_owned(&ConnectionLabel { connection })
+    }
+
+    /// Notes whether the server of a NATS connection has known holes.
+    pub fn note_server_outdated(&self, connection: &'static str, outdated: bool) {
+        let label = ConnectionLabel { connection };
+        self.nats_server_outdated.get_or_create(&label).set(i64::from(outdated));
     }
 
     /// Notes the state of a NATS connection.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 use super::prepare::{Prepared, Proof, redacted};
@@ -36,6 +37,9 @@ pub struct ConnectionPlan {
     pub subscription_capacity: usize,
     /// Publications held until they are written; beyond it `publish` waits.
     pub publish_capacity: usize,
+    /// Counts how often messages were dropped because a subscription held as many as it may. The
+    /// library leaves some out when there are many, so it is at least as often.
+    pub slow_consumers: Counter,
 }
 
 /// What is known of a connection.
@@ -88,7 +92,7 @@ impl Prepared {
     /// When the settings can't be used at all; an unreachable server is tried for ever.
     pub async fn connect(&self, plan: &ConnectionPlan) -> Result<Connection, ConnectError> {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new(plan.purpose, self.servers.clone(), sender);
+        let follower = Follower::new(plan, self.servers.clone(), sender);
         // TLS takes the provider that was chosen when the crate was built with one only; with
         // more it would have to guess. An error says that one was chosen before.
         let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
@@ -187,15 +191,44 @@ struct Follower {
     servers: Vec<ServerAddr>,
     state: watch::Sender<LinkState>,
     last: Mutex<Option<(String, Instant)>>,
+    slow_consumers: Counter,
+    slow: Mutex<SlowNote>,
+}
+
+/// What was said of messages that were dropped.
+#[derive(Default)]
+struct SlowNote {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl SlowNote {
+    /// How often messages were dropped since it was said last, when it is time to say it.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid = self.unsaid.saturating_add(1);
+        let is_due =
+            self.said.is_none_or(|said| now.saturating_duration_since(said) >= COMPLAINT_INTERVAL);
+        is_due.then(|| {
+            self.said = Some(now);
+            std::mem::take(&mut self.unsaid)
+        })
+    }
 }
 
 impl Follower {
     fn new(
-        purpose: &'static str,
+        plan: &ConnectionPlan,
         servers: Vec<ServerAddr>,
         state: watch::Sender<LinkState>,
     ) -> Arc<Self> {
-        Arc::new(Self { purpose, servers, state, last: Mutex::new(None) })
+        Arc::new(Self {
+            purpose: plan.purpose,
+            servers,
+            state,
+            last: Mutex::new(None),
+            slow_consumers: plan.slow_consumers.clone(),
+            slow: Mutex::default(),
+        })
     }
 
     fn on_event(&self, event: &Event) {
@@ -219,14 +252,24 @@ impl Follower {
                 self.state.send_replace(LinkState::LameDuck);
             }
             Event::Draining => tracing::debug!(connection, "draining"),
-            Event::SlowConsumer(subscription) => tracing::debug!(
-                connection,
-                subscription,
-                "messages were dropped: they came faster than they were taken in"
-            ),
+            Event::SlowConsumer(subscription) => self.drop_noted(*subscription),
             Event::ServerError(error) => self.complain(error.to_string()),
             Event::ClientError(error) => self.complain(error.to_string()),
         }
+    }
+
+    /// Counts messages that were dropped, and says it once in a while: there are many at a time.
+    fn drop_noted(&self, subscription: u64) {
+        self.slow_consumers.inc();
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(times) = slow.due(Instant::now()) else { return };
+        tracing::warn!(
+            connection = self.purpose,
+            subscription,
+            times,
+            hint = "see flotilla_nats_slow_consumers_total: somebody floods the site, or this machine is too busy",
+            "messages were dropped: they came faster than they were taken in"
+        );
     }
 
     /// Each attempt to reconnect fails in the same way: say it once in a while.
@@ -287,7 +330,15 @@ mod tests {
     #[test]
     fn events_become_states() {
         let (sender, state) = watch::channel(LinkState::Disconnected);
-        let follower = Follower::new("test", Vec::new(), sender);
+        let slow_consumers = Counter::default();
+        let plan = ConnectionPlan {
+            name: "test".to_owned(),
+            purpose: "test",
+            subscription_capacity: 1,
+            publish_capacity: 1,
+            slow_consumers: slow_consumers.clone(),
+        };
+        let follower = Follower::new(&plan, Vec::new(), sender);
         for (event, want) in [
             (Event::Connected, LinkState::Connected),
             (Event::SlowConsumer(3), LinkState::Connected),
@@ -299,5 +350,18 @@ mod tests {
             follower.on_event(&event);
             assert_eq!(*state.borrow(), want);
         }
+        assert_eq!(slow_consumers.get(), 1);
+    }
+
+    #[test]
+    fn drops_are_said_at_once_and_then_once_in_a_while_with_their_number() {
+        let begun = Instant::now();
+        let mut note = SlowNote::default();
+        assert_eq!(note.due(begun), Some(1));
+        for _ in 0..500 {
+            assert_eq!(note.due(begun + Duration::from_secs(1)), None);
+        }
+        assert_eq!(note.due(begun + COMPLAINT_INTERVAL), Some(501));
+        assert_eq!(note.due(begun + COMPLAINT_INTERVAL), None);
     }
 }

@@ -21,13 +21,17 @@ mod connect;
 mod context;
 mod prepare;
 mod probe;
+mod server_age;
 
+#[cfg(test)]
+mod fake_server;
 #[cfg(test)]
 mod tests;
 
 pub use connect::{ConnectError, Connection, ConnectionPlan, LinkState};
 pub(crate) use prepare::redacted;
 pub use prepare::{NatsError, Prepared, prepare};
+pub use server_age::follow_server;
 
 /// The name under which the client library logs.
 pub(crate) const LIBRARY_LOG_TARGET: &str = "async_nats";

@@ -8,7 +8,7 @@ use crate::config::{NatsAuth, NatsConfig, Secret, TlsConfig};
 
 use super::prepare::{NatsError, Prepared, Proof, prepare_with, redacted};
 
-fn config(urls: &[&str]) -> NatsConfig {
+pub(super) fn config(urls: &[&str]) -> NatsConfig {
     NatsConfig {
         enabled: true,
         urls: urls.iter().map(|url| (*url).to_owned()).collect(),
@@ -20,7 +20,7 @@ fn config(urls: &[&str]) -> NatsConfig {
     }
 }
 
-fn prepared(config: &NatsConfig) -> Result<Prepared, NatsError> {
+pub(super) fn prepared(config: &NatsConfig) -> Result<Prepared, NatsError> {
     prepare_with(config, None, None)
 }
 

@@ -3,7 +3,7 @@
 use std::{io::Write, time::Duration};
 
 use fleet_protocol::{
-    NodeRequest,
+    ErrorCode, NodeRequest,
     limits::SNAPSHOT_CHUNK_BYTES_MAX,
     node::{SNAPSHOT_INDEX_HEADER, SNAPSHOT_OFFSET_HEADER, SNAPSHOT_SIZE_HEADER},
     reply::{self, Committed},
@@ -12,12 +12,14 @@ use fleet_state::NodeName;
 use tokio::time::timeout;
 
 use crate::{
-    Client, ClientError,
+    Client, ClientError, is_code,
     transport::{Heard, Sent, Unheard},
 };
 
 /// How often one piece is asked for before the download is given up.
 const TRIES_PER_PIECE: u32 = 5;
+/// How often a snapshot is taken anew because the one before was gone before its first piece came.
+const STARTS_MAX: u32 = 5;
 /// Pause before a piece is asked for again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Part of the server's `max_payload` that a piece may fill; headers take some.
@@ -47,17 +49,11 @@ impl Client {
     /// # Errors
     /// When it was not taken, or not all of it came over.
     pub async fn download_snapshot(&self, out: &mut dyn Write) -> Result<Downloaded, ClientError> {
-        let taken = self.take_snapshot().await?;
-        let broken =
-            |what: &str| ClientError::Local(format!("the agent's answer {what}; try again"));
-        let node: NodeName = taken.node.parse().map_err(|_| broken("names no node"))?;
-        let index = taken.snapshots.first().ok_or_else(|| broken("holds no snapshot"))?.index;
         let room = self.connection.payload_bytes_max().saturating_sub(PAYLOAD_MARGIN_BYTES);
         let length = u32::try_from(room).unwrap_or(u32::MAX).clamp(1_024, SNAPSHOT_CHUNK_BYTES_MAX);
+        let (node, index, mut piece) = self.begin(length).await?;
         let mut offset = 0u64;
         loop {
-            let piece =
-                self.piece(&node, NodeRequest::SnapshotChunk { index, offset, length }).await?;
             out.write_all(&piece.bytes).map_err(|error| {
                 ClientError::Local(format!("the snapshot cannot be written: {error}"))
             })?;
@@ -67,6 +63,28 @@ impl Client {
             }
             if piece.bytes.is_empty() {
                 return Err(broken("ended before the snapshot did"));
+            }
+            piece = self.piece(&node, NodeRequest::SnapshotChunk { index, offset, length }).await?;
+        }
+    }
+
+    /// Has a snapshot taken and reads its first piece; from then on the node keeps it for us. On a
+    /// busy site it may be gone until then, and another one is as good.
+    async fn begin(&self, length: u32) -> Result<(NodeName, u64, Piece), ClientError> {
+        let mut starts = 1;
+        loop {
+            let taken = self.take_snapshot().await?;
+            let node: NodeName = taken.node.parse().map_err(|_| broken("names no node"))?;
+            let index = taken.snapshots.first().ok_or_else(|| broken("holds no snapshot"))?.index;
+            let request = NodeRequest::SnapshotChunk { index, offset: 0, length };
+            match self.piece(&node, request).await {
+                Ok(piece) => return Ok((node, index, piece)),
+                Err(ClientError::Failed(failed))
+                    if is_code(&failed, ErrorCode::NotFound) && starts < STARTS_MAX =>
+                {
+                    starts += 1;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -94,6 +112,10 @@ impl Client {
             ))),
         }
     }
+}
+
+fn broken(what: &str) -> ClientError {
+    ClientError::Local(format!("the agent's answer {what}; try again"))
 }
 
 fn read_piece(message: &Heard, request: &NodeRequest) -> Result<Piece, ClientError> {

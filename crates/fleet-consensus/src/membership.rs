@@ -363,9 +363,37 @@ mod tests {
     }
 
     #[test]
-    fn majority_arithmetic_from_one_to_seven() {
-        for (voters, majority) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)] {
-            assert_eq!(raft::majority(voters), majority);
+    fn quorum_arithmetic_from_one_to_seven() {
+        // Voters; their majority; how many may fail while the rest still decides; and how many of
+        // the others may be dead while one is let go, after which the rest must be a live majority
+        // among themselves. The last voter is never let go.
+        let table: [(u64, usize, u64, Option<u64>); 7] = [
+            (1, 1, 0, None),
+            (2, 2, 0, Some(0)),
+            (3, 2, 1, Some(0)),
+            (4, 3, 1, Some(1)),
+            (5, 3, 2, Some(1)),
+            (6, 4, 2, Some(2)),
+            (7, 4, 3, Some(2)),
+        ];
+        for (voters, majority, may_fail, dead_beside) in table {
+            let count = usize::try_from(voters).unwrap();
+            assert_eq!(raft::majority(count), majority, "of {voters}");
+            assert_eq!(count - majority, usize::try_from(may_fail).unwrap(), "of {voters}");
+            for dead in 0..voters {
+                for is_live in [true, false] {
+                    let mut members: Vec<MemberFacts> = (1..=voters).map(voter).collect();
+                    members[0].active = is_live;
+                    for silent in members.iter_mut().rev().take(usize::try_from(dead).unwrap()) {
+                        silent.active = false;
+                    }
+                    // Learners neither help nor hinder.
+                    members.push(learner(9));
+                    let may = dead_beside.is_some_and(|most| dead <= most);
+                    let spared = can_spare(&members, node(1));
+                    assert_eq!(spared, may, "one of {voters}, {dead} others dead, live: {is_live}");
+                }
+            }
         }
     }
 }

@@ -16,7 +16,9 @@ use fleet_protocol::{
     door::{DOOR_ROOT, DOOR_SOCKET, DoorMethods, EVENT_STREAM},
     duration::format_ms,
     limits::{
-        PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TIMEOUT_MS_DEFAULT, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN,
+        FILTER_LABELS_MAX, HEADER_VALUE_BYTES_MAX, HEADERS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX,
+        REPLY_SUBJECT_BYTES_MAX, REQUEST_BYTES_MAX, SUBJECT_BYTES_MAX, TIMEOUT_MS_DEFAULT,
+        TIMEOUT_MS_MAX, TIMEOUT_MS_MIN,
     },
     look::LookVerb,
 };
@@ -191,13 +193,71 @@ fn both_ways_stand_side_by_side() {
     }
 }
 
+/// Bytes as the contract writes them.
+fn bytes(count: impl TryInto<u64>) -> String {
+    let count = count.try_into().ok().expect("a limit is not that large");
+    match count {
+        whole if whole % (1 << 20) == 0 => format!("{} MiB", whole >> 20),
+        whole if whole % (1 << 10) == 0 => format!("{} KiB", whole >> 10),
+        few => format!("{few} bytes"),
+    }
+}
+
+/// A number as the contract writes it.
+fn number(count: usize) -> String {
+    match (count / 1_000, count % 1_000) {
+        (thousands, rest) if thousands > 1 => format!("{thousands},{rest:03}"),
+        _ => count.to_string(),
+    }
+}
+
+/// The one text that all of these limits have.
+fn same<const N: usize>(limits: [String; N]) -> String {
+    assert!(limits.iter().all(|limit| *limit == limits[0]), "one row, several limits: {limits:?}");
+    limits[0].clone()
+}
+
 #[test]
 fn limits() {
-    let pages = rows("Limits")
-        .into_iter()
-        .find(|row| row[0] == "items on a page")
-        .expect("a row for pages");
-    assert_eq!(pages[1], PAGE_ITEMS_MAX.to_string());
+    use fleet_state::limits as held;
+    let value = format!("{}, {} levels", bytes(held::VALUE_BYTES_MAX), held::VALUE_DEPTH_MAX);
+    let texts = [held::NAME_BYTES_MAX, held::LABEL_VALUE_BYTES_MAX, held::NOTE_BYTES_MAX];
+    let coded = [
+        ("one value, a device's desired state, a model", value),
+        ("one request, and one batch", bytes(REQUEST_BYTES_MAX)),
+        ("items of a batch", number(held::BATCH_ITEMS_MAX)),
+        ("links of a site", number(held::LINKS_MAX)),
+        ("devices of a site, and parameters of a site", {
+            same([held::DEVICES_MAX, held::PARAMS_MAX].map(number))
+        }),
+        ("all links, devices and parameters of a site", bytes(held::SITE_BYTES_MAX)),
+        ("members of a site", number(held::MEMBERS_MAX)),
+        ("join tokens of a site", number(held::TOKENS_MAX)),
+        ("a `name`, a label's value, a token's `note`", same(texts.map(bytes))),
+        ("a label's key", bytes(held::LABEL_KEY_BYTES_MAX)),
+        ("labels of one thing, or of one filter", {
+            same([held::LABELS_MAX, FILTER_LABELS_MAX].map(number))
+        }),
+        ("an `address`", bytes(held::ADDRESS_BYTES_MAX)),
+        ("`settings` of a link or a device", bytes(held::SETTINGS_BYTES_MAX)),
+        ("properties that are desired of one device, and those with a policy", {
+            same([held::WISHES_MAX, held::POLICY_PROPERTIES_MAX].map(number))
+        }),
+        ("a property's name", bytes(held::PROPERTY_BYTES_MAX)),
+        ("an action's name", bytes(held::ACTION_BYTES_MAX)),
+        ("`args` of an invocation", bytes(held::ARGS_BYTES_MAX)),
+        ("invocations of one device that have not ended", number(held::INVOCATIONS_OPEN_MAX)),
+        ("a `reason`", bytes(held::REASON_BYTES_MAX)),
+        ("headers of one message", number(HEADERS_MAX)),
+        ("the value of one of our headers", bytes(HEADER_VALUE_BYTES_MAX)),
+        ("a subject", bytes(SUBJECT_BYTES_MAX)),
+        ("a reply subject", bytes(REPLY_SUBJECT_BYTES_MAX)),
+        ("items on a page", number(PAGE_ITEMS_MAX as usize)),
+    ];
+    let coded: Vec<String> =
+        coded.iter().map(|(what, limit)| format!("{what} | {limit}")).collect();
+    let written: Vec<String> = rows("Limits").iter().map(|row| row.join(" | ")).collect();
+    assert_eq!(written, coded, "\n| {} |", coded.join(" |\n| "));
     let queries = format!("(1 to {PAGE_ITEMS_MAX}, {PAGE_ITEMS_DEFAULT} when absent)");
     assert!(CONTRACT.contains(&queries), "{queries}");
 }

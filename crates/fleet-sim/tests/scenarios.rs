@@ -114,6 +114,69 @@ fn a_bridge_partition_recovers() -> Done {
     Ok(())
 }
 
+/// Two that don't hear each other and both hear a third (openraft#2112): whoever leads, it goes on
+/// leading and deciding. The one that doesn't hear the leader must not depose it again and again.
+#[test]
+fn two_leaves_around_a_hub_keep_their_leader() -> Done {
+    for leads in [true, false] {
+        for seed in 0..6 {
+            let mut world = grown(seed, Swarm::quiet(3, 3));
+            let others = followers(&world);
+            let lead = leader(&world);
+            // The hub leads, or a leaf does.
+            let (one, other) = if leads { (others[0], others[1]) } else { (lead, others[1]) };
+            world.network_mut().cut_both(one, other);
+            world.run_for(100 * TICK_MS)?;
+            let (settled, before) = (leader(&world), term(&world, leader(&world)));
+            let hub = world.running().into_iter().find(|id| *id != one && *id != other).unwrap();
+            for value in 0..5 {
+                write(&mut world, hub, value);
+                world.run_for(40 * TICK_MS)?;
+            }
+            let now = leader(&world);
+            assert_eq!((now, term(&world, now)), (settled, before), "seed {seed}, hub: {leads}");
+            world.network_mut().heal();
+            settle(&mut world, 5_000);
+            let now = leader(&world);
+            assert_eq!(term(&world, now), before, "seed {seed}: a healed cut deposes nobody");
+        }
+    }
+    Ok(())
+}
+
+/// The leader is lost while voters are added (openraft#1796): some nodes know the new configuration,
+/// some the old one, and asking for votes beforehand must not keep all of them from being elected.
+#[test]
+fn a_leader_lost_between_two_configurations_leaves_a_site_that_elects() -> Done {
+    let mut between = 0;
+    for ms in 0..40 {
+        let mut world = grown(ms, Swarm::quiet(3, 5));
+        world.invite();
+        world.run_for(4_000)?;
+        world.invite();
+        // Voters grow one by one: four vote for a moment.
+        let begun = |world: &World| world.invariants.membership.newest().0.len() == 4;
+        let until_ms = world.now_ms() + 8_000;
+        assert!(world.run_until(until_ms, begun)?, "voters were not added");
+        world.run_for(ms)?;
+        let (voters, _) = world.invariants.membership.newest();
+        between += usize::from(voters.len() == 4);
+        let lost = leader(&world);
+        world.crash(lost, false, "kill");
+        world.run_for(4_000)?;
+        let new = leader(&world);
+        assert_ne!(new, lost, "after {ms} ms");
+        write(&mut world, new, ms);
+        world.start(lost)?;
+        let is_whole = |world: &World| world.invariants.membership.newest().0.len() == 5;
+        let until_ms = world.now_ms() + 10_000;
+        assert!(world.run_until(until_ms, is_whole)?, "after {ms} ms the voters are not five");
+        settle(&mut world, 5_000);
+    }
+    assert!(between > 0, "no leader was lost between two configurations");
+    Ok(())
+}
+
 #[test]
 fn a_frozen_follower_does_not_depose_the_leader_with_a_burst_of_ticks() -> Done {
     let mut world = quiet(3, 3);

@@ -4,6 +4,7 @@ mod crash;
 mod hall;
 mod lost_time;
 mod opening;
+mod poison;
 mod resting;
 mod sending;
 mod syncing;
