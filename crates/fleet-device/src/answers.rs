@@ -52,6 +52,14 @@ pub struct WriteError {
     pub message: String,
 }
 
+impl WriteError {
+    /// Whether nothing has happened, and the same again would end the same.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !self.may_have_acted && !self.kind.is_retryable()
+    }
+}
+
 /// Kinds of [`WriteError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteErrorKind {

@@ -33,8 +33,11 @@ pub fn orders(
             let until_ms = claimed.copied();
             until_ms.map_or(plan::Ttl::ClaimedElsewhere, |until_ms| plan::Ttl::Claimed { until_ms })
         };
+        let previous = wish.ttl.as_ref().and_then(|ttl| ttl.previous.as_ref());
+        let previous = previous.filter(|_| ttl == plan::Ttl::Unclaimed);
         let (value, revision) = (wish.value.clone(), wish.revision);
-        let wish = plan::Wish { value, revision, ttl, local: None };
+        let before = previous.map(|former| former.revision);
+        let wish = plan::Wish { value, revision, ttl, before, local: None };
         (Arc::clone(property), wish)
     });
     plan::Orders {

@@ -190,10 +190,14 @@ impl Work<'_> {
                 self.taken(id, &request, asked_ms, end, now_ms);
             }
             CallEnd::Invoked { id: request, ended } => {
+                slot.course.invoke_ended(now_ms);
                 metrics.count_invocation(word(&ended));
                 self.invoked(id, request, ended);
             }
-            CallEnd::Local => self.take_local(),
+            CallEnd::Local => {
+                slot.course.invoke_ended(now_ms);
+                self.take_local();
+            }
             CallEnd::Settled { id: request, end } => self.settled(id, &request, end, now_ms),
         }
     }

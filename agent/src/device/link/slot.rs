@@ -71,6 +71,7 @@ impl Known<'_> {
                 value: local.value.clone(),
                 revision: local.known,
                 ttl: plan::Ttl::Unlimited,
+                before: None,
                 local: Some(local.number),
             };
             orders.wishes.insert(Arc::clone(property), wish);

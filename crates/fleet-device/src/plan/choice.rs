@@ -28,7 +28,8 @@ impl Course {
             return (None, Why::ReadFirst, Some(at_ms));
         }
         let stop = self.stop(orders, may_write);
-        let step = write_step(orders, verdicts)
+        let step = self
+            .write_step(orders, verdicts)
             .or_else(|| claim_step(orders, verdicts))
             .or_else(|| adopt_step(orders, verdicts));
         match (stop, step) {
@@ -55,6 +56,38 @@ impl Course {
         }
     }
 
+    /// Everything that has to be handed over, in one hand-over; what was refused with others goes
+    /// after them, one by one.
+    fn write_step(&self, orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
+        let is_alone = |property| self.tracks.get(property).is_some_and(|track| track.alone);
+        let writes = verdicts.iter().filter_map(|(property, verdict)| match verdict {
+            Verdict::Write { until_ms } => {
+                Some((property, orders.wishes.get(property)?, *until_ms))
+            }
+            Verdict::Rest
+            | Verdict::Wait { .. }
+            | Verdict::Settle { .. }
+            | Verdict::Ask
+            | Verdict::Claim
+            | Verdict::Adopt(_) => None,
+        });
+        let (alone, together): (Vec<_>, Vec<_>) =
+            writes.partition(|(property, ..)| is_alone(*property));
+        let writes =
+            if together.is_empty() { alone.into_iter().take(1).collect() } else { together };
+        let mut values = Object::new();
+        let (mut revision, mut until) = (Revision::NONE, None::<u64>);
+        for (property, wish, until_ms) in writes {
+            values.insert(Arc::clone(property), wish.value.clone());
+            revision = revision.max(wish.revision);
+            until = match (until, until_ms) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
+    }
+
     /// What forbids to hand anything over.
     fn stop(&self, orders: &Orders, may_write: bool) -> Option<Why> {
         if orders.mode == Mode::Observe {
@@ -69,25 +102,6 @@ impl Course {
             None
         }
     }
-}
-
-/// Everything that has to be handed over, in one hand-over.
-fn write_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
-    let mut values = Object::new();
-    let (mut revision, mut until) = (Revision::NONE, None::<u64>);
-    for (property, verdict) in verdicts {
-        let (Verdict::Write { until_ms }, Some(wish)) = (verdict, orders.wishes.get(property))
-        else {
-            continue;
-        };
-        values.insert(Arc::clone(property), wish.value.clone());
-        revision = revision.max(wish.revision);
-        until = match (until, *until_ms) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-    }
-    (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
 }
 
 fn claim_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {

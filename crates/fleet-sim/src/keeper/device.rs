@@ -65,8 +65,8 @@ impl Slot {
             (Purpose::Write(_, _, values), Answer::Handed(ended)) => {
                 self.course.write_ended(values, ended.as_ref().copied(), now_ms);
             }
-            // Noted by the link already.
-            (_, Answer::Handed(_)) => {}
+            // How it ended was noted by the link already.
+            (_, Answer::Handed(_)) => self.course.invoke_ended(now_ms),
         }
     }
 
