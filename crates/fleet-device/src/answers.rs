@@ -14,6 +14,8 @@ pub struct Reading {
     pub quality: Quality,
     /// When the source says that it was so, in milliseconds since 1970.
     pub source_ms: Option<u64>,
+    /// What it could not say, and why, for people.
+    pub problem: Option<String>,
 }
 
 /// Why a device gave no answer.
