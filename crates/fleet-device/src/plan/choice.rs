@@ -7,15 +7,29 @@ use fleet_state::{Object, Revision};
 
 use super::course::{Course, FirstRead};
 use super::property::Verdict;
-use super::{Mode, Orders, Step, Why};
+use super::{Leave, Mode, Orders, Step, Why};
 use crate::Availability;
 
+/// How long a question waits until it is looked at again whether there is room for it.
+const ROOM_MS: u64 = 250;
+
 impl Course {
+    /// Whether a question that is under way keeps something waiting that may be handed over, or
+    /// asked of the log, before it is answered.
+    pub fn is_pressed(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> bool {
+        if self.first_read != FirstRead::Done || self.stop(orders, may_write).is_some() {
+            return false;
+        }
+        self.follow(orders, now_ms);
+        let verdicts = self.verdicts(orders, now_ms);
+        verdicts.values().any(|verdict| matches!(verdict, Verdict::Write { .. } | Verdict::Claim))
+    }
+
     pub(super) fn choose(
         &self,
         orders: &Orders,
         verdicts: &BTreeMap<Arc<str>, Verdict>,
-        may_write: bool,
+        leave: Leave,
         now_ms: u64,
     ) -> (Option<Step>, Why, Option<u64>) {
         if self.is_busy() {
@@ -23,11 +37,11 @@ impl Course {
         }
         if let FirstRead::Due { at_ms, .. } = self.first_read {
             if now_ms >= at_ms {
-                return (Some(Step::Read), Why::ReadFirst, None);
+                return read_step(leave, Why::ReadFirst, now_ms);
             }
             return (None, Why::ReadFirst, Some(at_ms));
         }
-        let stop = self.stop(orders, may_write);
+        let stop = self.stop(orders, leave.write);
         let step = self
             .write_step(orders, verdicts)
             .or_else(|| claim_step(orders, verdicts))
@@ -40,7 +54,7 @@ impl Course {
         let asks = verdicts.values().any(|v| matches!(v, Verdict::Ask | Verdict::Settle { .. }));
         let asks = asks && self.first_read == FirstRead::Done;
         if asks && now_ms >= self.ask_next_ms {
-            return (Some(Step::Read), Why::Settling, None);
+            return read_step(leave, Why::Settling, now_ms);
         }
         let until = verdicts.values().filter_map(|verdict| match verdict {
             Verdict::Wait { until_ms } | Verdict::Settle { until_ms } => Some(*until_ms),
@@ -101,6 +115,15 @@ impl Course {
         } else {
             None
         }
+    }
+}
+
+/// A question, or a look at whether there is room for it later.
+fn read_step(leave: Leave, why: Why, now_ms: u64) -> (Option<Step>, Why, Option<u64>) {
+    if leave.read {
+        (Some(Step::Read), why, None)
+    } else {
+        (None, why, Some(now_ms.saturating_add(ROOM_MS)))
     }
 }
 

@@ -8,7 +8,7 @@ use fleet_state::{Object, Revision, Value};
 use super::choice::would_write;
 use super::property::{Case, Verdict};
 use super::track::{Said, Track, pause_ms};
-use super::{Orders, Plan, Reported, Step, TroubleCode};
+use super::{Leave, Orders, Plan, Reported, Step, TroubleCode};
 use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
 /// The first question after a hand-over; the pause doubles with each.
@@ -17,6 +17,10 @@ pub(super) const ASK_MS_FIRST: u64 = 20;
 pub(super) const READ_MS_MAX: u64 = 10_000;
 /// The longest pause between questions about something that was handed over.
 const ASK_MS_MAX: u64 = 5_000;
+/// The same, of one that has been silent for [`LONG_SILENT_MS`].
+const READ_MS_MAX_SILENT: u64 = 60_000;
+/// A device that gave no answer for so long is asked less often.
+const LONG_SILENT_MS: u64 = 300_000;
 /// A device that gave no answer for longer was away.
 const SILENT_MS_MAX: u64 = 30_000;
 /// As many tries as make the pause the longest one.
@@ -242,7 +246,10 @@ impl Course {
                 }
                 if let FirstRead::Due { tries, .. } = self.first_read {
                     let tries = tries.saturating_add(1);
-                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));
+                    let since_ms = self.silent_since_ms.unwrap_or(now_ms);
+                    let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
+                    let pause_ms_max = if long { READ_MS_MAX_SILENT } else { READ_MS_MAX };
+                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(pause_ms_max));
                     self.first_read = FirstRead::Due { at_ms, tries };
                 }
             }
@@ -280,10 +287,15 @@ impl Course {
 
     /// What to do now. A step that is given counts as under way until its end is told.
     pub fn plan(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> Plan {
+        self.plan_within(orders, Leave { write: may_write, read: true }, now_ms)
+    }
+
+    /// The same, where there may be no room for a question.
+    pub fn plan_within(&mut self, orders: &Orders, leave: Leave, now_ms: u64) -> Plan {
         self.follow(orders, now_ms);
         self.writing = orders.allows_writing();
         let verdicts = self.verdicts(orders, now_ms);
-        let (step, why, again_ms) = self.choose(orders, &verdicts, may_write, now_ms);
+        let (step, why, again_ms) = self.choose(orders, &verdicts, leave, now_ms);
         if let Some(step) = &step {
             self.busy_since_ms = Some(now_ms);
             self.note_begun(step);
@@ -318,7 +330,7 @@ impl Course {
     }
 
     /// One track per wish; a new wish starts a new one.
-    fn follow(&mut self, orders: &Orders, now_ms: u64) {
+    pub(super) fn follow(&mut self, orders: &Orders, now_ms: u64) {
         self.tracks.retain(|property, _| orders.wishes.contains_key(property));
         for (property, wish) in &orders.wishes {
             let known = self.tracks.get(property).is_some_and(|track| track.is_of(wish));
@@ -341,7 +353,7 @@ impl Course {
         self.followed = true;
     }
 
-    fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {
+    pub(super) fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {
         let mut verdicts = BTreeMap::new();
         for (property, wish) in &orders.wishes {
             let Some(track) = self.tracks.get_mut(property) else { continue };

@@ -101,6 +101,12 @@ impl Course {
         }
     }
 
+    /// A question has given way to something that can't wait; it is asked again.
+    pub fn read_gave_way(&mut self, now_ms: u64) {
+        self.busy_since_ms = None;
+        self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
+    }
+
     /// A call has not ended and is not waited for any more; it may have acted.
     pub fn given_up(&mut self, now_ms: u64) {
         self.busy_since_ms = None;

@@ -111,3 +111,33 @@ fn what_was_said_before_a_one_shot_proves_no_later_wish() {
         is_on_and_told(&mut hall, readable, &format!("readable: {readable}"));
     }
 }
+
+#[test]
+fn a_question_gives_way_to_a_wish_that_can_be_handed_over() {
+    let mut hall = Hall::new(&[("on", 1)], orders(&[("on", 1, 5)]));
+    hall.run_to(100);
+    hall.wishes("on", 0, 7);
+    hand_over(&mut hall);
+    hall.now_ms += 100;
+    let plan = hall.course.plan(&hall.orders, true, hall.now_ms);
+    assert_eq!(plan.step, Some(Step::Read));
+    assert!(!hall.course.is_pressed(&hall.orders, true, hall.now_ms));
+    hall.wishes("dim", 5, 9);
+    assert!(!hall.course.is_pressed(&hall.orders, false, hall.now_ms), "without a lease");
+    assert!(hall.course.is_pressed(&hall.orders, true, hall.now_ms));
+    hall.course.read_gave_way(hall.now_ms);
+    let plan = hall.course.plan(&hall.orders, true, hall.now_ms);
+    assert!(matches!(plan.step, Some(Step::Write { .. })), "{plan:?}");
+}
+
+#[test]
+fn without_room_nothing_is_asked_and_all_else_goes_on() {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 5)]));
+    let leave = Leave { write: true, read: false };
+    let plan = hall.course.plan_within(&hall.orders, leave, 0);
+    assert_eq!((plan.step, plan.why, plan.again_ms), (None, Why::ReadFirst, Some(250)));
+    hall.run_to(1_000);
+    hall.wishes("on", 0, 7);
+    let plan = hall.course.plan_within(&hall.orders, leave, 1_000);
+    assert!(matches!(plan.step, Some(Step::Write { .. })), "{plan:?}");
+}
