@@ -272,6 +272,21 @@ async fn what_cannot_be_said_is_never_sent() {
 }
 
 #[tokio::test]
+async fn a_register_that_the_device_does_not_have_keeps_none_of_the_others_from_being_read() {
+    let Hall { drive: _drive, owner, address } = hall("socket").await;
+    owner.session.close().await;
+    let gone = r#""gone": {"table": "holding", "address": 60000, "type": "u16"},"#;
+    let map = DRIVE.replacen(r#""speed""#, &format!(r#"{gone} "speed""#), 1);
+    let mut owner = connect(&address, vec![device("drive", "1", &map)]).await;
+    owner.until_online("drive").await;
+    let reading = owner.reading("drive", LIMIT).await.unwrap();
+    let read = values(&reading.values);
+    assert!(read.contains_key("speed") && !read.contains_key("gone"), "{read:?}");
+    let problem = reading.problem.unwrap();
+    assert!(problem.contains("60000") && problem.contains("gone"), "{problem}");
+}
+
+#[tokio::test]
 async fn exceptions_are_told_for_what_they_are() {
     let Hall { mut drive, mut owner, .. } = hall("socket").await;
     let cases = [

@@ -86,7 +86,8 @@ impl OnItsWay {
             view.state.invocation(&self.request_id).map(|invocation| invocation.detail.to_string())
         } else {
             let failure = view.state.watermarks(&self.device)?.failure_of(self.revision);
-            failure.filter(|_| stage == Stage::Failed).map(|failure| failure.message.to_string())
+            let ended = matches!(stage, Stage::Failed | Stage::Unknown);
+            failure.filter(|_| ended).map(|failure| failure.message.to_string())
         };
         told.filter(|told| !told.is_empty()).or_else(|| {
             let known = desk.observed.device(&self.device)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleet_state::{Limits, Object, Revision, Value};
 use flotilla_agent::device::connector::{
     Availability, Connect, ConnectError, Connector, DeviceSetup, Handed, Invoke, LinkSetup,
-    Observation, Read, ReadErrorKind, Reports, Session, Write, WriteError,
+    Observation, Read, ReadErrorKind, Reading, Reports, Session, Write, WriteError,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -115,13 +115,18 @@ impl Owner {
     }
 
     pub async fn read(&self, id: &str, within: Duration) -> Result<Object, ReadErrorKind> {
+        self.reading(id, within).await.map(|reading| reading.values)
+    }
+
+    /// The same, with all that goes with the values.
+    pub async fn reading(&self, id: &str, within: Duration) -> Result<Reading, ReadErrorKind> {
         let read = Read {
             device: id.parse().unwrap(),
             properties: None,
             deadline: Instant::now() + within,
         };
         let answer = timeout(LIMIT, self.session.read(&read)).await.expect("a question ends");
-        answer.map(|reading| reading.values).map_err(|error| error.kind)
+        answer.map_err(|error| error.kind)
     }
 
     pub async fn until(

@@ -14,6 +14,8 @@ pub struct Reading {
     pub quality: Quality,
     /// When the source says that it was so, in milliseconds since 1970.
     pub source_ms: Option<u64>,
+    /// What it could not say, and why, for people.
+    pub problem: Option<String>,
 }
 
 /// Why a device gave no answer.
@@ -50,6 +52,14 @@ pub struct WriteError {
     pub kind: WriteErrorKind,
     /// The reason, for people.
     pub message: String,
+}
+
+impl WriteError {
+    /// Whether nothing has happened, and the same again would end the same.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !self.may_have_acted && !self.kind.is_retryable()
+    }
 }
 
 /// Kinds of [`WriteError`].

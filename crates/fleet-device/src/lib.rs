@@ -29,5 +29,5 @@ pub mod telling;
 
 pub use answers::{Handed, ReadErrorKind, Reading, WriteError, WriteErrorKind};
 pub use observation::{Availability, Observation, Quality};
-pub use orders::{Claims, claimed_until_ms, orders};
+pub use orders::{Asked, Claims, claimed_until_ms, orders, take_granted};
 pub use profile::{Access, Fence, Profile};

@@ -13,6 +13,21 @@ use crate::{Profile, plan};
 /// milliseconds of the node's monotonic clock.
 pub type Claims = BTreeMap<Revision, u64>;
 
+/// Wishes with an end that this owner has asked the log for, with when that was first.
+pub type Asked = BTreeMap<Revision, u64>;
+
+/// Takes what the log has granted of what this owner asked for, also where nobody heard the
+/// answer: in an epoch nobody else can have asked.
+pub fn take_granted(state: &FleetState, device: &Device, asked: &Asked, claims: &mut Claims) {
+    for (_, wish) in device.wishes.iter() {
+        let (Some(ttl), Some(asked_ms)) = (&wish.ttl, asked.get(&wish.revision)) else { continue };
+        if !state.needs_claim(&device.id, wish) {
+            let until_ms = claimed_until_ms(state, ttl.deadline_log_ms, *asked_ms);
+            claims.entry(wish.revision).or_insert(until_ms);
+        }
+    }
+}
+
 /// What the planner is told.
 #[must_use]
 pub fn orders(
@@ -33,8 +48,11 @@ pub fn orders(
             let until_ms = claimed.copied();
             until_ms.map_or(plan::Ttl::ClaimedElsewhere, |until_ms| plan::Ttl::Claimed { until_ms })
         };
+        let previous = wish.ttl.as_ref().and_then(|ttl| ttl.previous.as_ref());
+        let previous = previous.filter(|_| ttl == plan::Ttl::Unclaimed);
         let (value, revision) = (wish.value.clone(), wish.revision);
-        let wish = plan::Wish { value, revision, ttl, local: None };
+        let before = previous.map(|former| former.revision);
+        let wish = plan::Wish { value, revision, ttl, before, local: None };
         (Arc::clone(property), wish)
     });
     plan::Orders {
@@ -99,4 +117,96 @@ fn property_policy(policy: &DriftPolicy) -> plan::PropertyPolicy {
 #[must_use]
 pub fn claimed_until_ms(state: &FleetState, deadline_log_ms: u64, asked_ms: u64) -> u64 {
     asked_ms.saturating_add(deadline_log_ms.saturating_sub(state.log_time_ms()))
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_state::{
+        AgentCommand, Body, ClaimItem, Command, DeviceId, DeviceSpec, Entry, FoundingMember,
+        FoundingParams, LinkId, LinkSpec, NodeKeys, Object, Placement, Proposal, SiteUid, Value,
+    };
+
+    use super::*;
+    use crate::Fence;
+
+    /// A lamp that is wished on, for so long.
+    fn wished(ttl_ms: u64) -> FleetState {
+        let keys = NodeKeys { sign: [1; 32], exchange: [2; 32] };
+        let (name, credential) = ("gw1".parse().expect("a name"), [4; 64]);
+        let mut state = FleetState::found(FoundingParams {
+            site: "home".parse().expect("a name"),
+            uid: "00112233445566778899aabbccddeeff".parse::<SiteUid>().expect("an id"),
+            site_public_key: [3; 32],
+            member: FoundingMember { name, keys, credential },
+            voters: 1,
+            token: None,
+            wall_time_ms: 0,
+        });
+        let spec = LinkSpec {
+            connector: "mqtt".into(),
+            address: "mqtt://broker:1883".into(),
+            placement: Placement::Any { labels: BTreeMap::default() },
+            name: "".into(),
+            labels: BTreeMap::default(),
+            settings: Object::new(),
+        };
+        apply(&mut state, Command::LinkRegister { id: link(), spec });
+        let owner = state.members().next().map(|founder| founder.id);
+        let expect_epoch = state.link(&link()).expect("it").epoch;
+        let assign = AgentCommand::LinkAssign { link: link(), expect_epoch, owner };
+        apply(&mut state, Command::Agents(assign));
+        let spec = DeviceSpec { link: Some(link()), ..DeviceSpec::default() };
+        apply(&mut state, Command::DeviceRegister { id: lamp(), spec });
+        apply(&mut state, Command::DeviceMode { id: lamp(), mode: Mode::Auto });
+        let patch: Object = [(Arc::from("on"), Value::from(true))].into_iter().collect();
+        let ttl_ms = Some(ttl_ms);
+        apply(&mut state, Command::DeviceUpdate { id: lamp(), patch, ttl_ms });
+        state
+    }
+
+    fn link() -> LinkId {
+        "broker".parse().expect("an id")
+    }
+
+    fn lamp() -> DeviceId {
+        "lamp".parse().expect("an id")
+    }
+
+    fn apply(state: &mut FleetState, command: Command) {
+        let revision = Revision::new(state.last_applied().get() + 1);
+        let request_id = format!("request-{revision}").parse().expect("an id");
+        let proposal = Proposal { request_id, if_revision: None, actor: None, command };
+        let body = Body::Proposal(proposal);
+        let applied = state.apply(revision, &Entry { log_time_ms: 0, wall_time_ms: 0, body });
+        let answer = applied.answer.expect("an answer");
+        assert!(matches!(answer.outcome, fleet_state::Outcome::Accepted(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn what_the_log_granted_is_held_though_nobody_heard_the_answer() {
+        let mut state = wished(30_000);
+        let device = |state: &FleetState| Arc::clone(state.device(&lamp()).expect("it"));
+        let wish = device(&state).wishes.get("on").expect("it").revision;
+        let (asked, mut claims) = (Asked::from([(wish, 400)]), Claims::new());
+        take_granted(&state, &device(&state), &asked, &mut claims);
+        assert!(claims.is_empty(), "it was not granted");
+        let items = vec![ClaimItem::Wish { device: lamp(), revision: wish }];
+        let epoch = state.link(&link()).expect("it").epoch;
+        let claim = AgentCommand::Claim { link: link(), epoch, items };
+        apply(&mut state, Command::Agents(claim));
+        take_granted(&state, &device(&state), &Asked::new(), &mut claims);
+        assert!(claims.is_empty(), "somebody else asked for it");
+        take_granted(&state, &device(&state), &asked, &mut claims);
+        assert_eq!(claims, Claims::from([(wish, 30_400)]));
+        let profile = Arc::new(Profile {
+            properties: BTreeMap::new(),
+            others: None,
+            actions: None,
+            fence: Fence::None,
+            warnings: Vec::new(),
+        });
+        let orders = orders(&state, &device(&state), &profile, &claims);
+        let ttl = orders.wishes.get("on").map(|wish| wish.ttl);
+        assert_eq!(ttl, Some(plan::Ttl::Claimed { until_ms: 30_400 }));
+    }
 }

@@ -109,7 +109,7 @@ impl SimDevice {
         let answer = match &ask.what {
             What::Read => {
                 let (values, quality) = (self.values.clone(), Quality::Good);
-                Answer::Read(Ok(Reading { values, quality, source_ms: None }))
+                Answer::Read(Ok(Reading { values, quality, source_ms: None, problem: None }))
             }
             What::Write(parts) => {
                 self.writes += 1;

@@ -19,7 +19,7 @@
 //! That nobody listens on a device's subject is known at once, and nothing was handed over then.
 //! Where a device doesn't acknowledge, that its NATS server has the message is all that is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,16 +169,16 @@ impl NatsSession {
         self.devices.borrow().get(device).copied()
     }
 
-    fn headers(&self, sequence: u64, expires: Option<Instant>) -> HeaderMap {
+    /// The last moment always goes with a message: the client may keep it for a while, and after
+    /// that moment another gateway may own the link.
+    fn headers(&self, sequence: u64, until: Instant) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(device_headers::EPOCH, self.epoch.to_string());
         headers.insert(device_headers::SEQUENCE, sequence.to_string());
-        if let Some(expires) = expires {
-            let left = expires.saturating_duration_since(Instant::now()).as_millis();
-            headers.insert(device_headers::EXPIRES_IN_MS, left.to_string());
-            let at_ms = u128::from(wall_ms()).saturating_add(left);
-            headers.insert(device_headers::EXPIRES_AT_MS, at_ms.to_string());
-        }
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        headers.insert(device_headers::EXPIRES_IN_MS, left.to_string());
+        let at_ms = u128::from(wall_ms()).saturating_add(left);
+        headers.insert(device_headers::EXPIRES_AT_MS, at_ms.to_string());
         headers
     }
 
@@ -226,6 +226,11 @@ impl NatsSession {
             }),
         }
     }
+}
+
+/// The last moment at which something is wanted.
+fn last_moment(deadline: Instant, expires: Option<Instant>) -> Instant {
+    expires.map_or(deadline, |expires| expires.min(deadline))
 }
 
 fn failed(kind: WriteErrorKind, may_have_acted: bool, message: String) -> WriteError {
@@ -281,14 +286,15 @@ impl Session for NatsSession {
             })?;
             let values = object(&answer.payload)
                 .ok_or_else(|| failed(ReadErrorKind::Refused, "its answer can't be read"))?;
-            Ok(Reading { values, quality: Quality::Good, source_ms: None })
+            Ok(Reading { values, quality: Quality::Good, source_ms: None, problem: None })
         }
         .boxed()
     }
 
     fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            let mut headers = self.headers(write.sequence, write.expires);
+            let mut headers =
+                self.headers(write.sequence, last_moment(write.deadline, write.expires));
             headers.insert(device_headers::REVISION, write.revision.to_string());
             let message = (headers, write.values.clone());
             self.hand_over(&write.device, DeviceWord::Set, message, write.deadline).await
@@ -298,7 +304,8 @@ impl Session for NatsSession {
 
     fn invoke<'a>(&'a self, invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            let mut headers = self.headers(invoke.sequence, invoke.expires);
+            let mut headers =
+                self.headers(invoke.sequence, last_moment(invoke.deadline, invoke.expires));
             headers.insert(device_headers::REQUEST_ID, invoke.request_id.to_string());
             let mut body = Object::new();
             body.insert("action", invoke.action.as_ref());
@@ -349,7 +356,7 @@ struct Ear {
 /// Reports what devices say, until the subscriptions end.
 async fn hear(messages: Vec<Subscriber>, ear: Ear, reports: Reports) {
     let mut messages = select_all(messages);
-    let mut unreadable = BTreeSet::new();
+    let mut unreadable = 0_u64;
     while let Some(message) = messages.next().await {
         let Some((device, word)) = ear.subjects.parse_device(message.subject.as_str()) else {
             continue;
@@ -357,25 +364,30 @@ async fn hear(messages: Vec<Subscriber>, ear: Ear, reports: Reports) {
         if !ear.devices.borrow().contains_key(&device) {
             continue;
         }
-        match ear.heard(device.clone(), word, &message) {
-            Some(observation) => reports.send(observation).await,
-            None if word == DeviceWord::Reported && unreadable.insert(device.clone()) => {
-                tracing::warn!(%device, "a device reports what can't be read; it is left out");
+        let Some(observation) = heard(device, word, &message.payload) else { continue };
+        if observation.quality == Quality::Bad {
+            // Said at the 1st, 2nd, 4th, … time, so that a flood of it is no flood of the log.
+            unreadable = unreadable.saturating_add(1);
+            if unreadable.is_power_of_two() {
+                let device = &observation.device;
+                tracing::warn!(%device, count = unreadable, "a device reports what can't be read");
             }
-            None => {}
         }
+        reports.send(observation).await;
     }
 }
 
-impl Ear {
-    fn heard(&self, device: DeviceId, word: DeviceWord, message: &Message) -> Option<Observation> {
-        match word {
-            DeviceWord::Reported => Some(Observation::fresh(device, object(&message.payload)?)),
-            DeviceWord::Availability => {
-                Some(Observation::availability(device, availability(&message.payload)?))
+/// What a message tells of its device. A report that can't be read tells that it can't.
+fn heard(device: DeviceId, word: DeviceWord, payload: &[u8]) -> Option<Observation> {
+    match word {
+        DeviceWord::Reported => Some(match object(payload) {
+            Some(values) => Observation::fresh(device, values),
+            None => {
+                Observation { quality: Quality::Bad, ..Observation::fresh(device, Object::new()) }
             }
-            DeviceWord::Set | DeviceWord::Invoke | DeviceWord::Get => None,
-        }
+        }),
+        DeviceWord::Availability => Some(Observation::availability(device, availability(payload)?)),
+        DeviceWord::Set | DeviceWord::Invoke | DeviceWord::Get => None,
     }
 }
 
@@ -454,12 +466,30 @@ mod tests {
             headers.get(name).map(|value| value.as_str().parse::<u64>().unwrap())
         };
         let before_ms = wall_ms();
-        let headers = session.headers(1, Some(Instant::now() + Duration::from_secs(30)));
+        let headers = session.headers(1, Instant::now() + Duration::from_secs(30));
         let left_ms = number(&headers, device_headers::EXPIRES_IN_MS).unwrap();
         let at_ms = number(&headers, device_headers::EXPIRES_AT_MS).unwrap();
         assert!((29_000..=30_000).contains(&left_ms), "{left_ms}");
         assert!((before_ms + left_ms..=wall_ms() + left_ms).contains(&at_ms), "{at_ms}");
-        let headers = session.headers(1, None);
-        assert_eq!(number(&headers, device_headers::EXPIRES_AT_MS), None);
+    }
+
+    #[test]
+    fn what_has_no_time_limit_is_not_wanted_after_the_lease() {
+        let lease = Instant::now() + Duration::from_secs(2);
+        let [sooner, later] = [1, 30].map(|secs| Instant::now() + Duration::from_secs(secs));
+        assert_eq!(last_moment(lease, None), lease);
+        assert_eq!(last_moment(lease, Some(later)), lease);
+        assert_eq!(last_moment(lease, Some(sooner)), sooner);
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_read_is_told_as_bad() {
+        let device: DeviceId = "door".parse().unwrap();
+        let told = |word, payload: &str| heard(device.clone(), word, payload.as_bytes());
+        let bad = told(DeviceWord::Reported, "{").unwrap();
+        assert_eq!((bad.quality, bad.values.is_empty()), (Quality::Bad, true));
+        let good = told(DeviceWord::Reported, r#"{"on":true}"#).unwrap();
+        assert_eq!((good.quality, good.values.is_empty()), (Quality::Good, false));
+        assert_eq!(told(DeviceWord::Availability, "?"), None);
     }
 }

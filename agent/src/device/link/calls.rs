@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fleet_state::{AgentCommand, DeviceId, Object, RequestId, Revision, StageItem};
 use futures_util::FutureExt;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::consensus::{Handle, Submitted};
@@ -72,11 +72,13 @@ pub(super) struct Calls {
     pub(super) session: Arc<Box<dyn Session>>,
     handle: Handle,
     next: u64,
+    /// How the call that was begun last is ended.
+    pub(super) last: Option<AbortHandle>,
 }
 
 impl Calls {
     pub(super) fn new(session: Box<dyn Session>, handle: Handle) -> Self {
-        Self { tasks: JoinSet::new(), session: Arc::new(session), handle, next: 0 }
+        Self { tasks: JoinSet::new(), session: Arc::new(session), handle, next: 0, last: None }
     }
 
     /// Runs a call for a device, and gives its number.
@@ -87,7 +89,8 @@ impl Calls {
     ) -> u64 {
         self.next += 1;
         let (device, number) = (device.clone(), self.next);
-        self.tasks.spawn(async move { Ended::Call { device, number, end: call.await } });
+        let task = async move { Ended::Call { device, number, end: call.await } };
+        self.last = Some(self.tasks.spawn(task));
         number
     }
 
@@ -196,6 +199,12 @@ impl Failed {
 pub(super) fn in_doubt(failed: Failed) -> Result<Handed, WriteError> {
     let (may_have_acted, message) = (failed != Failed::Late, failed.as_str().to_owned());
     Err(WriteError { may_have_acted, kind: WriteErrorKind::Timeout, message })
+}
+
+/// What a connector answers that is asked without waiting; `None` when it panicked. Its panic must
+/// not end the link's task: the next owner's would end the same, and the link would belong to nobody.
+pub(super) fn contained<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(ask)).ok()
 }
 
 /// The value of a call; at the deadline and in a panic, the reason why there is none. A call is

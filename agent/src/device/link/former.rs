@@ -4,6 +4,7 @@
 //! device; and what it tells of a one-shot counts in any case.
 
 use fleet_state::DeviceId;
+use tokio::task::AbortHandle;
 
 use super::calls::CallEnd;
 use super::look::word;
@@ -64,7 +65,19 @@ impl Work<'_> {
         let Some(call) = own.or_else(left) else { return };
         tracing::error!(device = %id, link = %self.link.id, "a connector blocks; the call is given up");
         self.under_way = self.under_way.saturating_sub(1);
+        self.reads.remove(&call.number);
         self.in_doubt(id, call, "the connector blocks");
+    }
+
+    /// Ends a question that is under way, for something that can't wait for its answer.
+    pub(super) fn abandon_read(&mut self, id: &DeviceId, now_ms: u64) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(call) = slot.call.take_if(|call| call.read.is_some()) else { return };
+        slot.course.read_gave_way(now_ms);
+        call.read.iter().for_each(AbortHandle::abort);
+        self.agenda.remove(&(call.hard_ms, id.clone()));
+        self.reads.remove(&call.number);
+        self.under_way = self.under_way.saturating_sub(1);
     }
 
     /// The one-shot of a call that is not waited for any more ends as unknown.
@@ -98,8 +111,8 @@ impl Work<'_> {
             if let Some(number) = self.settle(&id, now_ms)
                 && let Some(slot) = self.slots.get_mut(&id)
             {
-                let (hard_ms, one_shot, of) = (u64::MAX, None, CallOf::Course);
-                slot.call = Some(Call { number, hard_ms, one_shot, of });
+                let (hard_ms, of) = (u64::MAX, CallOf::Course);
+                slot.call = Some(Call { number, hard_ms, read: None, one_shot: None, of });
                 self.under_way += 1;
             }
         }

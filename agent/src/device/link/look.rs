@@ -1,23 +1,18 @@
 //! Looking at one device: the planner's step, or its next one-shot, is begun; ends are noted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_device::claimed_until_ms;
-use fleet_device::one_shots::{Begun, Next, open_one_shots};
-use fleet_device::plan::Step;
-use fleet_state::{
-    AgentCommand, ClaimItem, Claimed, DeviceId, Invocation, Outcome, RequestId, Revision,
-};
+use fleet_device::plan::{Leave, Step};
+use fleet_state::{AgentCommand, ClaimItem, Claimed, DeviceId, Outcome, Revision};
 use tokio::time::Instant;
 
 use super::calls::CallEnd;
+use super::one_shot::claims_of;
 use super::slot::{Call, CallOf, Known};
 use super::work::Work;
 use crate::consensus::Submitted;
-use crate::device::connector::{
-    ANSWER_MS_MAX, Handed, Invoke, Read, Write, WriteError, WriteErrorKind,
-};
+use crate::device::connector::{ANSWER_MS_MAX, Handed, Read, Write, WriteError, WriteErrorKind};
 
 /// How long the log may take for a command of this agent.
 pub(super) const LOG_WITHIN: Duration = Duration::from_secs(3);
@@ -25,6 +20,16 @@ pub(super) const LOG_WITHIN: Duration = Duration::from_secs(3);
 const GRACE_MS: u64 = 1_000;
 /// Pause after a command that the log didn't decide.
 pub(super) const LOG_PAUSE_MS: u64 = 250;
+
+/// What a question that is under way keeps waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presses {
+    Nothing,
+    /// A stop, a hand-over, or a claim.
+    Step,
+    /// A one-shot.
+    OneShot,
+}
 
 impl Work<'_> {
     /// Plans for a device and begins the step.
@@ -41,9 +46,16 @@ impl Work<'_> {
             return self.show(id, None);
         }
         if slot.call.is_some() {
-            let plan = slot.course.look(&slot.orders, now_ms);
-            self.note_stages(id, &plan);
-            return self.show(id, Some(&plan));
+            match self.presses(id, until_ms, now_ms) {
+                Presses::Nothing => {
+                    let Some(slot) = self.slots.get_mut(id) else { return };
+                    let plan = slot.course.look(&slot.orders, now_ms);
+                    self.note_stages(id, &plan);
+                    return self.show(id, Some(&plan));
+                }
+                Presses::OneShot => return self.one_shot_first(id, until_ms, now_ms),
+                Presses::Step => self.abandon_read(id, now_ms),
+            }
         }
         if let Some(number) = self.see_to_local(id, until_ms, now_ms) {
             self.under_way(id, number, now_ms);
@@ -51,8 +63,10 @@ impl Work<'_> {
             let plan = slot.course.look(&slot.orders, now_ms);
             return self.show(id, Some(&plan));
         }
+        let read = self.may_read();
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let plan = slot.course.plan(&slot.orders, until_ms.is_some(), now_ms);
+        let leave = Leave { write: until_ms.is_some(), read };
+        let plan = slot.course.plan_within(&slot.orders, leave, now_ms);
         if let Some(again_ms) = plan.again_ms {
             self.agenda.insert((again_ms.max(now_ms.saturating_add(1)), id.clone()));
         }
@@ -67,12 +81,42 @@ impl Work<'_> {
         self.show(id, Some(&plan));
     }
 
+    /// What a question that is under way for a device keeps waiting.
+    fn presses(&mut self, id: &DeviceId, until_ms: Option<u64>, now_ms: u64) -> Presses {
+        let Some(slot) = self.slots.get_mut(id) else { return Presses::Nothing };
+        let reads = slot.call.as_ref().is_some_and(|call| call.read.is_some());
+        if !reads || until_ms.is_none() {
+            return Presses::Nothing;
+        }
+        let stops = slot.overlay.as_ref().is_some_and(|overlay| overlay.stop.is_some());
+        let stop_ms = slot.stop_next_ms.map_or(0, |(_, again_ms)| again_ms);
+        if (stops && now_ms >= stop_ms) || slot.course.is_pressed(&slot.orders, true, now_ms) {
+            return Presses::Step;
+        }
+        if self.has_one_shot(id, now_ms) { Presses::OneShot } else { Presses::Nothing }
+    }
+
+    /// Sees to a one-shot in the place of a question, which is asked after it.
+    fn one_shot_first(&mut self, id: &DeviceId, until_ms: Option<u64>, now_ms: u64) {
+        self.abandon_read(id, now_ms);
+        match self.next_one_shot(id, until_ms, now_ms) {
+            Some(number) => self.under_way(id, number, now_ms),
+            None => {
+                self.agenda.insert((now_ms.saturating_add(LOG_PAUSE_MS), id.clone()));
+            }
+        }
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let plan = slot.course.look(&slot.orders, now_ms);
+        self.show(id, Some(&plan));
+    }
+
     /// Notes the call that was begun for a device.
-    fn under_way(&mut self, id: &DeviceId, number: u64, now_ms: u64) {
+    pub(super) fn under_way(&mut self, id: &DeviceId, number: u64, now_ms: u64) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         let hard_ms = now_ms.saturating_add(ANSWER_MS_MAX + GRACE_MS);
         let (one_shot, of) = (self.begun.take(), CallOf::Course);
-        slot.call = Some(Call { number, hard_ms, one_shot, of });
+        let read = self.calls.last.clone().filter(|_| self.reads.contains(&number));
+        slot.call = Some(Call { number, hard_ms, read, one_shot, of });
         self.under_way += 1;
         self.agenda.insert((hard_ms, id.clone()));
     }
@@ -85,7 +129,7 @@ impl Work<'_> {
 
     /// A reading of the node's clock as an instant. The clock is read anew, and second: what is
     /// done in one turn takes its time, and a deadline must not move by that.
-    fn moment(&self, at_ms: u64) -> Instant {
+    pub(super) fn moment(&self, at_ms: u64) -> Instant {
         let now = Instant::now();
         now + Duration::from_millis(at_ms.saturating_sub(self.task.now_ms()))
     }
@@ -96,7 +140,10 @@ impl Work<'_> {
         let number = match step {
             Step::Read => {
                 let deadline = self.deadline([u64::MAX; 2], now_ms);
-                self.calls.read(Read { device: id.clone(), properties: None, deadline })
+                let read = Read { device: id.clone(), properties: None, deadline };
+                let number = self.calls.read(read);
+                self.reads.insert(number);
+                number
             }
             Step::Write { values, revision, until_ms } => {
                 let write = Write {
@@ -117,6 +164,11 @@ impl Work<'_> {
                     revision: *revision,
                 };
                 let items = revisions.iter().map(item).collect();
+                if let Some(memory) = self.task.memory.get_mut(id) {
+                    for revision in &revisions {
+                        memory.asked.entry(*revision).or_insert(now_ms);
+                    }
+                }
                 let claim = AgentCommand::Claim { link, epoch, items };
                 self.calls.submit(id, claim, log_deadline, move |end| CallEnd::Claimed {
                     revisions,
@@ -156,7 +208,7 @@ impl Work<'_> {
         }
         match end {
             CallEnd::Read(read) => {
-                slot.source_ms = read.as_ref().ok().and_then(|reading| reading.source_ms);
+                slot.note_read(&read);
                 slot.course.read_ended(read.map_err(|error| error.kind), now_ms);
             }
             CallEnd::Written { values, ended } => {
@@ -190,10 +242,14 @@ impl Work<'_> {
                 self.taken(id, &request, asked_ms, end, now_ms);
             }
             CallEnd::Invoked { id: request, ended } => {
+                slot.course.invoke_ended(now_ms);
                 metrics.count_invocation(word(&ended));
                 self.invoked(id, request, ended);
             }
-            CallEnd::Local => self.take_local(),
+            CallEnd::Local => {
+                slot.course.invoke_ended(now_ms);
+                self.take_local();
+            }
             CallEnd::Settled { id: request, end } => self.settled(id, &request, end, now_ms),
         }
     }
@@ -238,173 +294,6 @@ impl Work<'_> {
             let (state, overlay) = (&view.state, self.book.overlay(id).cloned());
             let known = Known { state, device: &device, overlay, run: self.task.run };
             slot.follow(known, memory);
-        }
-    }
-
-    /// Sees to the oldest open one-shot of a device: told, if it has ended; asked for, if not.
-    fn next_one_shot(&mut self, id: &DeviceId, until_ms: Option<u64>, now_ms: u64) -> Option<u64> {
-        if let Some(number) = self.settle(id, now_ms) {
-            return Some(number);
-        }
-        let until_ms = until_ms.filter(|_| !self.task.is_alone())?;
-        let view = self.task.parts.handle.view();
-        let device = view.state.device(id)?;
-        let open = open_one_shots(
-            &view.state,
-            device,
-            &self.link.id,
-            self.task.parts.node,
-            self.task.epoch,
-        );
-        let slot = self.slots.get(id)?;
-        let memory = self.task.memory.get(id)?;
-        let next = memory.one_shots.next(open, &slot.orders, slot.course.availability())?;
-        if now_ms < slot.one_shot_next_ms {
-            self.agenda.insert((slot.one_shot_next_ms, id.clone()));
-            return None;
-        }
-        match next {
-            Next::Ask(request) => self.ask_for(id, request, now_ms),
-            Next::HandOver(invocation, asked_ms) => {
-                self.hand_over(id, &invocation, asked_ms, until_ms, now_ms)
-            }
-        }
-    }
-
-    fn ask_for(&mut self, id: &DeviceId, request: RequestId, now_ms: u64) -> Option<u64> {
-        let asked_ms = self.task.memory.get_mut(id)?.one_shots.ask(&request, now_ms);
-        let (link, epoch) = (self.link.id.clone(), self.task.epoch);
-        let items = vec![ClaimItem::Invocation(request.clone())];
-        let claim = AgentCommand::Claim { link, epoch, items };
-        let to_end = move |end| CallEnd::Taken { id: request, asked_ms, end };
-        Some(self.calls.submit(id, claim, Instant::now() + LOG_WITHIN, to_end))
-    }
-
-    /// The log has decided whether a one-shot may be handed over; or it has not.
-    fn taken(
-        &mut self,
-        id: &DeviceId,
-        request: &RequestId,
-        asked_ms: u64,
-        end: Submitted,
-        now_ms: u64,
-    ) {
-        let claims = claims_of(&end);
-        if claims != Ok(&[Claimed::Granted]) {
-            if claims.is_ok() {
-                self.task.parts.metrics.claims_lost.inc();
-            }
-            // What it is shows the state; without a decision it is asked for again.
-            if let Some(slot) = self.slots.get_mut(id) {
-                slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);
-            }
-            return;
-        }
-        let view = self.task.parts.handle.view();
-        let (Some(invocation), Some(until_ms)) = (view.state.invocation(request), self.until_ms())
-        else {
-            return;
-        };
-        if let Some(number) = self.hand_over(id, invocation, asked_ms, until_ms, now_ms) {
-            self.under_way(id, number, now_ms);
-        }
-    }
-
-    /// Hands a one-shot over that was granted to this owner: once, and not after its time.
-    fn hand_over(
-        &mut self,
-        id: &DeviceId,
-        invocation: &Invocation,
-        asked_ms: u64,
-        lease_ms: u64,
-        now_ms: u64,
-    ) -> Option<u64> {
-        let view = self.task.parts.handle.view();
-        let slot = self.slots.get(id)?;
-        let device = (&slot.orders, slot.course.availability());
-        let one_shots = &mut self.task.memory.get_mut(id)?.one_shots;
-        let until_ms = match one_shots.begin(&view.state, invocation, asked_ms, device, now_ms) {
-            Begun::HandOver { until_ms } => until_ms,
-            Begun::Again => return None,
-            Begun::Refused => {
-                self.line_up(id);
-                return self.settle(id, now_ms);
-            }
-        };
-        let request = invocation.id.clone();
-        let deadline = self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms);
-        self.begun = Some(request.clone());
-        let invoke = Invoke {
-            device: id.clone(),
-            action: Arc::clone(&invocation.action),
-            args: invocation.args.clone().into(),
-            request_id: request,
-            epoch: self.task.epoch,
-            sequence: self.task.next_sequence(),
-            deadline,
-            expires: until_ms.map(|until_ms| self.moment(until_ms)),
-        };
-        Some(self.calls.invoke(invoke))
-    }
-
-    pub(super) fn invoked(
-        &mut self,
-        id: &DeviceId,
-        request: RequestId,
-        ended: Result<Handed, WriteError>,
-    ) {
-        if let Some(memory) = self.task.memory.get_mut(id) {
-            memory.one_shots.handed_over(request, ended);
-        }
-    }
-
-    /// Tells the end of one one-shot, if there is one to tell.
-    pub(super) fn settle(&mut self, id: &DeviceId, now_ms: u64) -> Option<u64> {
-        let slot = self.slots.get(id)?;
-        let memory = self.task.memory.get(id)?;
-        let (request, (stage, detail)) = memory.one_shots.ends.first_key_value()?;
-        if now_ms < slot.one_shot_next_ms {
-            self.agenda.insert((slot.one_shot_next_ms, id.clone()));
-            return None;
-        }
-        let command = AgentCommand::InvocationEnd {
-            link: self.link.id.clone(),
-            epoch: self.task.epoch,
-            id: request.clone(),
-            stage: *stage,
-            detail: super::tell::short(detail),
-        };
-        let request = request.clone();
-        let to_end = move |end| CallEnd::Settled { id: request, end };
-        Some(self.calls.submit(id, command, Instant::now() + LOG_WITHIN, to_end))
-    }
-
-    pub(super) fn settled(
-        &mut self,
-        id: &DeviceId,
-        request: &RequestId,
-        end: Submitted,
-        now_ms: u64,
-    ) {
-        if let Submitted::Decided(_) = end {
-            if let Some(memory) = self.task.memory.get_mut(id) {
-                memory.one_shots.told(request);
-            }
-        } else if let Some(slot) = self.slots.get_mut(id) {
-            slot.one_shot_next_ms = now_ms.saturating_add(LOG_PAUSE_MS);
-        }
-    }
-}
-
-/// What the log said to a claim; `Err` when it said nothing.
-fn claims_of(end: &Submitted) -> Result<&[Claimed], ()> {
-    match end {
-        Submitted::Decided(answer) => match &answer.outcome {
-            Outcome::Accepted(accepted) => Ok(&accepted.claims),
-            Outcome::Unchanged | Outcome::Rejected(_) => Ok(&[]),
-        },
-        Submitted::Busy { .. } | Submitted::NoLeader | Submitted::Unknown | Submitted::Stopping => {
-            Err(())
         }
     }
 }

@@ -13,9 +13,11 @@
 //! this epoch, and the lease holds.
 
 mod calls;
+mod closing;
 mod former;
 mod local;
 mod look;
+mod one_shot;
 mod slot;
 mod tell;
 mod work;
@@ -32,8 +34,9 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::DeviceParts;
-use super::connector::{Connect, ConnectError, Connector, Reports, Session};
+use super::connector::{Connect, ConnectError, Connector, Refusal, Reports, Session};
 use super::setups::{device_setup, link_setup};
+use calls::contained;
 use slot::Memory;
 pub(super) use tell::wall_ms;
 use work::{Work, WorkEnded};
@@ -210,7 +213,8 @@ async fn connect(task: &LinkTask, link: &Link) -> Result<Option<Connected>, Conn
     let parts = &task.parts;
     let setup = link_setup(&link.id, &link.spec);
     let checked = parts.connectors.get(&link.spec.connector).and_then(|connector| {
-        connector.check_link(&setup)?;
+        let panicked = || Refusal::new("settings", "the connector panicked while checking them");
+        contained(|| connector.check_link(&setup)).unwrap_or_else(|| Err(panicked()))?;
         Ok(Arc::clone(connector))
     });
     let connector: Arc<dyn Connector> =

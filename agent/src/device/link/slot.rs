@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use fleet_device::one_shots::OneShots;
 use fleet_device::plan::{self, Course, Orders};
-use fleet_device::{Claims, orders};
+use fleet_device::{Asked, Claims, orders, take_granted};
 use fleet_protocol::local::LocalStage;
 use fleet_state::{Device, FleetState, Object, RequestId, StageItem};
+use tokio::task::AbortHandle;
 
 use super::Run;
+use super::calls::contained;
 use crate::device::connector::{
-    Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, Refusal, WriteError,
+    Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, ReadError, ReadErrorKind,
+    Reading, Refusal, WriteError,
 };
 use crate::device::local::Overlay;
 use crate::device::setups::device_setup;
@@ -34,6 +37,8 @@ pub(super) struct Slot {
     pub source_ms: Option<u64>,
     /// Why the last hand-over failed, if it did.
     pub last_error: Option<String>,
+    /// What it could not say when it was asked last.
+    pub last_read_error: Option<String>,
     /// What the log was told last that it didn't know.
     pub told: Option<StageItem>,
     /// What is shown of it, as it was told last.
@@ -71,6 +76,7 @@ impl Known<'_> {
                 value: local.value.clone(),
                 revision: local.known,
                 ttl: plan::Ttl::Unlimited,
+                before: None,
                 local: Some(local.number),
             };
             orders.wishes.insert(Arc::clone(property), wish);
@@ -83,6 +89,10 @@ impl Known<'_> {
 #[derive(Default)]
 pub(super) struct Memory {
     pub claims: Claims,
+    /// Wishes that the log was asked for, with when that was first.
+    pub asked: Asked,
+    /// Since when the device had been away when the last session ended.
+    pub away_since_ms: Option<u64>,
     pub one_shots: OneShots,
 }
 
@@ -92,6 +102,8 @@ pub(super) struct Call {
     pub number: u64,
     /// When it is given up, whatever happens.
     pub hard_ms: u64,
+    /// How a question is ended that has to give way.
+    pub read: Option<AbortHandle>,
     /// The one-shot that it hands over.
     pub one_shot: Option<RequestId>,
     /// What it is to its slot.
@@ -117,13 +129,15 @@ impl Slot {
         now_ms: u64,
     ) -> Self {
         let setup = device_setup(&known.device.id, &known.device.spec);
-        let checked = connector.check_device(link, &setup);
+        let panicked = || Refusal::new("settings", "the connector panicked while checking them");
+        let checked = contained(|| connector.check_device(link, &setup));
+        let checked = checked.unwrap_or_else(|| Err(panicked()));
         let (profile, refusal) = match checked {
             Ok(profile) => (profile, None),
             Err(refusal) => (nothing(), Some(refusal)),
         };
         Self {
-            course: Course::new(now_ms),
+            course: Course::resumed(memory.away_since_ms, now_ms),
             orders: known.orders(&Arc::new(profile), &memory.claims),
             setup,
             refusal,
@@ -132,6 +146,7 @@ impl Slot {
             one_shot_next_ms: 0,
             source_ms: None,
             last_error: None,
+            last_read_error: None,
             told: None,
             shown: None,
             overlay: known.overlay,
@@ -159,6 +174,19 @@ impl Slot {
         i64::from(self.shown.as_ref().is_some_and(|shown| shown.get("drift").is_some()))
     }
 
+    /// A read has ended.
+    pub(super) fn note_read(&mut self, ended: &Result<Reading, ReadError>) {
+        match ended {
+            Ok(reading) => {
+                self.source_ms = reading.source_ms;
+                self.last_read_error.clone_from(&reading.problem);
+            }
+            // That it can't be asked is no problem of its.
+            Err(error) if error.kind == ReadErrorKind::Unsupported => self.last_read_error = None,
+            Err(error) => self.last_read_error = Some(error.message.clone()),
+        }
+    }
+
     /// A hand-over has ended.
     pub(super) fn note_write(&mut self, ended: &Result<Handed, WriteError>) {
         self.last_error = ended.as_ref().err().map(|error| error.message.clone());
@@ -167,6 +195,8 @@ impl Slot {
     /// Follows the records.
     pub(super) fn follow(&mut self, known: Known<'_>, memory: &mut Memory) {
         memory.claims.retain(|revision, _| known.device.wishes.holds(*revision));
+        memory.asked.retain(|revision, _| known.device.wishes.holds(*revision));
+        take_granted(known.state, known.device, &memory.asked, &mut memory.claims);
         memory.one_shots.follow(known.state);
         self.orders = known.orders(&self.orders.profile, &memory.claims);
         let in_force = |number: &u64| {

@@ -55,9 +55,26 @@ pub(super) fn problem(task: &mut LinkTask, problem: &str, pause_ms: u64) {
         let known = task.parts.observed.device(&device);
         let mut body = known.map_or_else(Object::new, |known| known.body.as_ref().clone());
         body.insert("availability", Availability::Unknown.as_str());
+        doubt_reported(&mut body);
         body.insert("note", format!("its link is not connected: {}", short(problem)));
         show(task, Entity::Device(device), Arc::new(body));
     }
+}
+
+/// What was reported may not be so any more.
+fn doubt_reported(body: &mut Object) {
+    let Some(Value::Map(reported)) = body.get("reported") else { return };
+    let mut doubted = Object::new();
+    for (property, told) in reported.iter() {
+        let mut told = told.clone();
+        if let Value::Map(told) = &mut told
+            && told.get("quality").and_then(Value::as_text) == Some(Quality::Good.as_str())
+        {
+            told.insert("quality", Quality::Uncertain.as_str());
+        }
+        doubted.insert(Arc::clone(property), told);
+    }
+    body.insert("reported", doubted);
 }
 
 /// Shows the state of a link.
@@ -172,8 +189,8 @@ fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
     body.insert("availability", slot.course.availability().as_str());
     let mut reported = Object::new();
     for (property, value, said) in slot.course.reported() {
-        let quality =
-            if said.retained { said.quality.max(Quality::Uncertain) } else { said.quality };
+        let old = said.retained || slot.course.availability() == Availability::Offline;
+        let quality = if old { said.quality.max(Quality::Uncertain) } else { said.quality };
         let heard_ms = said.at_ms.saturating_add(offset_ms);
         let mut told = Object::new();
         told.insert("value", value.clone());
@@ -236,9 +253,12 @@ fn notes(slot: &Slot, plan: Option<&Plan>) -> String {
         format!("{} (r{}): {}", trouble.code.as_str(), trouble.revision, trouble.message)
     });
     let error = slot.last_error.as_ref().map(|error| format!("last error: {error}"));
+    let unread = slot.last_read_error.as_ref();
+    let unread = unread.map(|error| format!("when it was asked last: {error}"));
     let warnings = slot.orders.profile.warnings.iter().cloned();
     let said = slot.course.note().map(ToOwned::to_owned);
-    let notes = refusal.into_iter().chain(trouble).chain(error).chain(said).chain(warnings);
+    let notes =
+        refusal.into_iter().chain(trouble).chain(error).chain(unread).chain(said).chain(warnings);
     let notes: Vec<String> = notes.collect();
     short(&notes.join("; ")).as_ref().to_owned()
 }

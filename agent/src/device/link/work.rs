@@ -12,10 +12,10 @@ use std::time::Duration;
 use fleet_state::{DeviceId, Entity, FleetState, Link, Record, RequestId, StageItem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::LinkTask;
-use super::calls::{Calls, Ended};
+use super::calls::{Calls, Ended, contained};
 use super::slot::{Call, Known, Slot};
 use crate::consensus::AppliedBatch;
 use crate::device::connector::{CloseReason, Connector, Observation, Session};
@@ -24,17 +24,14 @@ use crate::device::setups::{device_setup, link_setup};
 
 /// Calls under way for one link.
 const CALLS_MAX: usize = 64;
+/// Questions among them: devices that don't answer leave room for what is handed to the others.
+const READS_MAX: usize = 32;
 /// Observations taken in one turn.
 const REPORTS_PER_TURN: usize = 256;
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long calls under way may take to end when the session is to be closed.
-const CLOSE_CALLS_WITHIN: Duration = Duration::from_millis(1_000);
-/// How long telling the ends of one-shots that were cut short may take.
-const CLOSE_TELL_WITHIN: Duration = Duration::from_millis(500);
-/// How long closing may take.
-const CLOSE_WITHIN: Duration = Duration::from_millis(1_000);
-
+/// How long the task that waits for the end of the connection may take to let go of the session.
+const LET_GO_WITHIN: Duration = Duration::from_millis(1_000);
 /// Why the work has ended. The session is closed then.
 #[derive(Debug)]
 pub(super) enum WorkEnded {
@@ -57,6 +54,10 @@ pub(super) struct Work<'a> {
     pub(super) agenda: BTreeSet<(u64, DeviceId)>,
     /// Who is to be looked at now.
     pub(super) line: VecDeque<DeviceId>,
+    /// Who is looked at before all others, however many calls are under way: a stop is due.
+    pub(super) urgent: BTreeSet<DeviceId>,
+    /// Numbers of the questions under way.
+    pub(super) reads: BTreeSet<u64>,
     /// Calls under way for devices.
     pub(super) under_way: usize,
     /// Those of them whose devices have left the link.
@@ -65,6 +66,10 @@ pub(super) struct Work<'a> {
     pub(super) to_tell: BTreeMap<DeviceId, StageItem>,
     pub(super) telling: bool,
     pub(super) tell_next_ms: u64,
+    /// Nothing will be applied any more.
+    pub(super) log_ended: bool,
+    /// Why the session can't be used any more.
+    pub(super) broken: Option<&'static str>,
     /// The one-shot that the call which is being begun hands over.
     pub(super) begun: Option<RequestId>,
     /// From the node's clock to wall time, for display.
@@ -85,11 +90,15 @@ impl<'a> Work<'a> {
             book,
             agenda: BTreeSet::new(),
             line: VecDeque::new(),
+            urgent: BTreeSet::new(),
+            reads: BTreeSet::new(),
             under_way: 0,
             left: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             telling: false,
             tell_next_ms: 0,
+            log_ended: false,
+            broken: None,
             begun: None,
             wall_offset_ms: None,
         }
@@ -113,7 +122,7 @@ impl<'a> Work<'a> {
             self.look_at_all();
             tokio::select! {
                 _ = looks.tick() => self.take_due(),
-                batch = applied.recv() => self.take_applied(batch),
+                batch = applied.recv(), if !self.log_ended => self.take_applied(batch),
                 Ok(()) = books.changed() => self.take_local(),
                 Some(ended) = self.calls.tasks.join_next() => self.take_ended(ended),
                 Some(observation) = heard.recv() => self.take_heard(observation, &mut heard),
@@ -124,7 +133,7 @@ impl<'a> Work<'a> {
         closed.abort();
         if !closed.is_finished() {
             // It holds the session until it has ended.
-            let _cancelled = tokio::time::timeout(CLOSE_WITHIN, closed).await;
+            let _cancelled = tokio::time::timeout(LET_GO_WITHIN, closed).await;
         }
         self.close().await;
         ended
@@ -132,6 +141,9 @@ impl<'a> Work<'a> {
 
     /// Why the work must end, if it must.
     fn may_go_on(&self) -> Option<WorkEnded> {
+        if let Some(why) = self.broken {
+            return Some(WorkEnded::Lost(why.to_owned()));
+        }
         let link = self.task.link();
         let same = link.as_ref().is_some_and(|link| link.spec == self.link.spec && !link.paused);
         let may_write = self.until_ms().is_some();
@@ -157,10 +169,13 @@ impl<'a> Work<'a> {
 
     /// Tells the session which devices there are. It must hear of every setup before it is asked
     /// for something by it: a command by a former one goes to another register or topic.
-    fn tell_session(&self, state: &FleetState) {
+    fn tell_session(&mut self, state: &FleetState) {
         let devices = state.devices_of(&self.link.id);
         let devices = devices.map(|device| device_setup(&device.id, &device.spec)).collect();
-        self.calls.session.devices_changed(devices);
+        let session = &self.calls.session;
+        if contained(|| session.devices_changed(devices)).is_none() {
+            self.broken = Some("the connector panicked when it was told of its devices");
+        }
     }
 
     /// A device as it is in the state now; it may be new, changed, or not this link's any more.
@@ -201,7 +216,7 @@ impl<'a> Work<'a> {
     }
 
     /// Nobody looks at a device any more, so nobody could say that its drift has ended.
-    fn let_go_of(&self, slot: Option<Slot>) {
+    pub(super) fn let_go_of(&self, slot: Option<Slot>) {
         let drifting = slot.map_or(0, |slot| slot.drifting());
         self.task.parts.metrics.drifting.dec_by(drifting);
     }
@@ -215,6 +230,10 @@ impl<'a> Work<'a> {
         let view = self.task.parts.handle.view();
         for device in &touched {
             self.take_record(&view.state, device);
+            let overlay = self.slots.get(device).and_then(|slot| slot.overlay.as_ref());
+            if overlay.is_some_and(|overlay| overlay.stop.is_some()) {
+                self.urgent.insert(device.clone());
+            }
         }
     }
 
@@ -222,8 +241,11 @@ impl<'a> Work<'a> {
         let batch = match batch {
             Ok(batch) => batch,
             Err(RecvError::Lagged(_)) => return self.take_all(),
-            // The process is ending.
-            Err(RecvError::Closed) => return,
+            // The process is ending; nothing comes from there any more.
+            Err(RecvError::Closed) => {
+                self.log_ended = true;
+                return;
+            }
         };
         let mut touched = BTreeSet::new();
         let mut registered = false;
@@ -297,6 +319,11 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether there is room for a question.
+    pub(super) fn may_read(&self) -> bool {
+        self.reads.len() < READS_MAX
+    }
+
     pub(super) fn line_up(&mut self, device: &DeviceId) {
         if let Some(slot) = self.slots.get_mut(device)
             && !slot.in_line
@@ -308,6 +335,9 @@ impl<'a> Work<'a> {
 
     /// Looks at everybody in line for whom there is room, and tells stages.
     fn look_at_all(&mut self) {
+        while let Some(device) = self.urgent.pop_first() {
+            self.look_at(&device, self.task.now_ms());
+        }
         while self.under_way < CALLS_MAX
             && let Some(device) = self.line.pop_front()
         {
@@ -318,10 +348,11 @@ impl<'a> Work<'a> {
         self.tell_stages(self.task.now_ms());
     }
 
-    fn take_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+    pub(super) fn take_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let now_ms = self.task.now_ms();
         match ended {
             Ok(Ended::Call { device, number, end }) => {
+                self.reads.remove(&number);
                 self.call_ended(&device, number, end, now_ms);
                 self.line_up(&device);
             }
@@ -332,53 +363,6 @@ impl<'a> Work<'a> {
             Err(error) => {
                 tracing::error!(link = %self.link.id, %error, "a call ended without an end")
             }
-        }
-    }
-
-    /// Lets calls under way end, tells what they led to, and closes the session.
-    async fn close(mut self) {
-        self.end_calls(CLOSE_CALLS_WITHIN).await;
-        if self.under_way > 0 || self.telling {
-            // Nobody will hear how they end. What they handed over is in doubt, and that is told:
-            // otherwise it would be open until the link changes hands.
-            self.calls.tasks.abort_all();
-            self.give_up_all();
-            self.settle_all();
-            self.end_calls(CLOSE_TELL_WITHIN).await;
-        }
-        for slot in std::mem::take(&mut self.slots).into_values() {
-            self.let_go_of(Some(slot));
-        }
-        let Calls { mut tasks, session, .. } = self.calls;
-        tasks.abort_all();
-        let joined = async { while tasks.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout(CLOSE_WITHIN, joined).await.is_ok();
-        match Arc::try_unwrap(session) {
-            Ok(session) if in_time => {
-                let closing = tokio::spawn(session.close());
-                if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
-                    tracing::warn!(link = %self.link.id, "closing a link took too long");
-                }
-            }
-            // A call that blocks its thread holds the session; it goes when that ends.
-            Ok(_) | Err(_) => {
-                tracing::warn!(link = %self.link.id, "a connector doesn't let go of its session")
-            }
-        }
-    }
-
-    /// Takes the ends of calls under way, and tells what they led to.
-    async fn end_calls(&mut self, within: Duration) {
-        let until = Instant::now() + within;
-        while self.under_way > 0 || self.telling {
-            let Ok(Some(ended)) =
-                tokio::time::timeout_at(until, self.calls.tasks.join_next()).await
-            else {
-                break;
-            };
-            self.take_ended(ended);
-            self.settle_all();
-            self.tell_stages(self.task.now_ms());
         }
     }
 }

@@ -91,6 +91,7 @@ impl Connector for Stage {
     }
 
     fn check_device(&self, _link: &LinkSetup, device: &DeviceSetup) -> Result<Profile, Refusal> {
+        assert!(device.settings.get("panics").is_none(), "it was set to");
         if device.settings.get("refused").is_some() {
             return Err(Refusal::new("settings.refused", "it was set to"));
         }
@@ -150,7 +151,12 @@ impl Session for Scene {
                     .change(|seen| *seen.reading.entry(read.device.clone()).or_default() -= 1);
             });
             self.stage.wait(|seen| seen.hold_reads).await;
-            Ok(Reading { values: Object::new(), quality: Quality::Good, source_ms: None })
+            Ok(Reading {
+                values: Object::new(),
+                quality: Quality::Good,
+                source_ms: None,
+                problem: None,
+            })
         }
         .boxed()
     }

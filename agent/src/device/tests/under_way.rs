@@ -188,3 +188,47 @@ async fn a_link_that_is_connecting_keeps_no_other_from_being_given_back() {
     let after = ["plant", "other"].map(|link| epoch(&hall, link));
     assert!(after[0] > before[0] && after[1] > before[1], "{before:?} {after:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_gives_way_to_a_one_shot() {
+    let (mut hall, stage) = hall().await;
+    stage.change(|seen| seen.hold_reads = true);
+    hall.device("lamp", Mode::Auto).await;
+    stage.until("it is asked", |seen| seen.reads == 1).await;
+    let request = invoke(&mut hall).await;
+    until(&hall, &request, Reached::Acknowledged).await;
+    // The question is asked again, and the first one is not waited for.
+    let seen = stage.until("it is asked again", |seen| seen.reads >= 2).await;
+    assert_eq!(seen.reading_max, 1, "two calls for one device at a time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_that_do_not_answer_leave_room_for_the_others() {
+    let (mut hall, stage) = hall().await;
+    stage.change(|seen| seen.hold_reads = true);
+    for number in 0..70 {
+        register(&mut hall, &format!("silent-{number}"), 0).await;
+    }
+    hall.device("lamp", Mode::Auto).await;
+    stage.until("as many are asked as may be", |seen| seen.reads >= 32).await;
+    let request = invoke(&mut hall).await;
+    until(&hall, &request, Reached::Acknowledged).await;
+    let seen = stage.until("it was handed over", |seen| seen.invokes == 1).await;
+    let asked = seen.reading.values().sum::<u32>();
+    assert!(asked <= 32, "{asked} questions at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connector_that_panics_at_one_device_serves_the_others() {
+    let (mut hall, stage) = hall().await;
+    let spec = DeviceSpec {
+        link: Some("plant".parse().expect("an id")),
+        settings: object(r#"{"panics":true}"#),
+        ..Default::default()
+    };
+    hall.command(Command::DeviceRegister { id: id("bad"), spec }).await;
+    hall.device("lamp", Mode::Auto).await;
+    let request = invoke(&mut hall).await;
+    until(&hall, &request, Reached::Acknowledged).await;
+    assert_eq!(stage.until("it is connected once", |seen| seen.invokes == 1).await.connects.0, 1);
+}

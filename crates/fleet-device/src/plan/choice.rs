@@ -7,15 +7,29 @@ use fleet_state::{Object, Revision};
 
 use super::course::{Course, FirstRead};
 use super::property::Verdict;
-use super::{Mode, Orders, Step, Why};
+use super::{Leave, Mode, Orders, Step, Why};
 use crate::Availability;
 
+/// How long a question waits until it is looked at again whether there is room for it.
+const ROOM_MS: u64 = 250;
+
 impl Course {
+    /// Whether a question that is under way keeps something waiting that may be handed over, or
+    /// asked of the log, before it is answered.
+    pub fn is_pressed(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> bool {
+        if self.first_read != FirstRead::Done || self.stop(orders, may_write).is_some() {
+            return false;
+        }
+        self.follow(orders, now_ms);
+        let verdicts = self.verdicts(orders, now_ms);
+        verdicts.values().any(|verdict| matches!(verdict, Verdict::Write { .. } | Verdict::Claim))
+    }
+
     pub(super) fn choose(
         &self,
         orders: &Orders,
         verdicts: &BTreeMap<Arc<str>, Verdict>,
-        may_write: bool,
+        leave: Leave,
         now_ms: u64,
     ) -> (Option<Step>, Why, Option<u64>) {
         if self.is_busy() {
@@ -23,12 +37,13 @@ impl Course {
         }
         if let FirstRead::Due { at_ms, .. } = self.first_read {
             if now_ms >= at_ms {
-                return (Some(Step::Read), Why::ReadFirst, None);
+                return read_step(leave, Why::ReadFirst, now_ms);
             }
             return (None, Why::ReadFirst, Some(at_ms));
         }
-        let stop = self.stop(orders, may_write);
-        let step = write_step(orders, verdicts)
+        let stop = self.stop(orders, leave.write);
+        let step = self
+            .write_step(orders, verdicts)
             .or_else(|| claim_step(orders, verdicts))
             .or_else(|| adopt_step(orders, verdicts));
         match (stop, step) {
@@ -39,7 +54,7 @@ impl Course {
         let asks = verdicts.values().any(|v| matches!(v, Verdict::Ask | Verdict::Settle { .. }));
         let asks = asks && self.first_read == FirstRead::Done;
         if asks && now_ms >= self.ask_next_ms {
-            return (Some(Step::Read), Why::Settling, None);
+            return read_step(leave, Why::Settling, now_ms);
         }
         let until = verdicts.values().filter_map(|verdict| match verdict {
             Verdict::Wait { until_ms } | Verdict::Settle { until_ms } => Some(*until_ms),
@@ -53,6 +68,38 @@ impl Course {
             Some(until_ms) => (None, Why::Settling, Some(until_ms)),
             None => (None, stop.unwrap_or(Why::Rest), None),
         }
+    }
+
+    /// Everything that has to be handed over, in one hand-over; what was refused with others goes
+    /// after them, one by one.
+    fn write_step(&self, orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
+        let is_alone = |property| self.tracks.get(property).is_some_and(|track| track.alone);
+        let writes = verdicts.iter().filter_map(|(property, verdict)| match verdict {
+            Verdict::Write { until_ms } => {
+                Some((property, orders.wishes.get(property)?, *until_ms))
+            }
+            Verdict::Rest
+            | Verdict::Wait { .. }
+            | Verdict::Settle { .. }
+            | Verdict::Ask
+            | Verdict::Claim
+            | Verdict::Adopt(_) => None,
+        });
+        let (alone, together): (Vec<_>, Vec<_>) =
+            writes.partition(|(property, ..)| is_alone(*property));
+        let writes =
+            if together.is_empty() { alone.into_iter().take(1).collect() } else { together };
+        let mut values = Object::new();
+        let (mut revision, mut until) = (Revision::NONE, None::<u64>);
+        for (property, wish, until_ms) in writes {
+            values.insert(Arc::clone(property), wish.value.clone());
+            revision = revision.max(wish.revision);
+            until = match (until, until_ms) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
     }
 
     /// What forbids to hand anything over.
@@ -71,23 +118,13 @@ impl Course {
     }
 }
 
-/// Everything that has to be handed over, in one hand-over.
-fn write_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
-    let mut values = Object::new();
-    let (mut revision, mut until) = (Revision::NONE, None::<u64>);
-    for (property, verdict) in verdicts {
-        let (Verdict::Write { until_ms }, Some(wish)) = (verdict, orders.wishes.get(property))
-        else {
-            continue;
-        };
-        values.insert(Arc::clone(property), wish.value.clone());
-        revision = revision.max(wish.revision);
-        until = match (until, *until_ms) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+/// A question, or a look at whether there is room for it later.
+fn read_step(leave: Leave, why: Why, now_ms: u64) -> (Option<Step>, Why, Option<u64>) {
+    if leave.read {
+        (Some(Step::Read), why, None)
+    } else {
+        (None, why, Some(now_ms.saturating_add(ROOM_MS)))
     }
-    (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
 }
 
 fn claim_step(orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {

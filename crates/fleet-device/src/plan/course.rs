@@ -8,7 +8,7 @@ use fleet_state::{Object, Revision, Value};
 use super::choice::would_write;
 use super::property::{Case, Verdict};
 use super::track::{Said, Track, pause_ms};
-use super::{Orders, Plan, Reported, Step, TroubleCode};
+use super::{Leave, Orders, Plan, Reported, Step, TroubleCode};
 use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
 /// The first question after a hand-over; the pause doubles with each.
@@ -17,6 +17,14 @@ pub(super) const ASK_MS_FIRST: u64 = 20;
 pub(super) const READ_MS_MAX: u64 = 10_000;
 /// The longest pause between questions about something that was handed over.
 const ASK_MS_MAX: u64 = 5_000;
+/// The same, of one that has been silent for [`LONG_SILENT_MS`].
+const READ_MS_MAX_SILENT: u64 = 60_000;
+/// A device that gave no answer for so long is asked less often.
+const LONG_SILENT_MS: u64 = 300_000;
+/// A device that gave no answer for longer was away.
+const SILENT_MS_MAX: u64 = 30_000;
+/// As many tries as make the pause the longest one.
+const SILENT_TRIES: u32 = 16;
 /// Properties of one device that are remembered, beside those that are wished.
 pub(super) const PROPERTIES_MAX: usize = 512;
 
@@ -42,7 +50,11 @@ pub struct Course {
     /// A step is under way; it began then.
     pub(super) busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
+    /// When something last ended that may have changed the device: a hand-over, a one-shot.
+    pub(super) acted_ms: Option<u64>,
     answered_ms: Option<u64>,
+    /// Since when nothing that it was asked or handed was answered.
+    silent_since_ms: Option<u64>,
     pub(super) asked: u32,
     /// The orders allowed writing when they were looked at last.
     writing: bool,
@@ -70,7 +82,9 @@ impl Course {
             tracks: BTreeMap::new(),
             busy_since_ms: None,
             ask_next_ms: now_ms,
+            acted_ms: None,
             answered_ms: None,
+            silent_since_ms: None,
             asked: 0,
             writing: false,
             handing: BTreeMap::new(),
@@ -78,6 +92,48 @@ impl Course {
             followed: false,
             unreadable: false,
             dropped: 0,
+        }
+    }
+
+    /// Nothing is known but that the device has been away since then.
+    #[must_use]
+    pub fn resumed(away_since_ms: Option<u64>, now_ms: u64) -> Self {
+        Self { silent_since_ms: away_since_ms, ..Self::new(now_ms) }
+    }
+
+    /// Since when the device has been away, as far as that is known.
+    #[must_use]
+    pub fn away_since_ms(&self) -> Option<u64> {
+        self.silent_since_ms
+    }
+
+    /// It gave no answer, or is said to be away.
+    pub(super) fn kept_silent(&mut self, now_ms: u64) {
+        let since_ms = *self.silent_since_ms.get_or_insert(now_ms);
+        let long = now_ms.saturating_sub(since_ms) > SILENT_MS_MAX;
+        if long && self.first_read == FirstRead::Done {
+            // What waits for it is not handed over before it is known to be back.
+            let at_ms = now_ms.saturating_add(READ_MS_MAX);
+            self.first_read = FirstRead::Due { at_ms, tries: SILENT_TRIES };
+        }
+    }
+
+    /// It is there. What waited while it was silent for long is treated as after any absence.
+    fn is_there(&mut self, now_ms: u64) {
+        let since_ms = self.silent_since_ms.take();
+        if since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) > SILENT_MS_MAX) {
+            self.returned();
+        }
+    }
+
+    /// It was away, and is back.
+    fn returned(&mut self) {
+        if !self.writing {
+            return;
+        }
+        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
+            track.waited = true;
+            track.next_ms = 0;
         }
     }
 
@@ -109,6 +165,9 @@ impl Course {
         if heard.values.is_empty() {
             self.unreadable |= heard.quality == Quality::Bad;
             return;
+        }
+        if !heard.retained {
+            self.is_there(now_ms);
         }
         self.take_values(&heard.values, heard.quality, heard.retained, now_ms);
     }
@@ -146,12 +205,13 @@ impl Course {
             let (tries, pause) = if left { (1, pause_ms(1)) } else { (0, 0) };
             self.first_read = FirstRead::Due { at_ms: now_ms.saturating_add(pause), tries };
         }
-        if !returned || !self.writing {
-            return;
+        match availability {
+            Availability::Offline => self.kept_silent(now_ms),
+            Availability::Online | Availability::Asleep => self.is_there(now_ms),
+            Availability::Unknown => {}
         }
-        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
-            track.waited = true;
-            track.next_ms = 0;
+        if returned {
+            self.returned();
         }
     }
 
@@ -163,6 +223,7 @@ impl Course {
                 if self.availability != Availability::Asleep {
                     self.set_availability(Availability::Online, now_ms);
                 }
+                self.is_there(now_ms);
                 self.take_values(&reading.values, reading.quality, false, now_ms);
                 self.first_read = FirstRead::Done;
                 self.answered_ms = Some(now_ms);
@@ -177,12 +238,18 @@ impl Course {
                 | ReadErrorKind::Refused
                 | ReadErrorKind::LinkLost,
             ) => {
+                if ended != Err(ReadErrorKind::Refused) {
+                    self.kept_silent(now_ms);
+                }
                 if ended == Err(ReadErrorKind::Offline) {
                     self.set_availability(Availability::Offline, now_ms);
                 }
                 if let FirstRead::Due { tries, .. } = self.first_read {
                     let tries = tries.saturating_add(1);
-                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));
+                    let since_ms = self.silent_since_ms.unwrap_or(now_ms);
+                    let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
+                    let pause_ms_max = if long { READ_MS_MAX_SILENT } else { READ_MS_MAX };
+                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(pause_ms_max));
                     self.first_read = FirstRead::Due { at_ms, tries };
                 }
             }
@@ -220,10 +287,15 @@ impl Course {
 
     /// What to do now. A step that is given counts as under way until its end is told.
     pub fn plan(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> Plan {
+        self.plan_within(orders, Leave { write: may_write, read: true }, now_ms)
+    }
+
+    /// The same, where there may be no room for a question.
+    pub fn plan_within(&mut self, orders: &Orders, leave: Leave, now_ms: u64) -> Plan {
         self.follow(orders, now_ms);
         self.writing = orders.allows_writing();
         let verdicts = self.verdicts(orders, now_ms);
-        let (step, why, again_ms) = self.choose(orders, &verdicts, may_write, now_ms);
+        let (step, why, again_ms) = self.choose(orders, &verdicts, leave, now_ms);
         if let Some(step) = &step {
             self.busy_since_ms = Some(now_ms);
             self.note_begun(step);
@@ -258,16 +330,20 @@ impl Course {
     }
 
     /// One track per wish; a new wish starts a new one.
-    fn follow(&mut self, orders: &Orders, now_ms: u64) {
+    pub(super) fn follow(&mut self, orders: &Orders, now_ms: u64) {
         self.tracks.retain(|property, _| orders.wishes.contains_key(property));
         for (property, wish) in &orders.wishes {
             let known = self.tracks.get(property).is_some_and(|track| track.is_of(wish));
             if !known {
                 let mut track = Track::new(property, wish, orders, now_ms);
                 track.old = !self.followed;
+                let said = self.said.get(property);
+                let before = self.tracks.get(property);
                 if self.handing.contains_key(property) {
                     // What that leads to is not known yet.
                     track.proof_from_ms = u64::MAX;
+                } else if before.is_some_and(|before| before.is_unheard_of(said)) {
+                    track.overtaken(now_ms);
                 }
                 self.tracks.insert(Arc::clone(property), track);
                 self.asked = 0;
@@ -277,7 +353,7 @@ impl Course {
         self.followed = true;
     }
 
-    fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {
+    pub(super) fn verdicts(&mut self, orders: &Orders, now_ms: u64) -> BTreeMap<Arc<str>, Verdict> {
         let mut verdicts = BTreeMap::new();
         for (property, wish) in &orders.wishes {
             let Some(track) = self.tracks.get_mut(property) else { continue };
@@ -289,6 +365,7 @@ impl Course {
                 on_return: orders.on_return,
                 can_ask: self.first_read != FirstRead::Impossible,
                 answered_ms: self.answered_ms,
+                acted_ms: self.acted_ms,
                 began_ms: self.began_ms,
                 now_ms,
             };

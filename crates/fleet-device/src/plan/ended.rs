@@ -18,6 +18,7 @@ impl Course {
     ) {
         let began_ms = self.busy_since_ms.take().unwrap_or(now_ms);
         self.asked = 0;
+        self.acted_ms = Some(now_ms);
         self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
         let away = matches!(
             ended,
@@ -27,6 +28,12 @@ impl Course {
         if away && self.first_read != FirstRead::Impossible {
             self.set_availability(Availability::Offline, now_ms);
         }
+        if let Err(WriteError { kind: WriteErrorKind::Offline | WriteErrorKind::Timeout, .. }) =
+            ended
+        {
+            self.kept_silent(now_ms);
+        }
+        let several = values.iter().nth(1).is_some();
         let handing = std::mem::take(&mut self.handing);
         for (property, _) in values.iter() {
             let Some(track) = self.tracks.get_mut(property) else { continue };
@@ -37,6 +44,8 @@ impl Course {
             }
             match ended {
                 Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
+                // One of them may be what was refused.
+                Err(error) if several && error.is_final() => track.alone = true,
                 Err(error) => {
                     track.failed(error.may_have_acted, now_ms);
                     track.waited |= away && !track.is_verified();
@@ -46,6 +55,11 @@ impl Course {
                 }
             }
         }
+    }
+
+    /// A one-shot has ended, or is not waited for any more: it may have changed anything.
+    pub fn invoke_ended(&mut self, now_ms: u64) {
+        self.acted_ms = Some(now_ms);
     }
 
     /// A claim or an adoption has ended; what became of it stands in the next orders.
@@ -87,9 +101,16 @@ impl Course {
         }
     }
 
+    /// A question has given way to something that can't wait; it is asked again.
+    pub fn read_gave_way(&mut self, now_ms: u64) {
+        self.busy_since_ms = None;
+        self.ask_next_ms = now_ms.saturating_add(ASK_MS_FIRST);
+    }
+
     /// A call has not ended and is not waited for any more; it may have acted.
     pub fn given_up(&mut self, now_ms: u64) {
         self.busy_since_ms = None;
+        self.acted_ms = Some(now_ms);
         if let FirstRead::Due { tries, .. } = self.first_read {
             let tries = tries.saturating_add(1);
             let at_ms = now_ms.saturating_add(pause_ms(tries).min(READ_MS_MAX));

@@ -34,7 +34,7 @@ pub struct Trouble {
     pub message: String,
     /// The wish.
     pub revision: Revision,
-    /// How far the wish got in spite of it: failed; verified, where this came after that; sent or
+    /// How far the wish got in spite of it: failed; unknown, where nobody can say; verified, where this came after that; sent or
     /// acknowledged, where no more can be known.
     pub stage: Stage,
 }

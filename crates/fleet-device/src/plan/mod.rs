@@ -42,4 +42,4 @@ pub use marks::{Marks, Trouble, TroubleCode};
 pub use orders::{
     GivenUp, Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish,
 };
-pub use step::{Drift, LocalReached, LocalStanding, Plan, Reported, Step, Why};
+pub use step::{Drift, Leave, LocalReached, LocalStanding, Plan, Reported, Step, Why};

@@ -91,6 +91,8 @@ pub struct Wish {
     pub revision: Revision,
     /// How long it lives.
     pub ttl: Ttl,
+    /// The wish that comes back when this one is not claimed in time.
+    pub before: Option<Revision>,
     /// The number of the local write that it is, when it is one: then `revision` is the wish that
     /// it stands before, and nothing of it is told to the log.
     pub local: Option<u64>,

@@ -45,6 +45,8 @@ pub(super) struct Case<'a> {
     pub can_ask: bool,
     /// When it last answered.
     pub answered_ms: Option<u64>,
+    /// When something last ended that may have changed it.
+    pub acted_ms: Option<u64>,
     /// When this session began to listen.
     pub began_ms: u64,
     pub now_ms: u64,
@@ -62,7 +64,7 @@ impl Case<'_> {
         if track.is_verified() {
             return match as_wished {
                 Some(true) => {
-                    track.verify();
+                    track.verify(self.now_ms);
                     Verdict::Rest
                 }
                 Some(false) => self.drifted(track),
@@ -73,8 +75,9 @@ impl Case<'_> {
         // before it: the device is asked.
         let overtook = track.doubtful && track.proof_from_ms > 0;
         let asked = overtook && self.can_ask && track.over.is_none();
-        if as_wished == Some(true) && self.still_holds(track) && !asked {
-            track.verify();
+        let lasts = self.still_holds(track) && !self.is_unsettled(track);
+        if as_wished == Some(true) && lasts && !asked {
+            track.verify(self.now_ms);
             return Verdict::Rest;
         }
         if track.over.is_some() {
@@ -88,7 +91,9 @@ impl Case<'_> {
         }
         match track.handed {
             Some(_) => self.handed_over(track, as_wished),
-            None if as_wished == Some(true) && self.can_ask => Verdict::Ask,
+            None if as_wished == Some(true) && self.can_ask && !self.is_unsettled(track) => {
+                Verdict::Ask
+            }
             None => self.hand_over(track),
         }
     }
@@ -119,11 +124,20 @@ impl Case<'_> {
             && !self.said.is_some_and(Said::is_proof)
     }
 
-    /// A value that was said before the wish may have changed without a word.
+    /// A value that was said before the wish may have changed without a word, and one that was
+    /// said before the end of something that was handed over may have been changed by that.
     fn still_holds(&self, track: &Track) -> bool {
         let Some(said) = self.said else { return false };
         let fresh = self.now_ms.saturating_sub(said.at_ms) <= FRESH_MS;
-        track.handed.is_some() || said.at_ms >= track.met_ms || fresh
+        let since = self.acted_ms.is_none_or(|acted_ms| said.at_ms > acted_ms);
+        track.handed.is_some() || (since && (said.at_ms >= track.met_ms || fresh))
+    }
+
+    /// An earlier wish was handed over and the device may still be taking that on, whatever it
+    /// shows now: this one is handed over after it.
+    fn is_unsettled(&self, track: &Track) -> bool {
+        let settled_ms = track.proof_from_ms.saturating_add(self.policy.settle_ms);
+        track.handed.is_none() && track.proof_from_ms > 0 && self.now_ms < settled_ms
     }
 
     /// Whether the device has said nothing since that moment.
@@ -180,6 +194,9 @@ impl Case<'_> {
             Ttl::Claimed { until_ms } if self.now_ms < until_ms => {
                 Verdict::Write { until_ms: Some(until_ms) }
             }
+            Ttl::Claimed { .. } | Ttl::ClaimedElsewhere if track.tries == 0 && track.has_left() => {
+                self.sent_before(track)
+            }
             Ttl::Claimed { .. } if track.tries > 0 => {
                 let message = "its time ended before the device showed it";
                 track.give_up(TroubleCode::NotVerified, message);
@@ -191,6 +208,21 @@ impl Case<'_> {
                 Verdict::Rest
             }
         }
+    }
+
+    /// It was handed over in time, by an earlier session or owner, and its time is over: what the
+    /// device says decides, and until it speaks nothing is known but that.
+    fn sent_before(&self, track: &mut Track) -> Verdict {
+        if track.write_only || !self.said.is_some_and(Said::is_proof) {
+            return Verdict::Rest;
+        }
+        let settled_ms = self.began_ms.saturating_add(self.policy.settle_ms);
+        if self.now_ms < settled_ms {
+            return Verdict::Settle { until_ms: settled_ms };
+        }
+        let message = "its time ended before the device showed it";
+        track.give_up(TroubleCode::NotVerified, message);
+        Verdict::Rest
     }
 
     /// Whether a wish that waited for its device is handed over now that it is back.
@@ -253,7 +285,7 @@ impl Case<'_> {
 
     /// It was verified and is different now.
     fn drifted(&self, track: &mut Track) -> Verdict {
-        let since_ms = *track.drift_since_ms.get_or_insert(self.now_ms);
+        let since_ms = track.drifted(self.now_ms);
         let shown = self.said.map(|said| &said.value);
         if track.not_adopted.is_some() && track.not_adopted.as_ref() != shown {
             // Another value may be taken.

@@ -24,14 +24,15 @@ impl Course {
             return orders.marks;
         }
         let passed_over = |track: &&Track| track.failure().is_some();
-        let mark = |stage: Stage| {
+        let mark = |stage: Stage, told: Revision| {
             let short = || self.tracks.values().filter(move |track| track.stage < stage);
-            if short().next().is_none() {
+            let coming_back = || coming_back(orders, told);
+            if short().next().is_none() && coming_back().next().is_none() {
                 return orders.desired_revision;
             }
             // What is passed over keeps only its own revision back.
-            let first =
-                short().filter(|track| !passed_over(track)).map(|track| track.revision).min();
+            let first = short().filter(|track| !passed_over(track)).map(|track| track.revision);
+            let first = first.chain(coming_back()).min();
             self.tracks
                 .values()
                 .filter(|track| track.stage >= stage)
@@ -42,9 +43,9 @@ impl Course {
                 .unwrap_or(Revision::NONE)
         };
         let marks = Marks {
-            sent: mark(Stage::Sent),
-            acknowledged: mark(Stage::Acknowledged),
-            verified: mark(Stage::Verified),
+            sent: mark(Stage::Sent, orders.marks.sent),
+            acknowledged: mark(Stage::Acknowledged, orders.marks.acknowledged),
+            verified: mark(Stage::Verified, orders.marks.verified),
         };
         marks.max(orders.marks)
     }
@@ -69,7 +70,11 @@ impl Course {
     /// the properties of one, the one that is worst off speaks for it.
     pub(super) fn failures(&self) -> Vec<Trouble> {
         let mut failures: BTreeMap<Revision, Trouble> = BTreeMap::new();
-        let worth = |trouble: &Trouble| (trouble.stage != Told::Failed, trouble.stage);
+        let worth = |trouble: &Trouble| match trouble.stage {
+            Told::Failed => (0, trouble.stage),
+            Told::Unknown => (1, trouble.stage),
+            stage => (2, stage),
+        };
         let of_log = self.tracks.values().filter(|track| track.local.is_none());
         for trouble in of_log.filter_map(Track::failure) {
             let known = failures.get(&trouble.revision);
@@ -139,4 +144,11 @@ impl Course {
         }
         drift
     }
+}
+
+/// Wishes above a mark that come back when those in their place are not claimed in time: marks
+/// that had passed them would tell of them what never was.
+fn coming_back(orders: &Orders, mark: Revision) -> impl Iterator<Item = Revision> {
+    let before = orders.wishes.values().filter_map(|wish| wish.before);
+    before.filter(move |before| *before > mark && !orders.given_up.contains_key(before))
 }

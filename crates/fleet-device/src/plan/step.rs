@@ -121,6 +121,15 @@ impl Why {
     }
 }
 
+/// What there is leave and room for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// This node may write.
+    pub write: bool,
+    /// There is room for a question.
+    pub read: bool,
+}
+
 /// What to do with a device now, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {

@@ -1,10 +1,15 @@
 //! The planner against a device in a few lines, by tables and at random.
 
+mod alone;
+mod coming_back;
 mod ended;
+mod fights;
 mod known;
 mod local;
 mod owners;
 mod random;
+mod returns;
+mod succession;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +44,10 @@ fn orders(wishes: &[(&str, i64, u64)]) -> Orders {
             .iter()
             .map(|(property, value, revision)| {
                 let (value, revision) = (Value::from(*value), Revision::new(*revision));
-                (Arc::from(*property), Wish { value, revision, ttl: Ttl::Unlimited, local: None })
+                (
+                    Arc::from(*property),
+                    Wish { value, revision, ttl: Ttl::Unlimited, before: None, local: None },
+                )
             })
             .collect(),
         desired_revision: Revision::new(wishes.iter().map(|w| w.2).max().unwrap_or(0)),
@@ -76,6 +84,10 @@ struct Hall {
     rejected: usize,
     /// Properties that it leaves out when it is asked.
     leaves_out: BTreeSet<&'static str>,
+    /// Properties for which it refuses all that comes with them.
+    refuses: BTreeSet<&'static str>,
+    /// It keeps silent.
+    silent: bool,
 }
 
 impl Hall {
@@ -94,6 +106,8 @@ impl Hall {
             rejects: None,
             rejected: 0,
             leaves_out: BTreeSet::new(),
+            refuses: BTreeSet::new(),
+            silent: false,
         }
     }
 
@@ -116,7 +130,7 @@ impl Hall {
 
     fn wishes(&mut self, property: &str, value: i64, revision: u64) {
         let (value, revision) = (Value::from(value), Revision::new(revision));
-        let wish = Wish { value, revision, ttl: Ttl::Unlimited, local: None };
+        let wish = Wish { value, revision, ttl: Ttl::Unlimited, before: None, local: None };
         self.orders.wishes.insert(Arc::from(property), wish);
         self.orders.desired_revision = revision;
     }
@@ -161,12 +175,18 @@ impl Hall {
 
     fn carry_out(&mut self, step: Step) {
         match step {
+            Step::Read if self.silent => {
+                self.reads += 1;
+                self.now_ms += 500;
+                self.course.read_ended(Err(ReadErrorKind::Timeout), self.now_ms);
+            }
             Step::Read => {
                 self.reads += 1;
                 let known = self.device.iter();
                 let values = known.filter(|(key, _)| !self.leaves_out.contains(key.as_ref()));
                 let values = values.map(|(key, value)| (Arc::clone(key), value.clone())).collect();
-                let reading = Reading { values, quality: Quality::Good, source_ms: None };
+                let reading =
+                    Reading { values, quality: Quality::Good, source_ms: None, problem: None };
                 let ended =
                     if self.readable { Ok(reading) } else { Err(ReadErrorKind::Unsupported) };
                 self.course.read_ended(ended, self.now_ms);
@@ -174,6 +194,16 @@ impl Hall {
             Step::Write { values, until_ms, .. } => {
                 assert!(until_ms.is_none_or(|until_ms| self.now_ms < until_ms), "too late");
                 self.now_ms += 5;
+                let refused = values.iter().any(|(key, _)| self.refuses.contains(key.as_ref()));
+                if refused || self.silent {
+                    let kind =
+                        if refused { WriteErrorKind::Refused } else { WriteErrorKind::Timeout };
+                    let (may_have_acted, message) = (false, "no".to_owned());
+                    let error = WriteError { may_have_acted, kind, message };
+                    self.course.write_ended(&values, Err(&error), self.now_ms);
+                    self.writes.push(values);
+                    return;
+                }
                 if self.takes {
                     for (key, value) in values.iter() {
                         self.device.insert(Arc::clone(key), value.clone());
@@ -199,7 +229,13 @@ impl Hall {
                 let wish = self.orders.wishes.get_mut(&property).expect("a wish");
                 assert_eq!(wish.revision, seen);
                 let revision = Revision::new(self.orders.desired_revision.get() + 1);
-                *wish = Wish { value: value.clone(), revision, ttl: Ttl::Unlimited, local: None };
+                *wish = Wish {
+                    value: value.clone(),
+                    revision,
+                    ttl: Ttl::Unlimited,
+                    before: None,
+                    local: None,
+                };
                 self.orders.desired_revision = revision;
                 self.adopted.push((property, value));
                 self.course.log_ended(self.now_ms);

@@ -10,6 +10,10 @@ pub(super) const RETRY_MS_FIRST: u64 = 250;
 /// The longest such pause.
 pub(super) const RETRY_MS_MAX: u64 = 60_000;
 
+/// What was enforced counts as at peace when the device stayed as wished for so long: the next
+/// difference is a new one, and no more of the same fight.
+const PEACE_MS: u64 = 60_000;
+
 /// The pause before the next try after `tries`.
 pub(super) fn pause_ms(tries: u32) -> u64 {
     RETRY_MS_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY_MS_MAX)
@@ -67,10 +71,14 @@ pub(super) struct Track {
     pub by_marks: bool,
     /// The last hand-over in this session.
     pub handed: Option<HandOver>,
-    /// Hand-overs and failures since it last was as wished.
+    /// Hand-overs and failures since it first was as wished, and since it last stayed so.
     pub tries: u32,
+    /// Since when it has been as wished.
+    pub as_wished_since_ms: Option<u64>,
     /// Not before this moment.
     pub next_ms: u64,
+    /// A hand-over of it with others was refused: it is handed over by itself.
+    pub alone: bool,
     /// It may have been handed over without anybody knowing: read before the next try.
     pub doubtful: bool,
     /// Since when a verified property is different.
@@ -155,7 +163,9 @@ impl Track {
             by_marks: stage == Stage::Verified,
             handed: None,
             tries: 0,
+            as_wished_since_ms: None,
             next_ms: 0,
+            alone: false,
             doubtful: false,
             drift_since_ms: None,
             over: None,
@@ -196,17 +206,29 @@ impl Track {
     }
 
     /// The device has said that it is so.
-    pub(super) fn verify(&mut self) {
+    pub(super) fn verify(&mut self, now_ms: u64) {
+        if !self.is_verified() {
+            self.tries = 0;
+        }
+        self.as_wished_since_ms.get_or_insert(now_ms);
         self.stage = Stage::Verified;
         self.by_marks = false;
         self.seen = true;
-        self.tries = 0;
         self.next_ms = 0;
         self.doubtful = false;
         self.drift_since_ms = None;
         self.over = None;
         self.not_adopted = None;
         self.waited = false;
+    }
+
+    /// It was verified and is different now; gives back since when.
+    pub(super) fn drifted(&mut self, now_ms: u64) -> u64 {
+        let since_ms = self.as_wished_since_ms.take();
+        if since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= PEACE_MS) {
+            self.tries = 0;
+        }
+        *self.drift_since_ms.get_or_insert(now_ms)
     }
 
     pub(super) fn handed_over(&mut self, hand_over: HandOver) {
@@ -233,6 +255,20 @@ impl Track {
         self.doubtful = true;
     }
 
+    /// Whether something of it may be in the device that the device has not spoken of since.
+    pub(super) fn is_unheard_of(&self, said: Option<&Said>) -> bool {
+        let spoke_since = |handed: HandOver| {
+            said.is_some_and(|said| said.is_proof() && said.at_ms > handed.ended_ms)
+        };
+        let handed = self.handed.is_some_and(|handed| !self.is_verified() || !spoke_since(handed));
+        handed || self.doubtful
+    }
+
+    /// Whether it is known that it was handed over.
+    pub(super) fn has_left(&self) -> bool {
+        self.stage >= Stage::Sent
+    }
+
     /// Whether it was handed over and nothing more can be known.
     pub(super) fn is_beyond_knowledge(&self) -> bool {
         self.write_only && matches!(self.stage, Stage::Sent | Stage::Acknowledged)
@@ -242,7 +278,19 @@ impl Track {
     pub(super) fn failure(&self) -> Option<Trouble> {
         let revision = self.revision;
         if let Some((code, message)) = self.over.clone() {
-            let stage = if self.is_verified() { Told::Verified } else { Told::Failed };
+            let stage = match code {
+                _ if self.is_verified() => Told::Verified,
+                TroubleCode::Unknown => Told::Unknown,
+                TroubleCode::Refused
+                | TroubleCode::NotVerified
+                | TroubleCode::NotEnforced
+                | TroubleCode::Discarded
+                | TroubleCode::HeldOnReturn
+                | TroubleCode::LocalStands
+                | TroubleCode::NotAdopted
+                | TroubleCode::WriteOnly
+                | TroubleCode::Unreachable => Told::Failed,
+            };
             return Some(Trouble { code, message, revision, stage });
         }
         let stage = self.stage.told();

@@ -65,8 +65,8 @@ impl Slot {
             (Purpose::Write(_, _, values), Answer::Handed(ended)) => {
                 self.course.write_ended(values, ended.as_ref().copied(), now_ms);
             }
-            // Noted by the link already.
-            (_, Answer::Handed(_)) => {}
+            // How it ended was noted by the link already.
+            (_, Answer::Handed(_)) => self.course.invoke_ended(now_ms),
         }
     }
 
@@ -124,7 +124,7 @@ impl Work {
     }
 
     fn begin(
-        &self,
+        &mut self,
         id: &DeviceId,
         step: Step,
         lease_ms: u64,
@@ -156,6 +156,11 @@ impl Work {
                     revision: *revision,
                 };
                 let items = revisions.iter().map(item).collect();
+                if let Some(memory) = self.memory.get_mut(id) {
+                    for revision in &revisions {
+                        memory.asked.entry(*revision).or_insert(now_ms);
+                    }
+                }
                 let claim = AgentCommand::Claim { link: link.clone(), epoch, items };
                 let purpose = Purpose::Claim(link, device, revisions, now_ms);
                 Some((calls.submit(purpose, claim, now_ms, LOG_WITHIN_MS), false))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleet_device::lease::Lease;
 use fleet_device::one_shots::OneShots;
-use fleet_device::{Claims, Observation, Profile};
+use fleet_device::{Asked, Claims, Observation, Profile};
 use fleet_state::{AgentCommand, DeviceId, FleetState, Link, LinkId, NodeId, Outcome, StageItem};
 
 use super::device::Slot;
@@ -19,6 +19,8 @@ const STAGES_PAUSE_MS: u64 = 250;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub claims: Claims,
+    /// Wishes that the log was asked for, with when that was first.
+    pub asked: Asked,
     pub one_shots: OneShots,
 }
 
@@ -109,6 +111,8 @@ impl Work {
         for device in devices {
             let memory = self.memory.entry(device.id.clone()).or_default();
             memory.claims.retain(|revision, _| device.wishes.holds(*revision));
+            memory.asked.retain(|revision, _| device.wishes.holds(*revision));
+            fleet_device::take_granted(state, &device, &memory.asked, &mut memory.claims);
             memory.one_shots.follow(state);
             let orders = fleet_device::orders(state, &device, &self.profile, &memory.claims);
             match self.slots.get_mut(&device.id) {

@@ -232,8 +232,8 @@ impl Watermarks {
 pub struct StageFailure {
     /// The command.
     pub revision: Revision,
-    /// How far it got: failed; verified, where what keeps it came after that; sent or acknowledged, where no more can
-    /// be known.
+    /// How far it got: failed; unknown, where nobody can say whether it was handed over in time; verified, where what
+    /// keeps it came after that; sent or acknowledged, where no more can be known.
     pub stage: Stage,
     /// The reason, for programs: one token.
     pub code: Arc<str>,

@@ -23,6 +23,14 @@ pub(crate) struct Block {
     pub(crate) members: Vec<Arc<str>>,
 }
 
+impl Block {
+    /// What people are told when the device refuses to tell it.
+    pub(crate) fn refused(&self, why: &impl std::fmt::Display) -> String {
+        let Self { table, address, count, members } = self;
+        format!("{table:?} {address}+{count} ({}): {why}", members.join(", "))
+    }
+}
+
 /// The questions for these registers.
 pub(crate) fn blocks<'a>(
     registers: impl Iterator<Item = (&'a Arc<str>, &'a Register)>,

@@ -194,7 +194,10 @@ async fn collect(
         }
     }
     let subscribed = subscribing.await.map_err(|error| ConnectError::new(error.to_string()))?;
-    subscribed.map_err(ConnectError::new)?;
+    if let Some(topic) = subscribed.map_err(ConnectError::new)?.first() {
+        let problem = format!("the broker refuses to tell of {topic}; see its access list");
+        return Err(ConnectError::new(problem));
+    }
     wire.close().await;
     Ok(messages)
 }

@@ -12,7 +12,7 @@
 mod actor;
 mod reading;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -84,12 +84,8 @@ impl MqttSession {
         }
         // Without an answer nobody knows how far the task came.
         let deliveries = answer.await.unwrap_or_else(|_| Err(lost(true)))?;
-        let mut delivered = false;
-        for delivery in deliveries {
-            delivery.wait().await.map_err(|why| undelivered(&why, delivered))?;
-            delivered = true;
-        }
-        Ok(Handed::Sent)
+        // All of them have left, whatever becomes of the first.
+        judge(join_all(deliveries.into_iter().map(Delivery::wait)).await)
     }
 }
 
@@ -162,6 +158,16 @@ fn lost(may_have_acted: bool) -> WriteError {
     WriteError { may_have_acted, kind: WriteErrorKind::LinkLost, message }
 }
 
+/// What the ends of the messages of one hand-over mean.
+fn judge(ends: Vec<Result<(), Undelivered>>) -> Result<Handed, WriteError> {
+    let acted = |end: &Result<(), Undelivered>| matches!(end, Ok(()) | Err(Undelivered::Lost));
+    let partly = ends.iter().any(acted);
+    match ends.into_iter().find_map(Result::err) {
+        Some(why) => Err(undelivered(&why, partly)),
+        None => Ok(Handed::Sent),
+    }
+}
+
 /// What an undelivered message means; `partly`: another of the same write was delivered.
 fn undelivered(why: &Undelivered, partly: bool) -> WriteError {
     let (kind, acted) = match why {
@@ -177,4 +183,26 @@ fn undelivered(why: &Undelivered, partly: bool) -> WriteError {
 fn whole_seconds_until(instant: Instant) -> u32 {
     let left = instant.saturating_duration_since(Instant::now()).as_secs();
     u32::try_from(left).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_over_of_which_a_part_was_delivered_may_have_acted() {
+        let refused = || Err(Undelivered::Refused("no".to_owned()));
+        for (ends, acted) in [
+            (vec![refused(), Ok(())], true),
+            (vec![Ok(()), refused()], true),
+            (vec![refused(), Err(Undelivered::Lost)], true),
+            (vec![refused(), Err(Undelivered::NobodyListens)], false),
+        ] {
+            let case = format!("{ends:?}");
+            let error = judge(ends).unwrap_err();
+            assert_eq!(error.may_have_acted, acted, "{case}");
+            assert_ne!(error.kind, WriteErrorKind::LinkLost, "{case}");
+        }
+        assert_eq!(judge(vec![Ok(()), Ok(())]), Ok(Handed::Sent));
+    }
 }

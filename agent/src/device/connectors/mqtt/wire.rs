@@ -179,18 +179,31 @@ impl Client {
         }
     }
 
-    /// Subscribes, and waits until the broker has confirmed every topic.
+    /// Subscribes, and waits until the broker has answered for every topic; gives those that it
+    /// refuses. One that it refuses costs the others nothing.
     ///
     /// # Errors
-    /// What the broker refused.
-    pub(crate) async fn subscribe(&self, topics: &[String]) -> Result<(), String> {
+    /// Why it has not answered.
+    pub(crate) async fn subscribe(&self, topics: &[String]) -> Result<Vec<String>, String> {
+        let mut refused = Vec::new();
         for some in topics.chunks(TOPICS_PER_PACKET) {
-            match self {
-                Client::V4(client) => v4::subscribe(client, some).await?,
-                Client::V5(client) => v5::subscribe(client, some).await?,
+            if self.are_granted(some).await? {
+                continue;
+            }
+            for topic in some {
+                if !self.are_granted(std::slice::from_ref(topic)).await? {
+                    refused.push(topic.clone());
+                }
             }
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    async fn are_granted(&self, topics: &[String]) -> Result<bool, String> {
+        match self {
+            Client::V4(client) => v4::subscribe(client, topics).await,
+            Client::V5(client) => v5::subscribe(client, topics).await,
+        }
     }
 
     /// Ends subscriptions. Not waited for: what still comes is not wired any more.

@@ -102,6 +102,16 @@ impl Wiring {
         self.uses.keys().cloned().collect()
     }
 
+    /// The devices that are heard on a topic.
+    pub(crate) fn heard_on(&self, topic: &str) -> BTreeSet<DeviceId> {
+        let uses = self.uses.get(topic).into_iter().flatten();
+        let devices = uses.filter_map(|item| match item {
+            Use::Value { device, .. } | Use::Alive { device, .. } => Some(device.clone()),
+            Use::Command { .. } | Use::Bridge { .. } => None,
+        });
+        devices.collect()
+    }
+
     /// The topics on which this link itself speaks with devices.
     pub(crate) fn is_command_topic(&self, topic: &str) -> bool {
         self.uses

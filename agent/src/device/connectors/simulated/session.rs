@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::super::super::connector::{
     Availability, CloseReason, Connect, ConnectError, DeviceSetup, Handed, Invoke, Observation,
@@ -78,9 +78,15 @@ impl SimulatedSession {
         Ok(journal.devices.get(device).is_some_and(|device| device.away))
     }
 
-    /// What every hand-over begins with; `false` when it gets lost on the way.
-    async fn travel(&self, device: &DeviceId) -> Result<bool, WriteError> {
+    /// What every hand-over begins with; `false` when it gets lost on the way. Nothing arrives
+    /// after its time.
+    async fn travel(&self, device: &DeviceId, until: Instant) -> Result<bool, WriteError> {
         tokio::time::sleep(Duration::from_millis(self.settings.latency_ms)).await;
+        if until <= Instant::now() {
+            let message = "its time was over before it arrived".to_owned();
+            let kind = WriteErrorKind::Timeout;
+            return Err(WriteError { may_have_acted: false, kind, message });
+        }
         if self.is_away(device).await? {
             let message = "the device is away".to_owned();
             return Err(WriteError {
@@ -142,14 +148,19 @@ impl Session for SimulatedSession {
             if device.away {
                 return failed(ReadErrorKind::Offline, "the device is away");
             }
-            Ok(Reading { values: device.values, quality: Quality::Good, source_ms: None })
+            Ok(Reading {
+                values: device.values,
+                quality: Quality::Good,
+                source_ms: None,
+                problem: None,
+            })
         }
         .boxed()
     }
 
     fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            if !self.travel(&write.device).await? {
+            if !self.travel(&write.device, write.deadline).await? {
                 return Ok(Handed::Sent);
             }
             let mut line = self.line(&write.device, "write", write.sequence);
@@ -169,7 +180,7 @@ impl Session for SimulatedSession {
 
     fn invoke<'a>(&'a self, invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            if !self.travel(&invoke.device).await? {
+            if !self.travel(&invoke.device, invoke.deadline).await? {
                 return Ok(Handed::Sent);
             }
             let mut line = self.line(&invoke.device, "invoke", invoke.sequence);

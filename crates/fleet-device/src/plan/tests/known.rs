@@ -36,6 +36,7 @@ fn what_was_given_up_never_counts_as_verified_and_is_not_enforced() {
         }),
     ];
     for (code, change) in table {
+        let stage = if code == TroubleCode::Unknown { Stage::Unknown } else { Stage::Failed };
         let wanted = enforcing(orders(&[("level", 50, 5)]), OnDrift::Enforce);
         let mut hall = Hall::new(&[("level", 3), ("on", 0)], wanted);
         change(&mut hall);
@@ -43,11 +44,11 @@ fn what_was_given_up_never_counts_as_verified_and_is_not_enforced() {
         hall.wishes("on", 1, 7);
         let plan = hall.run_to(60_000);
         assert_eq!(plan.marks.verified, seven(), "{code:?}");
-        assert_eq!(kept(&plan), [(5, code, Stage::Failed)]);
+        assert_eq!(kept(&plan), [(5, code, stage)]);
         for session in 1..4 {
             hall.begins_anew();
             let plan = hall.run_to(60_000 + session * 600_000);
-            assert_eq!(kept(&plan), [(5, code, Stage::Failed)], "{session}");
+            assert_eq!(kept(&plan), [(5, code, stage)], "{session}");
         }
         assert_eq!(hall.device, object(&[("level", 3), ("on", 1)]), "{code:?}");
         // A hand at the device overcomes it.
@@ -189,4 +190,41 @@ fn a_device_that_can_not_be_understood_says_so() {
     assert!(hall.course.note().is_some());
     hall.reports(&[("on", 1)]);
     assert_eq!(hall.course.note(), None);
+}
+
+#[test]
+fn what_was_sent_within_its_time_stays_sent_for_the_next_session() {
+    // Of what is only ever written nobody hears more; of the other one nobody heard yet.
+    for write_only in [true, false] {
+        let mut wanted = orders(&[("pulse", 4, 5)]);
+        if write_only {
+            let mut profile = wanted.profile.as_ref().clone();
+            profile.properties.insert(Arc::from("pulse"), Access::WriteOnly);
+            wanted.profile = Arc::new(profile);
+        }
+        wanted.wishes.get_mut("pulse").expect("it").ttl = Ttl::Unclaimed;
+        let mut hall = Hall::new(&[], wanted);
+        hall.readable = false;
+        let plan = hall.run_to(10_000);
+        assert_eq!((hall.writes.len(), plan.marks.sent), (1, Revision::new(5)));
+        for ttl in [Ttl::Claimed { until_ms: 1_000 }, Ttl::ClaimedElsewhere] {
+            hall.orders.wishes.get_mut("pulse").expect("it").ttl = ttl;
+            hall.begins_anew();
+            let plan = hall.run_to(hall.now_ms + 60_000);
+            let expected = write_only.then_some((5, TroubleCode::WriteOnly, Stage::Sent));
+            assert_eq!(kept(&plan), Vec::from_iter(expected), "{write_only} {ttl:?}");
+            assert_eq!((hall.writes.len(), plan.trouble), (1, None), "{write_only} {ttl:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_within_its_time_and_is_not_so_has_failed() {
+    let mut wanted = orders(&[("on", 1, 5)]);
+    wanted.wishes.get_mut("on").expect("it").ttl = Ttl::ClaimedElsewhere;
+    wanted.marks.sent = Revision::new(5);
+    let mut hall = Hall::new(&[("on", 0)], wanted);
+    let plan = hall.run_to(60_000);
+    assert!(hall.writes.is_empty());
+    assert_eq!(kept(&plan), [(5, TroubleCode::NotVerified, Stage::Failed)]);
 }

@@ -49,7 +49,7 @@ fn check_stage(item: &StageItem) -> Result<(), Invalid> {
 }
 
 fn check_failure(failure: &StageFailure) -> Result<(), Invalid> {
-    let told = [Stage::Sent, Stage::Acknowledged, Stage::Verified, Stage::Failed];
+    let told = [Stage::Sent, Stage::Acknowledged, Stage::Verified, Stage::Failed, Stage::Unknown];
     if !told.contains(&failure.stage) {
         let stage = failure.stage.as_str();
         return Err(malformed(format!("no owner can say that a wish is {stage}")));

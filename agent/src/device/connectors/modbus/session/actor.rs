@@ -142,8 +142,7 @@ impl Actor {
             Err(error) if error.is_absence() => news.availability = unit.on_silence(),
             Err(BusError::Exception(code)) => {
                 news.availability = unit.on_answer();
-                let reason = BusError::Exception(code).to_string();
-                let at = format!("{:?} {}+{}: {reason}", block.table, block.address, block.count);
+                let at = block.refused(&BusError::Exception(code));
                 complain(&self.link, unit, &id, at, &mut news);
             }
             Err(error) => debug!(link = %self.link, device = %id, %error, "a question was lost"),
@@ -254,7 +253,7 @@ impl Actor {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });
         }
-        Ok(Reading { values, quality: Quality::Good, source_ms: None })
+        Ok(Reading { values, quality: Quality::Good, source_ms: None, problem })
     }
 }
 

@@ -110,7 +110,8 @@ fn value_in(
     }
 }
 
-/// Reads registers by name.
+/// Reads registers by name. What the device refuses to tell keeps nothing else from being read; it
+/// is an error when nothing was.
 pub(super) async fn read_named(
     bus: &mut Bus,
     map: &Map,
@@ -120,14 +121,25 @@ pub(super) async fn read_named(
         map.registers.iter().filter(|(name, register)| register.is_read() && wanted(name));
     let mut values = Object::new();
     let mut problem = None;
+    let mut refused = None;
     for block in blocks(members, Group::default()) {
-        let (some, wrong) = read_block(bus, map, &block).await?;
+        let (some, wrong) = match read_block(bus, map, &block).await {
+            Err(error @ BusError::Exception(_)) if !error.is_absence() => {
+                let why = block.refused(&error);
+                refused = refused.or(Some(error));
+                (Object::new(), Some(why))
+            }
+            read => read?,
+        };
         for (name, value) in some.iter() {
             values.insert(Arc::clone(name), value.clone());
         }
         problem = problem.or(wrong);
     }
-    Ok((values, problem))
+    match refused {
+        Some(error) if values.is_empty() => Err(error),
+        _ => Ok((values, problem)),
+    }
 }
 
 /// Writes one value.

@@ -153,6 +153,20 @@ fn the_bridge_is_read_and_access_bits_decide() {
 }
 
 #[test]
+fn a_name_that_can_stand_in_no_topic_is_left_out() {
+    let long = "a".repeat(66_000);
+    for bad in ["a#b", "a/+/b", "a\\u0000b", "$a", long.as_str()] {
+        let list = format!(
+            r#"[{{"ieee_address": "0x1", "friendly_name": "{bad}"}},
+                {{"ieee_address": "0x2", "friendly_name": "good"}}]"#
+        );
+        let devices = read_devices(list.as_bytes()).unwrap();
+        let names: Vec<_> = devices.values().map(|device| device.name.as_ref()).collect();
+        assert_eq!(names, ["good"]);
+    }
+}
+
+#[test]
 fn what_is_no_list_of_devices_is_refused() {
     for bad in ["", "{}", "[", "\u{feff}[]"] {
         assert!(read_devices(bad.as_bytes()).is_err(), "{bad:?}");

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::device::connector::{
-    Availability, CloseReason, DeviceSetup, Invoke, Observation, Read, ReadError, ReadErrorKind,
-    Reading, Reports, Write, WriteError, WriteErrorKind,
+    Availability, CloseReason, DeviceSetup, Invoke, Observation, Quality, Read, ReadError,
+    ReadErrorKind, Reading, Reports, Write, WriteError, WriteErrorKind,
 };
 
 use super::super::wire::{Delivery, Message, Wire, WireEvent};
@@ -48,12 +48,15 @@ pub(super) struct Actor {
     wiring: Wiring,
     readings: Readings,
     subscribed: BTreeSet<String>,
-    subscribing: JoinSet<Result<(), String>>,
+    subscribing: JoinSet<Subscribed>,
     echoes: VecDeque<(Instant, Outgoing)>,
     problems: u64,
     inputs: Inputs,
     outputs: Outputs,
 }
+
+/// Topics that the broker refuses to tell of, and whether those are all that it was asked for.
+type Subscribed = Result<(Vec<String>, bool), String>;
 
 /// What ends the loop.
 enum End {
@@ -112,7 +115,7 @@ impl Actor {
             event = self.inputs.events.recv() => self.on_event(event).await,
             ask = self.inputs.asked.recv() => self.on_ask(ask),
             Ok(()) = self.inputs.changed.changed() => self.on_devices(),
-            Some(done) = self.subscribing.join_next() => self.on_subscribed(done),
+            Some(done) = self.subscribing.join_next() => self.on_subscribed(done).await,
             () = sleep_until(due) => self.on_due(),
         }
     }
@@ -311,20 +314,42 @@ impl Actor {
         if !new.is_empty() {
             // Not awaited here: the answer comes behind messages that only this task takes out.
             let client = self.wire.client().clone();
-            self.subscribing.spawn(async move { client.subscribe(&new).await });
+            self.subscribing.spawn(async move {
+                let refused = client.subscribe(&new).await?;
+                let all = refused.len() == new.len();
+                Ok((refused, all))
+            });
         }
     }
 
-    fn on_subscribed(
+    async fn on_subscribed(
         &mut self,
-        done: Result<Result<(), String>, tokio::task::JoinError>,
+        done: Result<Subscribed, tokio::task::JoinError>,
     ) -> Option<End> {
-        let result = done.unwrap_or_else(|error| Err(error.to_string()));
-        if self.outputs.ready.is_some() {
-            self.say_ready(result);
-            return None;
+        let first = self.outputs.ready.is_some();
+        let refused = match done.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok((refused, all)) if !first || !all || refused.is_empty() => refused,
+            Ok((refused, _)) => {
+                let some = refused.first().map_or("anything", String::as_str);
+                self.say_ready(Err(format!("the broker refuses to tell of {some}")));
+                return None;
+            }
+            Err(problem) if first => {
+                self.say_ready(Err(problem));
+                return None;
+            }
+            Err(problem) => return Some(End::Lost(CloseReason::Lost(problem))),
+        };
+        self.say_ready(Ok(()));
+        for topic in refused {
+            self.count(&format!("the broker refuses to tell of {topic}"));
+            for device in self.wiring.heard_on(&topic) {
+                let mut unheard = Observation::fresh(device, fleet_state::Object::new());
+                unheard.quality = Quality::Bad;
+                self.outputs.reports.send(unheard).await;
+            }
         }
-        result.err().map(|problem| End::Lost(CloseReason::Lost(problem)))
+        None
     }
 
     fn say_ready(&mut self, result: Result<(), String>) {

@@ -151,7 +151,12 @@ impl Waiting {
             let message = "the device has not answered".to_owned();
             Err(ReadError { kind: ReadErrorKind::Timeout, message })
         } else {
-            Ok(Reading { values: self.values, quality: Quality::Good, source_ms: None })
+            Ok(Reading {
+                values: self.values,
+                quality: Quality::Good,
+                source_ms: None,
+                problem: None,
+            })
         };
         let _gave_up = self.answer.send(result);
     }

@@ -4,7 +4,8 @@ use rumqttc_v4::mqttbytes::QoS;
 use rumqttc_v4::mqttbytes::v4::ConnectReturnCode;
 use rumqttc_v4::{
     AsyncClient, Broker, ClientError, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
-    NetworkOptions, PublishNotice, PublishOptions, SubscribeFilter, SubscribeReasonCode, Transport,
+    NetworkOptions, PublishNotice, PublishOptions, SubscribeFilter, SubscribeNoticeError,
+    SubscribeReasonCode, Transport,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -129,13 +130,14 @@ pub(super) async fn delivered(notice: PublishNotice) -> Result<(), Undelivered> 
     notice.wait_async().await.map(|_| ()).map_err(|_| Undelivered::Lost)
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), String> {
+/// Whether all of them were granted; one that was refused refuses them all.
+pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<bool, String> {
     let filters = topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
     let notice = client.subscribe_many_tracked(filters).await.map_err(|error| error.to_string())?;
-    let answer = notice.wait_async().await.map_err(|error| error.to_string())?;
-    let refused = topics
-        .iter()
-        .zip(&answer.return_codes)
-        .find(|(_, code)| matches!(code, SubscribeReasonCode::Failure));
-    refused.map_or(Ok(()), |(topic, _)| Err(format!("the broker refuses to tell of {topic}")))
+    let failed = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Failure);
+    match notice.wait_async().await {
+        Ok(answer) => Ok(!answer.return_codes.iter().any(failed)),
+        Err(SubscribeNoticeError::V4SubAckFailure(_)) => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
 }

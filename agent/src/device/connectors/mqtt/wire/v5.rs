@@ -2,12 +2,12 @@
 
 use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, PubAckReason, PublishProperties,
+    ConnectReturnCode, DisconnectReasonCode, PubAckReason, PublishProperties, SubscribeReasonCode,
 };
 use rumqttc_v5::{
     AsyncClient, Broker, ClientError, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
     NetworkOptions, PublishNotice, PublishNoticeError, PublishOptions, PublishResult, StateError,
-    SubscribeFilterInput, Transport,
+    SubscribeFilterInput, SubscribeNoticeError, Transport,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -178,14 +178,19 @@ pub(super) async fn delivered(notice: PublishNotice) -> Result<(), Undelivered> 
     }
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<(), String> {
+/// Whether all of them were granted; one that was refused refuses them all.
+pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<bool, String> {
     // Our own commands must not come back as somebody else's.
     let filters = topics
         .iter()
         .map(|topic| SubscribeFilterInput::new(topic.clone(), QoS::AtLeastOnce).no_local(true));
     let notice = client.subscribe_many_tracked(filters).await.map_err(|error| error.to_string())?;
-    let _all_granted = notice.wait_async().await.map_err(|error| error.to_string())?;
-    Ok(())
+    let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+    match notice.wait_async().await {
+        Ok(answer) => Ok(answer.return_codes.iter().all(granted)),
+        Err(SubscribeNoticeError::V5SubAckFailure(_)) => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use fleet_state::{Limits, Object, Value};
 
+use super::super::super::topic;
+
 /// Bytes of the list: some hundred devices with all that they expose.
 pub(crate) const LIST_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Devices of one bridge. Zigbee itself ends earlier.
@@ -28,7 +30,7 @@ pub(crate) struct BridgeDevice {
 
 /// Reads the list, by `ieee_address`.
 ///
-/// Entries that lack an address or a name are left out: they can't be spoken with.
+/// Entries that lack an address, or a name that can stand in a topic, are left out: they can't be spoken with.
 ///
 /// # Errors
 /// Why it is no list of devices.
@@ -57,6 +59,8 @@ fn device(entry: &Object) -> Option<(Arc<str>, BridgeDevice)> {
     }
     let address = text(entry, "ieee_address")?;
     let name = text(entry, "friendly_name")?;
+    // It stands in topics, and one that can't be subscribed to would cost all the others theirs.
+    topic::check("friendly_name", &name).ok()?;
     let definition = entry.get("definition").and_then(Value::as_map);
     let model = definition.and_then(|definition| {
         let vendor = text(definition, "vendor")?;

@@ -1,0 +1,81 @@
+//! Devices that are away without anybody saying so.
+
+use super::*;
+
+const HOUR_MS: u64 = 3_600_000;
+
+fn silent_lamp(on_return: OnReturn) -> Hall {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[]));
+    hall.orders.on_return = on_return;
+    hall.run_to(1_000);
+    hall.silent = true;
+    hall
+}
+
+#[test]
+fn a_wish_that_waited_for_a_silent_device_is_treated_as_its_policy_says() {
+    let table = [
+        (OnReturn::Hold, false, Some(TroubleCode::HeldOnReturn)),
+        (OnReturn::Discard, false, Some(TroubleCode::Discarded)),
+        (OnReturn::Apply { age_ms_max: 60_000 }, false, Some(TroubleCode::Discarded)),
+        (OnReturn::Apply { age_ms_max: 2 * HOUR_MS }, true, None),
+    ];
+    for (on_return, applied, trouble) in table {
+        let mut hall = silent_lamp(on_return);
+        hall.wishes("on", 1, 7);
+        hall.run_to(HOUR_MS);
+        hall.silent = false;
+        let plan = hall.run_to(HOUR_MS + 200_000);
+        assert_eq!(hall.device, object(&[("on", i64::from(applied))]), "{on_return:?}");
+        assert_eq!(plan.trouble.map(|trouble| trouble.code), trouble, "{on_return:?}");
+    }
+}
+
+#[test]
+fn a_wish_for_a_device_that_never_answered_in_this_session_waits_too() {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));
+    hall.silent = true;
+    hall.run_to(HOUR_MS);
+    hall.silent = false;
+    hall.run_to(HOUR_MS + 200_000);
+    assert_eq!(hall.device, object(&[("on", 0)]));
+    // Of a later one nobody can say that.
+    hall.wishes("on", 1, 9);
+    hall.run_to(HOUR_MS + 300_000);
+    assert_eq!(hall.device, object(&[("on", 1)]));
+}
+
+#[test]
+fn a_short_silence_is_none() {
+    let mut hall = silent_lamp(OnReturn::Discard);
+    hall.wishes("on", 1, 7);
+    hall.run_to(20_000);
+    hall.silent = false;
+    let plan = hall.run_to(200_000);
+    assert_eq!((plan.trouble, hall.device), (None, object(&[("on", 1)])));
+}
+
+#[test]
+fn a_device_that_nobody_asked_anything_of_for_long_was_not_away() {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[]));
+    hall.orders.on_return = OnReturn::Discard;
+    hall.run_to(HOUR_MS);
+    hall.wishes("on", 1, 7);
+    let plan = hall.run_to(HOUR_MS + 60_000);
+    assert_eq!((plan.trouble, hall.device), (None, object(&[("on", 1)])));
+}
+
+#[test]
+fn a_silence_goes_on_in_the_next_session() {
+    let mut hall = silent_lamp(OnReturn::Discard);
+    hall.wishes("on", 1, 7);
+    hall.run_to(HOUR_MS);
+    let away_since_ms = hall.course.away_since_ms();
+    assert!(away_since_ms.is_some_and(|since_ms| since_ms < 10_000), "{away_since_ms:?}");
+    hall.silent = false;
+    hall.course = Course::resumed(away_since_ms, hall.now_ms);
+    let plan = hall.run_to(HOUR_MS + 60_000);
+    assert_eq!(hall.device, object(&[("on", 0)]));
+    assert_eq!(plan.trouble.map(|trouble| trouble.code), Some(TroubleCode::Discarded));
+    assert_eq!(hall.course.away_since_ms(), None);
+}
