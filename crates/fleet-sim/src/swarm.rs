@@ -11,6 +11,9 @@ use crate::random::Random;
 /// Clocks may run apart by a twentieth.
 const DRIFT_MAX: u64 = 24;
 
+/// Runs in which leases come late, of a thousand with links.
+const LATE_LEASES: u64 = 300;
+
 /// Bytes that no run fills.
 const ROOMY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -234,6 +237,11 @@ impl Swarm {
         // Who has little room refuses now and then what it took in before.
         if random.per_mille(250) {
             drawn.uncommitted_bytes_max = random.between(1, 16) * 1024;
+        }
+        // Drawn last, so that what others chose before it came stays what it was.
+        let several = drawn.links > 0 && drawn.nodes >= Fault::LateLease.nodes_min();
+        if several && random.per_mille(LATE_LEASES) {
+            drawn.faults.push(Fault::LateLease);
         }
         drawn
     }
