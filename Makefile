@@ -105,11 +105,11 @@ chaos: nats fault-tools ## real agents under faults drawn from a seed, ten minut
 	  $(CARGO) test --package flotilla-tests --test chaos -- --ignored --nocapture
 	@echo "the report: $(CHAOS_REPORT)"
 
-# How many: make hostile MESSAGES=100000000
+# How many, from which seed on: make hostile MESSAGES=100000000 SEED=0
 MESSAGES ?= 1000000
 
 hostile: ## made-up raft messages of authentic members, at the guard and a real replica behind it
-	$(FOR_THIS_MACHINE) HOSTILE_MESSAGES=$(MESSAGES) $(CARGO) test --quiet --profile sim --package fleet-consensus --test guard_fuzz hostile -- --ignored --nocapture
+	$(FOR_THIS_MACHINE) HOSTILE_MESSAGES=$(MESSAGES) HOSTILE_SEED=$(SEED) $(CARGO) test --quiet --profile sim --package fleet-consensus --test guard_fuzz hostile -- --ignored --nocapture
 
 verify: fmt-check clippy docs test ## everything a change must pass; writes nothing to the sources
 
