@@ -208,6 +208,7 @@ impl Node {
         let mut config = ReplicaConfig::new(self.id, site.uid);
         config.snapshot_every_entries = swarm.snapshot_every_entries;
         config.uncommitted_bytes_max = swarm.uncommitted_bytes_max;
+        config.append_bytes_max = swarm.append_bytes_max;
         config.log =
             LogConfig { segment_bytes: swarm.segment_bytes, cache_bytes: swarm.cache_bytes };
         Parts {
