@@ -109,6 +109,8 @@ pub struct ReplicaConfig {
     pub log_trailing_entries: u64,
     /// Bytes proposed here and not yet committed; beyond it proposals are refused as busy.
     pub uncommitted_bytes_max: u64,
+    /// Bytes of entries in one append message, which holds one entry in any case.
+    pub append_bytes_max: u64,
     /// A log beyond this size keeps no more than a restart needs, whoever is behind.
     pub log_bytes_max: u64,
     /// Settings of the log.
@@ -158,6 +160,7 @@ impl ReplicaConfig {
             snapshot_every_bytes: 64 * 1024 * 1024,
             log_trailing_entries: 10_000,
             uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+            append_bytes_max: APPEND_BYTES_MAX,
             log_bytes_max: 256 * 1024 * 1024,
             log: LogConfig::default(),
         }
@@ -175,6 +178,7 @@ impl ReplicaConfig {
             ("snapshot_every_bytes", self.snapshot_every_bytes),
             ("log_bytes_max", self.log_bytes_max),
             ("uncommitted_bytes_max", self.uncommitted_bytes_max),
+            ("append_bytes_max", self.append_bytes_max),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -203,7 +207,7 @@ impl ReplicaConfig {
             heartbeat_tick: self.heartbeat_ticks,
             applied,
             // Raft wants no message to be larger than what may wait for its commit.
-            max_size_per_msg: APPEND_BYTES_MAX.min(self.uncommitted_bytes_max),
+            max_size_per_msg: self.append_bytes_max.min(self.uncommitted_bytes_max),
             max_inflight_msgs: APPENDS_INFLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,

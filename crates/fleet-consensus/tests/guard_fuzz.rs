@@ -246,14 +246,16 @@ fn what_passes_the_guard_the_library_survives() {
     assert!(led > 1_000, "{led} steps as leader");
 }
 
-/// As above, as many as are asked for: `make hostile MESSAGES=100000000`.
+/// As above, as many as are asked for: `make hostile MESSAGES=100000000`. Parts of it that begin at
+/// different seeds add up: each says which was its last.
 #[test]
 #[ignore = "takes as long as it is asked to"]
 fn hostile_messages_without_end() {
     const STEPS: usize = 1_500;
-    let wanted = std::env::var("HOSTILE_MESSAGES").ok().and_then(|text| text.parse().ok());
-    let wanted: usize = wanted.unwrap_or(1_000_000);
-    let (mut passed, mut refused, mut seed) = (0, 0, 1_000_000_u64);
+    let asked = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let wanted = usize::try_from(asked("HOSTILE_MESSAGES").unwrap_or(1_000_000)).unwrap();
+    let first = 1_000_000 + asked("HOSTILE_SEED").unwrap_or(0);
+    let (mut passed, mut refused, mut seed) = (0, 0, first);
     while passed + refused < wanted {
         seed += 1;
         let counts = run(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), STEPS);
@@ -261,7 +263,8 @@ fn hostile_messages_without_end() {
         refused += counts.1;
     }
     println!(
-        "{} messages: {passed} passed, {refused} refused and without effect",
-        passed + refused
+        "{} messages: {passed} passed, {refused} refused and without effect; seeds up to {}",
+        passed + refused,
+        seed - 1_000_000
     );
 }

@@ -114,6 +114,8 @@ faults! {
     LowSpace = "low_space", 1;
     /// A member sends what no honest one does.
     Liar = "liar", 3;
+    /// The owner of a link stands still while it is given its lease, and is cut off afterwards.
+    LateLease = "late_lease", 2;
 }
 
 impl Fault {
@@ -134,13 +136,19 @@ impl Fault {
     fn is_about_devices(self) -> bool {
         matches!(
             self,
-            Self::KillOwner | Self::PauseOwner | Self::IsolateOwner | Self::Devices | Self::Hand
+            Self::KillOwner
+                | Self::PauseOwner
+                | Self::IsolateOwner
+                | Self::Devices
+                | Self::Hand
+                | Self::LateLease
         )
     }
 
     /// A few for a site that has links. One of a single node has nobody to be isolated from.
     pub fn draw_for_devices(random: &mut Random, nodes: usize) -> Vec<Self> {
-        let about = Self::ALL.iter().copied().filter(|fault| fault.is_about_devices());
+        let drawn = |fault: &Self| fault.is_about_devices() && *fault != Self::LateLease;
+        let about = Self::ALL.iter().copied().filter(drawn);
         about.filter(|fault| fault.nodes_min() <= nodes && random.per_mille(400)).collect()
     }
 

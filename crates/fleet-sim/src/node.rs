@@ -82,6 +82,8 @@ pub struct Node {
     pub slept_ms: u64,
     /// Frames that arrived during a pause.
     pub inbox: Vec<Flight>,
+    /// After its pause it hears what arrived before its clock strikes.
+    pub hears_first: bool,
     /// Its southbound side, in this start of it.
     pub keeper: Keeper,
     /// As leader: who let go of which link lately.
@@ -128,6 +130,7 @@ impl Node {
             wall_offset_ms: 0,
             slept_ms: 0,
             inbox: Vec::new(),
+            hears_first: false,
             keeper: Keeper::new(id),
             resting: Resting::default(),
             assign_next_ms: 0,
@@ -205,6 +208,7 @@ impl Node {
         let mut config = ReplicaConfig::new(self.id, site.uid);
         config.snapshot_every_entries = swarm.snapshot_every_entries;
         config.uncommitted_bytes_max = swarm.uncommitted_bytes_max;
+        config.append_bytes_max = swarm.append_bytes_max;
         config.log =
             LogConfig { segment_bytes: swarm.segment_bytes, cache_bytes: swarm.cache_bytes };
         Parts {

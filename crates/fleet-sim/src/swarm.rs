@@ -5,11 +5,21 @@
 
 mod fields;
 
+use fleet_consensus::config::APPEND_BYTES_MAX;
+
 use crate::faults::Fault;
 use crate::random::Random;
 
 /// Clocks may run apart by a twentieth.
 const DRIFT_MAX: u64 = 24;
+
+/// Runs in which leases come late, of a thousand with links.
+const LATE_LEASES: u64 = 300;
+
+/// Values that are no burden.
+const SMALL_VALUE_BYTES: u64 = 200;
+/// Runs with small append messages, of a thousand.
+const SMALL_APPENDS: u64 = 250;
 
 /// Bytes that no run fills.
 const ROOMY_BYTES: u64 = 16 * 1024 * 1024;
@@ -118,6 +128,8 @@ pub struct Swarm {
     pub snapshot_every_entries: u64,
     /// Bytes that a leader takes in before they are committed.
     pub uncommitted_bytes_max: u64,
+    /// Bytes of entries in one append message.
+    pub append_bytes_max: u64,
     /// Size of a log segment.
     pub segment_bytes: u64,
     /// Entries kept in memory by the log.
@@ -161,6 +173,7 @@ impl Swarm {
             voters,
             snapshot_every_entries: 200,
             uncommitted_bytes_max: ROOMY_BYTES,
+            append_bytes_max: APPEND_BYTES_MAX,
             segment_bytes: 64 * 1024,
             cache_bytes: 64 * 1024,
             frame_bytes_max: 1024 * 1024,
@@ -201,6 +214,7 @@ impl Swarm {
             voters,
             snapshot_every_entries: random.between(20, 400),
             uncommitted_bytes_max: ROOMY_BYTES,
+            append_bytes_max: APPEND_BYTES_MAX,
             segment_bytes: random.between(4, 128) * 1024,
             cache_bytes: usize::try_from(random.below(64)).unwrap_or(0) * 1024,
             frame_bytes_max: random.pick(&frames).copied().unwrap_or(64 * 1024),
@@ -219,7 +233,7 @@ impl Swarm {
             workload: Workload {
                 clients: usize::try_from(random.between(1, 8)).unwrap_or(3),
                 keys: random.between(1, 12),
-                value_bytes_max: if random.per_mille(250) { 6_000 } else { 200 },
+                value_bytes_max: if random.per_mille(250) { 6_000 } else { SMALL_VALUE_BYTES },
                 reads: random.between(100, 600),
                 operations_max: random.between(300, 3_000),
                 think_ms_max: random.between(10, 150),
@@ -234,6 +248,18 @@ impl Swarm {
         // Who has little room refuses now and then what it took in before.
         if random.per_mille(250) {
             drawn.uncommitted_bytes_max = random.between(1, 16) * 1024;
+        }
+        // Drawn last, so that what others chose before it came stays what it was.
+        let several = drawn.links > 0 && drawn.nodes >= Fault::LateLease.nodes_min();
+        if several && random.per_mille(LATE_LEASES) {
+            drawn.faults.push(Fault::LateLease);
+        }
+        // Whoever is behind catches up step by step, and much can happen between two. With large
+        // values on a network that reorders, repeated windows of such messages would be all there is.
+        let small_values = drawn.workload.value_bytes_max <= SMALL_VALUE_BYTES;
+        if small_values && random.per_mille(SMALL_APPENDS) {
+            let sizes = [1, 500, 4_000];
+            drawn.append_bytes_max = random.pick(&sizes).copied().unwrap_or(1);
         }
         drawn
     }

@@ -120,6 +120,11 @@ impl Writer {
         self.bytes.extend_from_slice(value);
     }
 
+    /// So many zeros, to be written over.
+    pub fn zeros(&mut self, count: usize) {
+        self.bytes.resize(self.bytes.len().saturating_add(count), 0);
+    }
+
     /// A count or length as a varint.
     pub fn count(&mut self, value: usize) {
         self.u64(value as u64);

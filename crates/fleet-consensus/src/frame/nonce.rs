@@ -15,18 +15,16 @@ use super::header::Header;
 pub(super) fn nonce(header: &Header) -> XNonce {
     let [_, _, boot @ ..] = header.boot.to_be_bytes();
     let [_, sequence @ ..] = header.sequence.to_be_bytes();
-    let boot: [u8; 6] = boot;
-    let sequence: [u8; 7] = sequence;
-    let mut bytes = [0u8; 24];
     let lane = (header.path.code() << 4) | header.class.code();
-    let fields = boot
-        .into_iter()
-        .chain(header.salt)
-        .chain([lane])
-        .chain(sequence)
-        .chain(header.fragment.to_be_bytes());
-    for (slot, byte) in bytes.iter_mut().zip(fields) {
-        *slot = byte;
-    }
+    let mut bytes = [0u8; 24];
+    let (starts, rest) = bytes.split_at_mut(6);
+    let (salt, rest) = rest.split_at_mut(8);
+    let (lanes, rest) = rest.split_at_mut(1);
+    let (sequences, fragments) = rest.split_at_mut(7);
+    starts.copy_from_slice(&boot);
+    salt.copy_from_slice(&header.salt);
+    lanes.copy_from_slice(&[lane]);
+    sequences.copy_from_slice(&sequence);
+    fragments.copy_from_slice(&header.fragment.to_be_bytes());
     bytes.into()
 }

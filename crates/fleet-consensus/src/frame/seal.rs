@@ -130,9 +130,7 @@ fn shows_credential(peer: &Peer, now_ms: u64) -> bool {
 /// The payload's bytes after room for a header, so that the usual frame is written, sealed and sent in one buffer.
 fn write_after(header_len: usize, payload: &Payload) -> Vec<u8> {
     let mut writer = Writer::with_capacity(header_len + payload.size_bytes_bound() + TAG_BYTES);
-    for _ in 0..header_len {
-        writer.u8(0);
-    }
+    writer.zeros(header_len);
     payload.write(&mut writer);
     writer.into_vec()
 }

@@ -72,7 +72,9 @@ impl<D: Disk, T> Replica<D, T> {
             MessageKind::VoteResponse(answer) if seeded::on("refusal-counts-as-vote") => {
                 answer.reject = false;
             }
-            MessageKind::Vote(ballot) if seeded::on("vote-for-a-shorter-log") => {
+            MessageKind::Vote(ballot) | MessageKind::PreVote(ballot)
+                if seeded::on("vote-for-a-shorter-log") =>
+            {
                 ballot.index = raft.raft_log.last_index();
                 ballot.log_term = raft.raft_log.last_term();
             }

@@ -6,19 +6,51 @@
 //! nodes only ever apply while they start is judged.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use fleet_consensus::frame::{ConfChange, EntryPayload};
 use fleet_consensus::replica::AppliedEntry;
 use fleet_log::LogEntry;
 use fleet_state::{
-    AgentCommand, Body, Command, Entry, FleetState, NodeId, Outcome, RequestId, Revision, Role,
+    AgentCommand, Answer, Body, Change, Command, Entity, Entry, FleetState, NodeId, Outcome,
+    RequestId, Revision, Role,
 };
 
 use super::Violation;
-use crate::trace::Fnv;
 
 const NAME: &str = "equal states";
+
+/// What an entry came to. What the records hold is compared by the states' digests.
+#[derive(Debug)]
+struct Came {
+    request_id: Option<RequestId>,
+    answer: Option<Answer>,
+    changed: Vec<(Entity, Option<Revision>, bool)>,
+}
+
+impl Came {
+    fn of(entry: &AppliedEntry) -> Self {
+        let changed =
+            |change: &Change| (change.entity.clone(), change.previous, change.record.is_some());
+        Self {
+            request_id: entry.request_id.clone(),
+            answer: entry.answer.clone(),
+            changed: entry.changes.iter().map(changed).collect(),
+        }
+    }
+
+    fn is_of(&self, entry: &AppliedEntry) -> bool {
+        let same =
+            |((entity, previous, there), change): (&(Entity, Option<Revision>, bool), &Change)| {
+                *entity == change.entity
+                    && *previous == change.previous
+                    && *there == change.record.is_some()
+            };
+        self.request_id == entry.request_id
+            && self.answer == entry.answer
+            && self.changed.len() == entry.changes.len()
+            && self.changed.iter().zip(&entry.changes).all(same)
+    }
+}
 
 /// The reference.
 #[derive(Debug, Default)]
@@ -26,7 +58,7 @@ pub struct StateMachine {
     state: Option<FleetState>,
     applied: u64,
     digests: BTreeMap<u64, [u8; 32]>,
-    outcomes: BTreeMap<u64, u64>,
+    outcomes: BTreeMap<u64, Came>,
     seen: BTreeMap<NodeId, (u64, u64)>,
     compared: u64,
 }
@@ -91,7 +123,7 @@ impl StateMachine {
         }
         self.applied = index;
         self.digests.insert(index, state.digests().combined().0);
-        self.outcomes.insert(index, hash_of(&done));
+        self.outcomes.insert(index, Came::of(&done));
         Ok(done)
     }
 
@@ -130,7 +162,7 @@ impl StateMachine {
     /// # Errors
     /// It came to another outcome than the reference.
     pub fn applied(&mut self, node: NodeId, entry: &AppliedEntry) -> Result<(), Violation> {
-        if self.outcomes.get(&entry.revision.get()) == Some(&hash_of(entry)) {
+        if self.outcomes.get(&entry.revision.get()).is_some_and(|came| came.is_of(entry)) {
             return Ok(());
         }
         Err(Violation::new(
@@ -163,20 +195,4 @@ fn is_of_former_owner(entry: &Entry, state: &FleetState) -> bool {
     | AgentCommand::InvocationEnd { epoch, .. }
     | AgentCommand::Adopt { epoch, .. }) = command;
     state.link(command.link()).is_none_or(|link| link.epoch != *epoch)
-}
-
-fn hash_of(entry: &AppliedEntry) -> u64 {
-    let mut hash = Fnv::default();
-    entry.request_id.as_ref().map(RequestId::to_string).hash(&mut hash);
-    if let Some(answer) = &entry.answer {
-        answer.revision.get().hash(&mut hash);
-        format!("{:?}", answer.outcome).hash(&mut hash);
-    }
-    // What the records hold is compared by the states' digests.
-    for change in &entry.changes {
-        format!("{:?}", change.entity).hash(&mut hash);
-        change.previous.map(Revision::get).hash(&mut hash);
-        change.record.is_some().hash(&mut hash);
-    }
-    hash.finish()
 }

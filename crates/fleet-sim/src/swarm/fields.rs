@@ -40,6 +40,7 @@ fields! {
     "snapshot_every_entries" => snapshot_every_entries;
     "snapshot_build_ms_max" => snapshot_build_ms_max;
     "uncommitted_bytes_max" => uncommitted_bytes_max;
+    "append_bytes_max" => append_bytes_max;
     "segment_bytes" => segment_bytes;
     "cache_bytes" => cache_bytes;
     "frame_bytes_max" => frame_bytes_max;

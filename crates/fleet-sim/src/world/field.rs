@@ -42,6 +42,19 @@ impl World {
         }
     }
 
+    /// Nobody works on the devices any more, and something is wished of each for good.
+    pub(super) fn wish_for_good(&mut self) {
+        for link in 0..self.swarm.links {
+            for device in 0..self.swarm.devices_per_link {
+                let id = device_id(link, device);
+                let mut patch = Object::new();
+                patch.insert("level", self.random.below(100));
+                self.push_command(Command::DeviceRelease { id: id.clone() });
+                self.push_command(Command::DeviceUpdate { id, patch, ttl_ms: None });
+            }
+        }
+    }
+
     /// What a client wants of a device on a link, if there is one.
     pub(super) fn draw_device_command(
         &mut self,

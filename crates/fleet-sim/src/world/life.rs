@@ -137,8 +137,9 @@ impl World {
         };
         node.life = Life::Running;
         let inbox = std::mem::take(&mut node.inbox);
+        let hears_first = std::mem::take(&mut node.hears_first);
         self.trace.note(self.now_ms, id, trace::Event::Resume);
-        let clock_first = self.random.per_mille(500);
+        let clock_first = self.random.per_mille(500) && !hears_first;
         if clock_first {
             self.tick_now(id)?;
         }

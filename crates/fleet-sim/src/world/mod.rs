@@ -77,6 +77,8 @@ enum Event {
     DevicesWell,
     /// Somebody turns a device, so many times more.
     Hand(u32),
+    /// Somebody turns the devices of a node, so many times more.
+    HandOn(NodeId, u32),
     /// A device says unasked what it is, to a node in one start of it.
     Report(NodeId, u64, Box<fleet_device::Observation>),
     /// A node hears nothing of the others until a moment.
@@ -259,6 +261,10 @@ impl World {
             }
             Event::Hand(left) => {
                 self.go_on_turning(left);
+                Ok(())
+            }
+            Event::HandOn(node, left) => {
+                self.turn_devices_of(node, left);
                 Ok(())
             }
             Event::Report(node, boot, heard) => self.report_arrives(node, boot, &heard),

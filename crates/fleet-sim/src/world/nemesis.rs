@@ -1,6 +1,7 @@
 //! The nemesis: breaks things, one after the other, as the seed chose.
 
 mod disk;
+mod late_lease;
 mod liar;
 mod membership;
 mod moments;
@@ -43,6 +44,10 @@ pub(super) struct Nemesis {
     pub(super) cuts_at_snapshot: u64,
     /// Owners that fall or stand still at their next hand-over.
     pub(super) owners_struck: Vec<Fault>,
+    /// Owners that stand still as soon as they ask for their lease.
+    late_leases: u64,
+    /// Nothing else is broken until then.
+    quiet_until_ms: u64,
     /// Who stands still soon because it asked for its lease.
     pub(super) asked_for_lease: Option<NodeId>,
     /// Of a node's disks, to be put back one day.
@@ -75,6 +80,7 @@ impl World {
         self.nemesis.stopped = true;
         (self.nemesis.short_reigns, self.nemesis.cuts_at_snapshot) = (0, 0);
         self.nemesis.owners_struck.clear();
+        self.nemesis.late_leases = 0;
         self.field.heal();
         self.network.set_manners(crate::swarm::NetworkManners::calm());
         self.network.heal();
@@ -101,6 +107,10 @@ impl World {
 
     pub(super) fn nemesis_acts(&mut self) -> Result<(), Violation> {
         if self.nemesis.stopped || self.nemesis.strikes >= self.swarm.strikes_max {
+            return Ok(());
+        }
+        if self.now_ms < self.nemesis.quiet_until_ms && !self.nemesis.last_chance {
+            self.queue.push(self.nemesis.quiet_until_ms, Event::Nemesis);
             return Ok(());
         }
         let gap_ms = if self.nemesis.last_chance {
@@ -177,6 +187,7 @@ impl World {
             Fault::CutAtSnapshot => Ok(self.cut_at_snapshots(any)),
             Fault::ShortReigns => Ok(self.shorten_reigns()),
             Fault::KillOwner | Fault::PauseOwner => Ok(self.lie_in_wait(fault)),
+            Fault::LateLease => Ok(self.wait_for_a_lease()),
             Fault::IsolateOwner => Ok(self.isolate_owner()),
             Fault::Devices => Ok(self.upset_devices()),
             Fault::Hand => Ok(self.turn_by_hand()),

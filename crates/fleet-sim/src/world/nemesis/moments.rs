@@ -93,6 +93,10 @@ impl World {
             self.hold_owner_up(id);
             return;
         }
+        if why == Fault::LateLease {
+            self.make_the_lease_late(id);
+            return;
+        }
         let again_ms = self.now_ms + self.random.between(20, RETURN_MS_MAX);
         self.take_down(id, why == Fault::CutAtSnapshot, why.as_str());
         self.queue.push(again_ms, Event::Start(id));

@@ -1,7 +1,7 @@
 //! Faults about links and devices.
 
 use fleet_device::Observation;
-use fleet_state::{NodeId, Value};
+use fleet_state::{DeviceId, NodeId, Value};
 
 use super::super::{Event, World};
 use super::partition::Shape;
@@ -44,6 +44,9 @@ impl World {
     /// An owner asks the log for a one-shot, or for its lease: it may stand still until the answer
     /// is old.
     pub(in super::super) fn owner_asked(&mut self, id: NodeId, for_lease: bool) {
+        if for_lease {
+            self.lease_asked(id);
+        }
         if self.nemesis.owners_struck.is_empty() {
             return;
         }
@@ -112,7 +115,7 @@ impl World {
         self.queue.push(until_ms, Event::Heal);
     }
 
-    fn any_owner(&mut self) -> Option<NodeId> {
+    pub(super) fn any_owner(&mut self) -> Option<NodeId> {
         let (state, _) = self.invariants.states.reference()?;
         let owners: Vec<NodeId> = state.links().filter_map(|link| link.owner).collect();
         self.random.pick(&owners).copied()
@@ -138,16 +141,21 @@ impl World {
 
     pub(super) fn turn_by_hand(&mut self) -> bool {
         let ids: Vec<_> = self.field.devices().map(|(id, _)| id.clone()).collect();
-        let (Some(id), number) = (self.random.pick(&ids).cloned(), self.random.below(100)) else {
+        let Some(id) = self.random.pick(&ids).cloned() else {
             return false;
         };
-        let device = self.field.device(&id);
+        self.turn_device(&id);
+        true
+    }
+
+    pub(super) fn turn_device(&mut self, id: &DeviceId) {
+        let number = self.random.below(100);
+        let device = self.field.device(id);
         device.turn_by_hand("level", Value::from(1_000_000 + number));
         if device.manner == Manner::Well {
-            let heard = Observation::fresh(id, device.values().clone());
+            let heard = Observation::fresh(id.clone(), device.values().clone());
             self.tell_all(&heard);
         }
-        true
     }
 
     pub(in super::super) fn go_on_turning(&mut self, left: u32) {
