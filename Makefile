@@ -85,8 +85,11 @@ SEED ?= 0
 sim: ## simulated sites under faults, 500 of them unless SEEDS says otherwise
 	$(FOR_THIS_MACHINE) $(CARGO) run --quiet --profile sim --package fleet-sim -- --seed $(SEED) --seeds $(SEEDS)
 
+# Which, how often and for how long: make judge JUDGE="--bug lease --rounds 3 --seeds 1000"
+JUDGE ?=
+
 judge: ## the judge judged: mistakes made on purpose, and which invariant finds each
-	$(FOR_THIS_MACHINE) $(CARGO) run --quiet --profile sim --package fleet-sim --features seeded-bugs -- judge
+	$(FOR_THIS_MACHINE) $(CARGO) run --quiet --profile sim --package fleet-sim --features seeded-bugs -- judge $(JUDGE)
 
 # For each target; or of one: make fuzz TARGET=request SECONDS_EACH=600
 SECONDS_EACH ?= 60

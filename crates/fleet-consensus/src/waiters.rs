@@ -52,6 +52,8 @@ struct Waiter<T> {
     attempts: u32,
     /// The copy that was handed on last; see [`Due`].
     copy: u64,
+    /// The term in which this node, as its leader, may propose it; otherwise nobody may.
+    bound: Option<u64>,
 }
 
 /// A command to be handed to the leader.
@@ -112,12 +114,28 @@ impl<T> Waiters<T> {
             let why = "too many attempts with this request id are waiting on this agent";
             return Err((token, CommandEnd::Busy(why)));
         }
-        same.push(Waiter { token, encoded, deadline_ms, sent: Sent::Due, attempts: 0, copy: 0 });
+        same.push(Waiter {
+            token,
+            encoded,
+            deadline_ms,
+            sent: Sent::Due,
+            attempts: 0,
+            copy: 0,
+            bound: None,
+        });
         self.len += 1;
         self.bytes = bytes;
         self.due.push(id);
         self.earliest_deadline_ms = self.earliest_deadline_ms.min(deadline_ms);
         Ok(())
+    }
+
+    /// What the newest waiter of this id wants was judged by the leader of this term, and is
+    /// proposed by it or not at all.
+    pub(crate) fn bind(&mut self, id: &RequestId, term: u64) {
+        if let Some(waiter) = self.by_id.get_mut(id).and_then(|same| same.last_mut()) {
+            waiter.bound = Some(term);
+        }
     }
 
     /// Commands to hand to the leader now. They count as handed on to `leader` in `term`
@@ -132,7 +150,8 @@ impl<T> Waiters<T> {
         let mut due = Vec::new();
         for id in std::mem::take(&mut self.due) {
             let same = self.by_id.get_mut(&id).into_iter().flatten();
-            for waiter in same.filter(|w| w.sent == Sent::Due) {
+            let may = |w: &Waiter<T>| w.bound.is_none_or(|bound| leader == me && term == bound);
+            for waiter in same.filter(|w| w.sent == Sent::Due && may(w)) {
                 waiter.sent = if leader == me {
                     Sent::Proposed { term }
                 } else {
@@ -365,6 +384,18 @@ mod tests {
         // A command that was handed on again is never called refused.
         assert_eq!(waiters.refuse(&id(), "busy"), None);
         assert_eq!(ends(&mut waiters), [(1, CommandEnd::Unknown)]);
+    }
+
+    #[test]
+    fn what_a_leader_judged_is_proposed_by_it_in_that_term_or_not_at_all() {
+        let bound = || {
+            let mut waiters = waiters(&[1]);
+            waiters.bind(&id(), 3);
+            waiters
+        };
+        assert_eq!(take_due(&mut bound(), 1, 3).len(), 1, "it leads in that term");
+        assert_eq!(take_due(&mut bound(), 2, 4), [], "another one leads");
+        assert_eq!(take_due(&mut bound(), 1, 5), [], "it leads again");
     }
 
     #[test]

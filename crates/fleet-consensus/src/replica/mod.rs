@@ -39,7 +39,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use fleet_log::{Disk, Position};
-use fleet_state::{Answer, Change, FleetState, NodeId, Proposal, RequestId, Revision};
+use fleet_state::{
+    AgentCommand, Answer, Change, Command, FleetState, NodeId, Proposal, RequestId, Revision,
+};
 use raft::{RawNode, StateRole};
 
 pub use open::{FOUNDING, Founding, Opened, Parts, found, join};
@@ -174,8 +176,13 @@ impl<D: Disk, T> Replica<D, T> {
         }
         let encoded: Bytes = proposal.encode().into();
         let id = proposal.request_id.clone();
-        if let Err(refused) = self.waiters.add(id, encoded, deadline_ms, token) {
-            self.outputs.commands.push(refused);
+        // Who may lose a link was judged by what this leader has heard of leases. Another one has
+        // heard something else since: it must not be handed the judgement of a former one.
+        let judged = matches!(&proposal.command, Command::Agents(AgentCommand::LinkAssign { .. }));
+        match self.waiters.add(id.clone(), encoded, deadline_ms, token) {
+            Ok(()) if judged => self.waiters.bind(&id, self.raw.raft.term),
+            Ok(()) => {}
+            Err(refused) => self.outputs.commands.push(refused),
         }
     }
 
