@@ -215,8 +215,8 @@ async fn until_link(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_shows_whether_it_is_connected_and_why_not() {
-    let Hall { site, .. } = hall(1).await;
-    let client = &site.client;
+    let hall = hall(1).await;
+    let client = &hall.site.client;
     until_link(client, "broker", "it is connected", |seen| seen["state"] == "connected").await;
     let links = [
         // Nobody listens there.
