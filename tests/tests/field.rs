@@ -197,3 +197,47 @@ async fn a_drive_on_modbus_gets_its_speed() {
     let register = "control.commands.link.register.other";
     client.request(register, link.to_string()).await.refused("malformed");
 }
+
+/// Waits until a link looks like that.
+async fn until_link(
+    client: &BareClient,
+    link: &str,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
+    let subject = format!("control.query.link.get.{link}");
+    wait::until(what, LIMIT, || async {
+        let item = client.request(&subject, "").await.accepted().at("/item").clone();
+        wanted(&item["observed"]).then_some(item)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_shows_whether_it_is_connected_and_why_not() {
+    let hall = hall(1).await;
+    let client = &hall.site.client;
+    until_link(client, "broker", "it is connected", |seen| seen["state"] == "connected").await;
+    let links = [
+        // Nobody listens there.
+        (
+            "closed",
+            json!({"connector": "mqtt", "address": "mqtt://127.0.0.1:9", "placement": "any"}),
+        ),
+        (
+            "far",
+            json!({"connector": "mqtt", "address": "mqtt://127.0.0.1:9",
+                       "placement": {"any": {"hall": "nowhere"}}}),
+        ),
+    ];
+    for (link, body) in &links {
+        let register = format!("control.commands.link.register.{link}");
+        client.request(&register, body.to_string()).await.accepted();
+    }
+    let failed = |seen: &Value| seen["state"] == "failed" && seen["next_try_wall_ms"].is_u64();
+    let seen = until_link(client, "closed", "it failed", failed).await;
+    assert!(seen["observed"]["detail"].as_str().is_some_and(|why| why.len() > 10), "{seen}");
+    let seen = until_link(client, "far", "nobody owns it", |seen| seen["state"] == "unowned").await;
+    let detail = seen["observed"]["detail"].as_str().unwrap();
+    assert!(detail.contains("no member fits"), "{seen}");
+}

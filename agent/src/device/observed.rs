@@ -145,12 +145,21 @@ impl ObservedTable {
 
 impl ObservedDevices for ObservedTable {
     fn observed(&self, device: &DeviceId) -> Option<Object> {
-        let Observed { node, epoch, body, .. } = self.device(device)?;
-        let mut shown = body.as_ref().clone();
-        shown.insert("node", node.get());
-        shown.insert("epoch", epoch);
-        Some(shown)
+        self.device(device).map(shown)
     }
+
+    fn observed_link(&self, link: &LinkId) -> Option<Object> {
+        self.get(&Entity::Link(link.clone())).map(shown)
+    }
+}
+
+/// What is known, and who says so.
+fn shown(observed: Observed) -> Object {
+    let Observed { node, epoch, body, .. } = observed;
+    let mut shown = body.as_ref().clone();
+    shown.insert("node", node.get());
+    shown.insert("epoch", epoch);
+    shown
 }
 
 /// The message that tells other nodes what is known of something.

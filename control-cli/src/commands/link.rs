@@ -12,7 +12,7 @@ use fleet_state::{Entity, LinkId, NodeName, Object, Value};
 use super::listed;
 use crate::{
     exit::Stop,
-    output::{Table, time},
+    output::{Table, tame, time},
     session::Session,
     write::{Order, WriteArgs},
 };
@@ -148,6 +148,28 @@ fn owner(link: &LinkBody) -> String {
     }
 }
 
+/// A text of what its owner says of it.
+fn told(link: &LinkBody, key: &str) -> Option<String> {
+    let observed = link.observed.as_ref()?.0.as_map()?;
+    observed.get(key).and_then(Value::as_text).map(tame)
+}
+
+/// Whether it is connected, as its owner says.
+fn state(link: &LinkBody) -> String {
+    told(link, "state").unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// When it is tried again.
+fn next_try(link: &LinkBody) -> String {
+    let observed = link.observed.as_ref().and_then(|observed| observed.0.as_map());
+    let at_ms = observed.and_then(|observed| match observed.get("next_try_wall_ms") {
+        Some(Value::U64(at_ms)) => Some(*at_ms),
+        Some(Value::I64(at_ms)) => u64::try_from(*at_ms).ok(),
+        Some(_) | None => None,
+    });
+    at_ms.map_or_else(|| "-".to_owned(), time)
+}
+
 async fn get(id: LinkId, session: &Session) -> Result<()> {
     let link: LinkBody = listed::one(session, QueryTarget::Get(Entity::Link(id))).await?;
     session.form().print(&link, || {
@@ -160,6 +182,9 @@ async fn get(id: LinkId, session: &Session) -> Result<()> {
             ("labels", listed::shown_labels(&link.labels)),
             ("settings", link.settings.0.to_json()),
             ("owner", owner(&link)),
+            ("state", state(&link)),
+            ("detail", told(&link, "detail").unwrap_or_else(|| "-".to_owned())),
+            ("next try", next_try(&link)),
             ("epoch", link.epoch.to_string()),
             ("writing", if link.paused { "paused" } else { "on" }.to_owned()),
             ("revision", link.revision.to_string()),
@@ -173,8 +198,16 @@ async fn list(area: Option<Area>, labels: &[String], session: &Session) -> Resul
     let page = PageRequest { labels: listed::label_filter(labels)?, ..listed::whole_page() };
     let found: Vec<LinkBody> = listed::all(session, target, page).await?;
     session.form().print(&found, || {
-        let mut table =
-            Table::new(&["ID", "CONNECTOR", "ADDRESS", "PLACEMENT", "OWNER", "EPOCH", "WRITING"]);
+        let mut table = Table::new(&[
+            "ID",
+            "CONNECTOR",
+            "ADDRESS",
+            "PLACEMENT",
+            "OWNER",
+            "EPOCH",
+            "WRITING",
+            "STATE",
+        ]);
         for link in &found {
             table.row([
                 link.id.clone(),
@@ -184,6 +217,7 @@ async fn list(area: Option<Area>, labels: &[String], session: &Session) -> Resul
                 owner(link),
                 link.epoch.to_string(),
                 if link.paused { "paused" } else { "on" }.to_owned(),
+                state(link),
             ]);
         }
         table

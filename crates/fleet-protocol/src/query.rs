@@ -15,7 +15,7 @@ mod select;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use fleet_state::{DeviceId, NodeId, Object, RequestId, Revision};
+use fleet_state::{DeviceId, LinkId, NodeId, Object, RequestId, Revision};
 use serde::{Deserialize, Serialize};
 
 pub use select::answer;
@@ -97,6 +97,9 @@ pub trait ObservedDevices: Debug + Sync {
     /// What is known of a device, as it is shown; `None` when nothing is. A member `drift` is there when the device is
     /// not what it should be.
     fn observed(&self, device: &DeviceId) -> Option<Object>;
+
+    /// What is known of a link, as it is shown: `state`, `epoch`, and why it is not connected. `None` when nothing is.
+    fn observed_link(&self, link: &LinkId) -> Option<Object>;
 }
 
 /// One item, as a client reads it.

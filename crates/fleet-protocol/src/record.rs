@@ -55,6 +55,9 @@ pub struct LinkBody {
     pub revision: u64,
     /// When it last changed.
     pub changed_wall_ms: u64,
+    /// How it stands, as its owner says: `state`, `detail`, `next_try_wall_ms`; in answers to queries only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Json>,
 }
 
 /// Where a link may be served.
@@ -186,6 +189,7 @@ impl From<&Link> for LinkBody {
             registered: link.registered.get(),
             revision: link.revision.get(),
             changed_wall_ms: link.changed_wall_ms,
+            observed: None,
         }
     }
 }

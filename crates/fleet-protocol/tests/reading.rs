@@ -47,6 +47,10 @@ impl query::ObservedDevices for Eyes {
         }
         Some(seen)
     }
+
+    fn observed_link(&self, _link: &fleet_state::LinkId) -> Option<fleet_state::Object> {
+        None
+    }
 }
 
 impl Site {

@@ -38,7 +38,8 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
         }
         let failures = device.watermarks.iter().flat_map(|marks| &marks.failures);
         // What got as far as can be known has not failed.
-        for failure in failures.filter(|failure| ["failed", "verified"].contains(&&*failure.stage))
+        for failure in
+            failures.filter(|failure| ["failed", "unknown", "verified"].contains(&&*failure.stage))
         {
             let (revision, code, message) = (failure.revision, &failure.code, &failure.message);
             facts.push(("failure", format!("{code} (r{revision}): {message}")));

@@ -70,10 +70,9 @@ impl Course {
     /// the properties of one, the one that is worst off speaks for it.
     pub(super) fn failures(&self) -> Vec<Trouble> {
         let mut failures: BTreeMap<Revision, Trouble> = BTreeMap::new();
-        let worth = |trouble: &Trouble| match trouble.stage {
-            Told::Failed => (0, trouble.stage),
-            Told::Unknown => (1, trouble.stage),
-            stage => (2, stage),
+        let worth = |trouble: &Trouble| {
+            let Trouble { stage, .. } = *trouble;
+            (stage != Told::Failed, stage != Told::Unknown, stage)
         };
         let of_log = self.tracks.values().filter(|track| track.local.is_none());
         for trouble in of_log.filter_map(Track::failure) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{Device, Entity, FleetState, Record, Role};
+use fleet_state::{Device, Entity, FleetState, Link, Object, Record, Role, Value};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Area, ErrorCode, Failure, Noun, QueryTarget, hex,
-    record::{DeviceBody, SiteBody, record_json},
+    record::{DeviceBody, LinkBody, SiteBody, record_json},
     reply::{self, ReplyMessage},
 };
 
@@ -179,8 +179,12 @@ fn shown(
             body.observed = observed.map(crate::Json::from);
             raw(&body)
         }
-        Record::Link(_)
-        | Record::Param(_)
+        Record::Link(link) => {
+            let mut body = LinkBody::from(Arc::as_ref(link));
+            body.observed = observed_link(link, state, context).map(crate::Json::from);
+            raw(&body)
+        }
+        Record::Param(_)
         | Record::Member(_)
         | Record::Token(_)
         | Record::Watermarks(_)
@@ -188,6 +192,25 @@ fn shown(
             record_json(record).and_then(RawValue::from_string).map_err(|error| unwritable(&error))
         }
     }
+}
+
+/// How a link stands: what its present owner says; without one, why there is none, where that is known.
+fn observed_link(link: &Link, state: &FleetState, context: &ReadContext<'_>) -> Option<Object> {
+    if link.owner.is_some() {
+        let observed = context.observed.and_then(|known| known.observed_link(&link.id))?;
+        // What a former owner said of it says nothing of now.
+        return (observed.get("epoch") == Some(&Value::from(link.epoch))).then_some(observed);
+    }
+    let fits = state.members().any(|member| member.is_live() && link.spec.placement.fits(member));
+    let detail = if fits {
+        "no node owns it yet; one that fits its placement will"
+    } else {
+        "no member fits its placement; change that, or the labels of a member"
+    };
+    let mut body = Object::new();
+    body.insert("state", "unowned");
+    body.insert("detail", detail);
+    Some(body)
 }
 
 /// A body as raw JSON.
