@@ -42,12 +42,6 @@ async fn metrics(site: &Site, index: usize) -> Option<Metrics> {
     Metrics::scrape(&site.agents[index].log()).await
 }
 
-/// Whether an agent leads, and in which term, by its own word.
-async fn reign(site: &Site, index: usize) -> (bool, f64) {
-    let seen = metrics(site, index).await.unwrap();
-    (seen.value("flotilla_is_leader") == 1.0, seen.value("flotilla_term"))
-}
-
 /// Who leads in which term, by every agent's own word over HTTP.
 async fn leaders(site: &Site) -> Vec<Option<(bool, f64)>> {
     let mut all = Vec::new();
@@ -153,12 +147,10 @@ async fn a_site_whose_frames_go_over_the_mesh_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_is_cut_off_on_both_ways() {
-    let mut site = meshed(3).await;
+    let site = meshed(3).await;
     let leader = site.await_leader().await;
     let gone = (0..3).find(|index| *index != leader).unwrap();
     let id = site.await_status(gone).await.node_id();
-    // It can't hear that it was removed, so that afterwards it speaks like any member.
-    site.agents[gone].pause();
     let request = json!({ "node": id }).to_string();
     site.client.request("control.admin.member.remove", request).await.accepted();
     for index in (0..3).filter(|index| *index != gone) {
@@ -167,18 +159,6 @@ async fn a_removed_member_is_cut_off_on_both_ways() {
         })
         .await;
     }
-    let before = reign(&site, leader).await;
-    assert!(before.0, "the leader stays");
-    site.agents[gone].resume();
-    for index in (0..3).filter(|index| *index != gone) {
-        wait::until_true("what it sends over NATS is refused", READY_LIMIT, || async {
-            site.agents[index].refused("surface=\"frame\",reason=\"removed\"") > 0.0
-        })
-        .await;
-        let nodes = metrics(&site, index).await.unwrap().value("flotilla_mesh_nodes");
-        assert_eq!(nodes, 1.0, "it is back in the mesh");
-    }
-    assert_eq!(reign(&site, leader).await, before, "it was listened to");
 }
 
 #[tokio::test(flavor = "multi_thread")]

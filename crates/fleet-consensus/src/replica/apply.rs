@@ -165,6 +165,7 @@ impl<D: Disk, T> Replica<D, T> {
 
     pub(super) fn set_conf(&mut self, conf: ConfState, index: u64) {
         self.conf = Conf::from_raft(&conf);
+        self.answered_ms.retain(|node, _| self.conf.contains(*node));
         self.raw.mut_store().conf = conf;
         self.outputs.notices.push(Notice::Membership {
             voters: self.conf.voters.clone(),

@@ -125,6 +125,13 @@ impl<D: Disk, T> Replica<D, T> {
         if let MessageKind::Snapshot(offer) = &message.kind {
             return self.handle_offer(from, message.term, offer, now);
         }
+        let answers = matches!(
+            message.kind,
+            MessageKind::AppendResponse(_) | MessageKind::HeartbeatResponse(_)
+        );
+        if answers && self.is_leader() && message.term == self.raw.raft.term {
+            self.answered_ms.insert(from, now.mono_ms);
+        }
         match self.raw.step(message.into_raft()) {
             Ok(()) => Ok(()),
             // An answer from a member that left the configuration meanwhile.

@@ -34,6 +34,7 @@ mod steward;
 mod tests;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -153,6 +154,9 @@ pub struct Replica<D: Disk, T> {
     waiters: Waiters<T>,
     reads: Reads<T>,
     leases: Leases,
+    /// As leader: when a member answered last. Raft's own word is forgotten at each election
+    /// timeout, and until the next answer everybody would seem to be gone.
+    answered_ms: BTreeMap<NodeId, u64>,
     transfer: Transfer<D>,
     checkpoints: Checkpoints,
     proposals: Vec<Queued>,
@@ -382,6 +386,15 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
+    /// Whether a member answered within the last election timeout.
+    fn is_active(&self, node: NodeId) -> bool {
+        let ticks = u64::try_from(self.config.election_ticks_min).unwrap_or(u64::MAX);
+        let lately_ms = self.config.tick_ms.saturating_mul(ticks);
+        let silent_ms = |at_ms: &u64| self.pace.last_tick_ms.saturating_sub(*at_ms);
+        node == self.config.node
+            || self.answered_ms.get(&node).is_some_and(|at_ms| silent_ms(at_ms) <= lately_ms)
+    }
+
     fn progress(&self) -> Vec<MemberProgress> {
         if !self.is_leader() {
             return Vec::new();
@@ -395,7 +408,7 @@ impl<D: Disk, T> Replica<D, T> {
                 Some(MemberProgress {
                     node: NodeId::new(*id)?,
                     matched: progress.matched,
-                    active: progress.recent_active || *id == self.config.node.get(),
+                    active: NodeId::new(*id).is_some_and(|node| self.is_active(node)),
                     in_snapshot: progress.state == raft::ProgressState::Snapshot,
                 })
             })

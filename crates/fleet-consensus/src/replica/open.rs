@@ -6,6 +6,8 @@
 //! Whatever doesn't fit together is a [`StartError`] that says what to do; nothing is repaired
 //! by guessing.
 
+use std::collections::BTreeMap;
+
 use ed25519_dalek::SigningKey;
 use fleet_log::{Disk, HardState, Log, LogIdentity, Position, Recovery};
 use fleet_state::{FleetState, FoundingParams, SiteName, SnapshotMeta};
@@ -184,6 +186,7 @@ impl<D: Disk, T> Replica<D, T> {
             waiters: Waiters::default(),
             reads: Reads::new(parts.boot << 40),
             leases: Leases::default(),
+            answered_ms: BTreeMap::new(),
             transfer: Transfer::new(snapshots, config.site_uid),
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),

@@ -319,7 +319,7 @@ impl<D: Disk, T> Replica<D, T> {
                     wanted_voter: member.wanted_voter,
                     is_voter,
                     is_learner,
-                    active: member.id == me || progress.is_some_and(|p| p.recent_active),
+                    active: member.id == me || progress.is_some() && self.is_active(member.id),
                     matched: progress.map_or(0, |p| p.matched),
                 }
             })

@@ -1,5 +1,6 @@
 //! Replicas of one small site, driven by hand: opening, and snapshots on every way.
 
+mod answering;
 mod crash;
 mod hall;
 mod lost_time;
