@@ -9,7 +9,7 @@ use fleet_consensus::{
         Append, AppendResponse, Ballot, BallotAnswer, Beat, ConfChange, EntryPayload, LogEntry,
         MessageKind, RaftMessage, Reject, SnapshotOffer, SnapshotRef,
     },
-    guard::{Guard, GuardView, Objection},
+    guard::{Guard, GuardView, Objection, Refusal},
 };
 use fleet_state::NodeId;
 use raft::{
@@ -346,4 +346,41 @@ pub fn offer(index: u64, term: u64, voters: &[u64], learners: &[u64]) -> Snapsho
 
 pub fn is_empty(snapshot: &Snapshot) -> bool {
     snapshot.is_empty()
+}
+
+pub fn refused(refusal: Refusal) -> Result<(), Objection> {
+    Err(Objection::Refused(refusal))
+}
+
+/// A follower that goes on as if nothing had happened: it takes what its leader sends.
+pub fn lives_on(mut replica: Replica) {
+    assert_eq!((replica.term(), replica.last_index(), replica.committed()), (5, 4, 3));
+    assert_eq!(replica.raw.raft.leader_id, 1);
+    let next = append(4, 5, 5, vec![normal(5, 5)]);
+    replica.deliver(1, message(1, 2, 5, next)).unwrap();
+    assert_eq!((replica.last_index(), replica.committed(), replica.applied), (5, 5, 5));
+    // And it can be elected once the leader is gone.
+    for _ in 0..60 {
+        replica.tick();
+    }
+    assert_eq!(replica.raw.raft.state, StateRole::PreCandidate);
+}
+
+/// A leader that goes on: it commits once a follower acknowledges.
+pub fn leads_on(mut replica: Replica) {
+    assert!(replica.is_leader());
+    assert_eq!((replica.term(), replica.last_index(), replica.committed()), (1, 2, 0));
+    replica.deliver(2, message(2, 1, 1, acknowledge(2))).unwrap();
+    assert_eq!((replica.committed(), replica.applied), (2, 2));
+    assert!(replica.propose(b"two"));
+}
+
+pub fn guarded(
+    mut replica: Replica,
+    sender: u64,
+    hostile: &RaftMessage,
+    expected: Refusal,
+) -> Replica {
+    assert_eq!(replica.deliver(sender, hostile.clone()), refused(expected));
+    replica
 }

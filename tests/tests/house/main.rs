@@ -14,6 +14,8 @@
     reason = "this whole file is a test"
 )]
 
+mod manifests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -245,37 +247,6 @@ fn assert_none(broken: &[String], rule: &str) {
 }
 
 #[test]
-fn every_member_of_the_workspace_is_entered_here() {
-    let members = manifest(".")["workspace"]["members"].as_array().unwrap().clone();
-    let mut named: BTreeMap<String, String> = BTreeMap::new();
-    for member in members {
-        let folder = member.as_str().unwrap().to_owned();
-        let name = manifest(&folder)["package"]["name"].as_str().unwrap().to_owned();
-        named.insert(name, folder);
-    }
-    let entered: BTreeMap<String, String> =
-        CRATES.iter().map(|(name, folder, _)| ((*name).to_owned(), (*folder).to_owned())).collect();
-    assert_eq!(named, entered, "enter the crate in CRATES, with what it may use");
-}
-
-#[test]
-fn crates_use_each_other_in_one_direction() {
-    let ours: Vec<&str> = CRATES.iter().map(|(name, _, _)| *name).collect();
-    let mut broken = Vec::new();
-    for (name, folder, allowed) in CRATES {
-        let manifest = manifest(folder);
-        for section in ["dependencies", "build-dependencies"] {
-            for dependency in dependencies(&manifest, section) {
-                if ours.contains(&dependency.as_str()) && !allowed.contains(&dependency.as_str()) {
-                    broken.push(format!("{name} -> {dependency} in [{section}]"));
-                }
-            }
-        }
-    }
-    assert_none(&broken, "these dependencies point the wrong way:");
-}
-
-#[test]
 fn third_party_crates_stay_where_they_belong() {
     let mut broken = Vec::new();
     for (name, folder, _) in CRATES {
@@ -357,7 +328,7 @@ fn every_channel_has_a_bound() {
     let forbidden =
         ["unbounded_channel", "UnboundedSender", "UnboundedReceiver", "channel::unbounded"];
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| source.path != "tests/tests/house.rs") {
+    for source in sources().iter().filter(|source| source.path != "tests/tests/house/main.rs") {
         for (number, line) in numbered_code(&source.text) {
             if forbidden.iter().any(|word| line.contains(word)) {
                 broken.push(format!("{}:{number} {}", source.path, line.trim()));
@@ -369,7 +340,7 @@ fn every_channel_has_a_bound() {
 
 #[test]
 fn tests_wait_for_a_condition_and_never_sleep() {
-    let allowed = ["tests/src/wait.rs", "tests/tests/house.rs"];
+    let allowed = ["tests/src/wait.rs", "tests/tests/house/main.rs"];
     let mut broken = Vec::new();
     for source in sources().iter().filter(|source| source.is_test()) {
         if allowed.contains(&source.path.as_str()) {
@@ -417,49 +388,6 @@ fn files_stay_small() {
         }
     }
     assert_none(&broken, &format!("more than {LINES_MAX} lines; split by responsibility:"));
-}
-
-/// A version as numbers that can be compared.
-fn version(text: &str) -> Vec<u64> {
-    let mut numbers: Vec<u64> = text.split('.').map(|part| part.parse().unwrap()).collect();
-    numbers.resize(3, 0);
-    numbers
-}
-
-#[test]
-fn no_dependency_needs_a_newer_compiler_than_ours() {
-    let workspace: toml::Table =
-        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    let ours = workspace["workspace"]["package"]["rust-version"].as_str().unwrap();
-    // What Cargo.lock names, without asking anybody.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
-    let found = command.current_dir(root()).output().unwrap();
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    assert!(packages.len() > CRATES.len(), "no dependencies are listed");
-    let newer = packages.iter().filter_map(|package| {
-        let needs = package["rust_version"].as_str()?;
-        let name = format!("{} {}", package["name"], package["version"]);
-        (version(needs) > version(ours)).then(|| format!("{name} needs Rust {needs}"))
-    });
-    let newer: Vec<String> = newer.collect();
-    assert_none(&newer, &format!("rust-version says {ours}; take an older one or raise it:"));
-}
-
-#[test]
-fn every_crate_takes_the_lints_of_the_workspace() {
-    let mut broken = Vec::new();
-    for (name, folder, _) in CRATES {
-        let manifest = manifest(folder);
-        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace"));
-        if inherits.and_then(toml::Value::as_bool) != Some(true) {
-            broken.push((*name).to_owned());
-        }
-    }
-    assert_none(&broken, "add [lints] workspace = true to:");
 }
 
 /// Whether `line` holds `word` not as a part of a longer name.
