@@ -63,6 +63,7 @@ test-all: nats counterparts fault-tools debian ## also the tests that take minut
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --quiet --workspace --doc
 	$(call run-tests,--workspace --profile all --run-ignored all)
+	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge --profile all --run-ignored all
 	@$(say-not-run)
 
 # How often power is cut: make power CUTS=100. FLOTILLA_SEED=… makes the same choices again.
