@@ -60,9 +60,12 @@ impl Stage {
     /// Waits until something is so.
     pub(super) async fn until(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let mut seen = self.0.subscribe();
-        let found = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| wanted(seen))).await;
-        assert!(found.is_ok(), "{what}: {:?}", self.0.borrow());
-        self.0.borrow().clone()
+        // Cloned at once: who holds the value and borrows it again waits for ever when somebody
+        // wants to write in between.
+        let found = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| wanted(seen)))
+            .await
+            .map(|found| found.expect("the sender lives as long as this connector").clone());
+        found.unwrap_or_else(|_elapsed| unreachable!("{what}: {:?}", self.0.borrow()))
     }
 
     async fn wait(&self, held: impl Fn(&Seen) -> bool) {
