@@ -2,13 +2,15 @@
 """Flotilla beside etcd and JetStream: the same load, on the same machine, in the same run.
 
     deploy/bench/compare.py [--bin-dir target/release] [--seconds 5] [--rounds 3] [--clients 1,64,256]
+                         [--idle-seconds 30]
 
 Each system is three processes on the loopback, each of which syncs a write to its disk before
 it counts: a Flotilla site over one nats-server, etcd with its defaults, a JetStream key-value
 bucket with three replicas and `sync_interval: always`, and, for scale, a bare request and reply
 over NATS. All run at once and idle but for the one that is measured; they take turns within each
 round, so that a machine whose speed drifts treats them alike. Printed are medians over the rounds
-as JSON lines, then a table with ratios. A peer that is not installed is left out, and said.
+as JSON lines, then a table with ratios. First of all it is measured what each system's processes
+take when nobody asks them for anything. A peer that is not installed is left out, and said.
 """
 
 import argparse
@@ -41,23 +43,39 @@ class Processes:
 
     def __init__(self, folder):
         self.folder = folder
-        self.started = []
+        self.started = {}
 
     def start(self, name, arguments):
         log = open(self.folder / f"{name}.log", "wb")
         process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
-        self.started.append(process)
+        self.started[name] = process
         return process
 
     def stop(self):
-        for process in self.started:
+        for process in self.started.values():
             process.send_signal(signal.SIGTERM)
-        for process in self.started:
+        for process in self.started.values():
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle(pids, seconds):
+    """What each process takes of a core while nobody asks for anything; pids by system."""
+    time.sleep(5)
+    used = {pid: cpu_seconds(pid) for of in pids.values() for pid in of}
+    time.sleep(seconds)
+    for name, of in pids.items():
+        percent = [round(100 * (cpu_seconds(pid) - used[pid]) / seconds, 2) for pid in of]
+        print(json.dumps({"system": name, "idle_percent_of_a_core": percent,
+                          "all_together": round(sum(percent), 2)}), flush=True)
 
 
 def await_output(what, command, wanted):
@@ -123,6 +141,7 @@ def main():
     parser.add_argument("--seconds", default=5, type=int)
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--clients", default="1,64,256")
+    parser.add_argument("--idle-seconds", default=30, type=int)
     options = parser.parse_args()
     bins = options.bin_dir.resolve()
     peers = bins / "examples" / "peers"
@@ -143,6 +162,13 @@ def main():
             systems["etcd"] = [peers, "etcd", etcd]
         for name, command in systems.items():
             await_output(name, [str(c) for c in command + ["--clients", 1, "--seconds", 1]], "ops")
+        of = {"flotilla agents": [a["pid"] for a in manifest["agents"]]}
+        for name, prefix in (("etcd", "etcd"), ("jetstream", "js")):
+            of[name] = [p.pid for n, p in processes.started.items() if n.startswith(prefix)]
+        if manifest.get("nats_pid"):
+            of["flotilla's nats-server"] = [manifest["nats_pid"]]
+        if options.idle_seconds:
+            idle({name: pids for name, pids in of.items() if pids}, options.idle_seconds)
         rows = []
         for clients in (int(c) for c in options.clients.split(",")):
             seen = {name: [] for name in systems}

@@ -21,6 +21,7 @@ pub(crate) fn view(role: NodeRole, leader: Option<u64>) -> View {
         site_public_key: [3; 32],
         member: FoundingMember { name: "gw1".parse().unwrap(), keys, credential: [4; 64] },
         voters: 5,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: 0,
     });

@@ -111,6 +111,7 @@ pub fn found(dir: &DataDir, request: &FoundRequest) -> anyhow::Result<Founded> {
         site_public_key: founder.public_key(),
         member: founder.member.clone(),
         voters: request.voters,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: Some(FoundingToken {
             id: token,
             key: token_key(&secret),

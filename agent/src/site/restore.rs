@@ -76,6 +76,7 @@ pub fn restore(dir: &DataDir, request: &RestoreRequest) -> anyhow::Result<Restor
         site_public_key: founder.public_key(),
         member: founder.member.clone(),
         voters: request.voters,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: wall_ms(),
     });

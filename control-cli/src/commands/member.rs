@@ -155,6 +155,7 @@ async fn get(session: &Session, client: &Client, node: &str) -> Result<()> {
             ("role", member.role.clone()),
             ("labels", listed::shown_labels(&member.labels)),
             ("note", note(member).to_owned()),
+            ("feature level", member.feature_level.to_string()),
             ("joined", member.joined.to_string()),
             ("revision", member.revision.to_string()),
             ("sign key", member.sign_key.clone()),

@@ -2,12 +2,27 @@
 
 use fleet_log::LogConfig;
 use fleet_state::limits::{
-    DEDUP_RECORDS_MAX, DEVICES_MAX, PARAMS_MAX, SITE_BYTES_MAX, TOMBSTONES_MAX,
+    DEDUP_RECORDS_MAX, DEVICES_MAX, FEATURE_LEVEL, PARAMS_MAX, SITE_BYTES_MAX, TOMBSTONES_MAX,
 };
-use fleet_state::{NodeId, SiteUid};
+use fleet_state::{Command, NodeId, SiteUid};
 use thiserror::Error;
 
 use crate::seeded;
+
+/// What a program reads of what members of different ages write.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// The highest feature level that it reads.
+    pub reads: u16,
+    /// The level that a command came with. The simulator has one come later than it did, and
+    /// programs that don't read it yet.
+    pub needed: fn(&Command) -> u16,
+}
+
+impl Levels {
+    /// Those of this program.
+    pub const OURS: Self = Self { reads: FEATURE_LEVEL, needed: Command::feature_level };
+}
 
 /// Largest append message, in bytes of entries; well below NATS' default payload of 1 MiB.
 pub const APPEND_BYTES_MAX: u64 = 256 * 1024;
@@ -115,6 +130,8 @@ pub struct ReplicaConfig {
     pub log_bytes_max: u64,
     /// Settings of the log.
     pub log: LogConfig,
+    /// What this program reads.
+    pub levels: Levels,
 }
 
 /// A setting that makes no sense.
@@ -163,6 +180,7 @@ impl ReplicaConfig {
             append_bytes_max: APPEND_BYTES_MAX,
             log_bytes_max: 256 * 1024 * 1024,
             log: LogConfig::default(),
+            levels: Levels::OURS,
         }
     }
 

@@ -25,6 +25,16 @@ pub enum Fault {
         /// Why.
         source: DecodeError,
     },
+    /// The site has a feature level that this program doesn't read.
+    #[error(
+        "the site has feature level {site}, because the programs of all its members read it; this one reads {reads}. Install the version that the other nodes run"
+    )]
+    TooOld {
+        /// What the site has, or an entry needs.
+        site: u16,
+        /// What this program reads.
+        reads: u16,
+    },
     /// The leader knows of entries that this node acknowledged and no longer has.
     #[error(
         "this node has lost part of its log ({0}); it must not vote. Remove it (`flotilla member remove`), wipe its data directory and join again"
@@ -58,7 +68,11 @@ impl Fault {
     pub fn is_final(&self) -> bool {
         match self {
             Self::LostLog(_) | Self::RolledBack { .. } | Self::Diverged { .. } => true,
-            Self::Log(_) | Self::SiteKey(_) | Self::Undecodable { .. } | Self::Raft(_) => false,
+            Self::Log(_)
+            | Self::SiteKey(_)
+            | Self::Undecodable { .. }
+            | Self::TooOld { .. }
+            | Self::Raft(_) => false,
         }
     }
 }

@@ -33,7 +33,7 @@ pub mod status;
 mod transfer;
 mod waiters;
 
-pub use config::{ConfigError, ReplicaConfig};
+pub use config::{ConfigError, Levels, ReplicaConfig};
 pub use counters::Counters;
 pub use fault::{Fault, StartError};
 pub use leases::Leases;

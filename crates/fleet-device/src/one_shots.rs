@@ -188,6 +188,7 @@ mod tests {
                 credential: [4; 64],
             },
             voters: 1,
+            feature_level: fleet_state::limits::FEATURE_LEVEL,
             token: None,
             wall_time_ms: 0,
         })

@@ -139,6 +139,7 @@ mod tests {
             site_public_key: [3; 32],
             member: FoundingMember { name, keys, credential },
             voters: 1,
+            feature_level: fleet_state::limits::FEATURE_LEVEL,
             token: None,
             wall_time_ms: 0,
         });

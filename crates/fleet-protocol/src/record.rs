@@ -102,6 +102,8 @@ pub struct MemberBody {
     pub draining: bool,
     /// What placements of links may ask for, beside its name.
     pub labels: BTreeMap<String, String>,
+    /// The highest feature level that its program reads.
+    pub feature_level: u16,
     /// Its Ed25519 key, in hex.
     pub sign_key: String,
     /// Its X25519 key, in hex.
@@ -148,6 +150,8 @@ pub struct SiteBody {
     pub voters: usize,
     /// How many members there are, without removed ones.
     pub members: usize,
+    /// The feature level that the programs of all members read.
+    pub feature_level: u16,
     /// The leader's node id, as the answering agent knows it.
     pub leader: Option<u64>,
     /// The Raft term, as the answering agent knows it.
@@ -216,6 +220,7 @@ impl From<&Member> for MemberBody {
             leaving: member.leaving,
             draining: member.draining,
             labels: labels(&member.labels),
+            feature_level: member.feature_level,
             sign_key: hex::encode(&member.keys.sign),
             exchange_key: hex::encode(&member.keys.exchange),
             credential: member.credential.as_ref().map(|bytes| hex::encode(bytes)),

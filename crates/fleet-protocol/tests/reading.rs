@@ -66,6 +66,7 @@ impl Site {
             site_public_key: [5; 32],
             member,
             voters: 5,
+            feature_level: fleet_state::limits::FEATURE_LEVEL,
             token: None,
             wall_time_ms: 1_000,
         });

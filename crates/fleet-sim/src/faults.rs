@@ -116,6 +116,8 @@ faults! {
     Liar = "liar", 3;
     /// The owner of a link stands still while it is given its lease, and is cut off afterwards.
     LateLease = "late_lease", 2;
+    /// A node's program is replaced by a newer one. Where it is chosen, the site begins with older programs.
+    Upgrade = "upgrade", 2;
 }
 
 impl Fault {
@@ -158,7 +160,7 @@ impl Fault {
         let mut drawn: Vec<Self> = Self::ALL
             .iter()
             .copied()
-            .filter(|fault| !fault.is_about_devices())
+            .filter(|fault| !fault.is_about_devices() && *fault != Self::Upgrade)
             .filter(|fault| fault.nodes_min() <= nodes && random.per_mille(rate))
             .filter(|fault| voters > 1 || !fault.needs_voters())
             .filter(|fault| ways > 1 || *fault != Self::ServerDown)

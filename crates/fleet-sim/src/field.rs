@@ -31,6 +31,8 @@ pub enum Manner {
 #[derive(Debug, Default)]
 pub struct SimDevice {
     values: Object,
+    /// All that each property ever was, as text.
+    been: BTreeMap<Arc<str>, BTreeSet<String>>,
     /// What it is doing.
     pub manner: Manner,
     invoked: BTreeSet<RequestId>,
@@ -65,6 +67,13 @@ impl Field {
         self.devices.iter()
     }
 
+    /// Whether a property of a device ever had this value.
+    #[must_use]
+    pub fn has_been(&self, device: &DeviceId, property: &str, value: &Value) -> bool {
+        let been = self.devices.get(device).and_then(|device| device.been.get(property));
+        been.is_some_and(|been| been.contains(&value.to_string()))
+    }
+
     /// All devices are well again.
     pub fn heal(&mut self) {
         self.devices.values_mut().for_each(|device| device.manner = Manner::Well);
@@ -93,7 +102,12 @@ impl SimDevice {
 
     /// Somebody at the device changes a value by hand.
     pub fn turn_by_hand(&mut self, property: &str, value: Value) {
-        self.values.insert(property, value);
+        self.become_so(&Arc::from(property), value);
+    }
+
+    fn become_so(&mut self, property: &Arc<str>, value: Value) {
+        self.been.entry(Arc::clone(property)).or_default().insert(value.to_string());
+        self.values.insert(Arc::clone(property), value);
     }
 
     /// Something arrives. `None`: no answer comes back.
@@ -135,7 +149,7 @@ impl SimDevice {
         now: (u64, Revision),
     ) -> Result<(), Wrong> {
         let before = self.newest.insert(Arc::clone(property), now);
-        self.values.insert(Arc::clone(property), value.clone());
+        self.become_so(property, value.clone());
         match before {
             Some((epoch, revision)) if epoch == now.0 && revision > now.1 => {
                 Err(Wrong::Older(Arc::clone(property), now.1, revision))

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use ed25519_dalek::SigningKey;
 use fleet_consensus::frame::Credential;
 use fleet_consensus::replica::{self, Founding, Opened, Parts};
-use fleet_consensus::{Now, Replica, ReplicaConfig, StartError};
+use fleet_consensus::{Levels, Now, Replica, ReplicaConfig, StartError};
 use fleet_device::ownership::Resting;
 use fleet_log::{LogConfig, MemoryDisk};
-use fleet_state::{LinkId, NodeId};
+use fleet_state::limits::FEATURE_LEVEL;
+use fleet_state::{Command, LinkId, NodeId};
 
 use crate::keeper::Keeper;
 use crate::network::Flight;
@@ -94,6 +95,8 @@ pub struct Node {
     pub assigning: BTreeMap<LinkId, Option<NodeId>>,
     /// As leader: links of which nobody heard what became of that.
     pub undecided: BTreeMap<LinkId, Option<NodeId>>,
+    /// The feature level that its program reads.
+    pub reads: u16,
     /// How much faster its monotonic clock runs than time, of a thousand.
     pub drift: i64,
     /// Faults planned for its disks so far.
@@ -136,6 +139,7 @@ impl Node {
             assign_next_ms: 0,
             assigning: BTreeMap::new(),
             undecided: BTreeMap::new(),
+            reads: FEATURE_LEVEL,
             drift: 0,
             disk_faults_planned: 0,
             was_cut: false,
@@ -171,7 +175,8 @@ impl Node {
     pub fn found(&mut self, site: &Site, swarm: &Swarm) -> Result<(), StartError> {
         self.site_key = Some(site.key.clone());
         let wall_ms = self.clock(0).wall_ms;
-        let founding = Founding::new(site.founding(&self.secrets, swarm.voters, wall_ms));
+        let founding =
+            Founding::new(site.founding(&self.secrets, swarm.voters, self.reads, wall_ms));
         replica::found(&self.parts(site, swarm), &founding)
     }
 
@@ -209,6 +214,7 @@ impl Node {
         config.snapshot_every_entries = swarm.snapshot_every_entries;
         config.uncommitted_bytes_max = swarm.uncommitted_bytes_max;
         config.append_bytes_max = swarm.append_bytes_max;
+        config.levels = Levels { reads: self.reads, needed: level_needed };
         config.log =
             LogConfig { segment_bytes: swarm.segment_bytes, cache_bytes: swarm.cache_bytes };
         Parts {
@@ -289,6 +295,14 @@ impl Node {
         let fired = self.log_disk.faults_fired() + self.snapshot_disk.faults_fired();
         self.disk_faults_before + fired
     }
+}
+
+/// The level that an older program reads.
+pub const OLDER: u16 = FEATURE_LEVEL - 1;
+
+/// As if parameters could be deleted only since the newest level.
+fn level_needed(command: &Command) -> u16 {
+    if matches!(command, Command::ParamDelete { .. }) { FEATURE_LEVEL } else { OLDER }
 }
 
 /// Wall time at which a simulation begins: 2026-01-01.

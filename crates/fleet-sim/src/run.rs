@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use fleet_state::limits::FEATURE_LEVEL;
+
 use crate::faults::Fault;
 use crate::invariants::Violation;
 use crate::network::Traffic;
@@ -253,6 +255,12 @@ impl World {
         let (state, _) = self.invariants.states.reference()?;
         if let Some(going) = state.members().find(|m| m.leaving && m.is_live()) {
             return Some(format!("node {} is still being removed", going.id));
+        }
+        // Who is gone and was not removed holds the site back.
+        let stays = |id| self.node(id).is_some_and(|node| node.life != Life::Gone);
+        let all_stay = state.members().filter(|m| m.is_live()).all(|m| stays(m.id));
+        if all_stay && state.feature_level() < FEATURE_LEVEL {
+            return Some(format!("the site has feature level {}", state.feature_level()));
         }
         let last = self.node(leader)?.replica.as_ref()?.log().last_index();
         let (voters, learners) = self.invariants.membership.newest();

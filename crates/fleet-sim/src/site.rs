@@ -50,7 +50,13 @@ impl Site {
 
     /// What the site begins with on its first node.
     #[must_use]
-    pub fn founding(&self, founder: &NodeSecrets, voters: u8, wall_ms: u64) -> FoundingParams {
+    pub fn founding(
+        &self,
+        founder: &NodeSecrets,
+        voters: u8,
+        feature_level: u16,
+        wall_ms: u64,
+    ) -> FoundingParams {
         let node = NodeId::FOUNDER;
         let message = credential_message(self.uid, node, &founder.name, &founder.public());
         FoundingParams {
@@ -63,6 +69,7 @@ impl Site {
                 credential: self.key.sign(&message).to_bytes(),
             },
             voters,
+            feature_level,
             token: None,
             wall_time_ms: wall_ms,
         }

@@ -16,6 +16,9 @@ const DRIFT_MAX: u64 = 24;
 /// Runs in which leases come late, of a thousand with links.
 const LATE_LEASES: u64 = 300;
 
+/// Runs that begin with older programs, of a thousand.
+const MIXED_LEVELS: u64 = 250;
+
 /// Values that are no burden.
 const SMALL_VALUE_BYTES: u64 = 200;
 /// Runs with small append messages, of a thousand.
@@ -200,6 +203,12 @@ impl Swarm {
         }
     }
 
+    /// Whether the site begins with programs of different ages.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.faults.contains(&Fault::Upgrade)
+    }
+
     /// What a seed chooses.
     pub fn draw(random: &mut Random) -> Self {
         let nodes = usize::try_from(random.between(1, 6)).unwrap_or(3);
@@ -253,6 +262,9 @@ impl Swarm {
         let several = drawn.links > 0 && drawn.nodes >= Fault::LateLease.nodes_min();
         if several && random.per_mille(LATE_LEASES) {
             drawn.faults.push(Fault::LateLease);
+        }
+        if drawn.nodes >= Fault::Upgrade.nodes_min() && random.per_mille(MIXED_LEVELS) {
+            drawn.faults.push(Fault::Upgrade);
         }
         // Whoever is behind catches up step by step, and much can happen between two. With large
         // values on a network that reorders, repeated windows of such messages would be all there is.

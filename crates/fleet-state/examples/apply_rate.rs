@@ -22,6 +22,7 @@ fn founded() -> FleetState {
             credential: [5; 64],
         },
         voters: 5,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: 0,
     })

@@ -90,8 +90,8 @@ impl FleetState {
                 Applied { changes: effects.into_changes(), ..Applied::default() }
             }
             Body::TimeTick => Applied { changes: effects.into_changes(), ..Applied::default() },
-            Body::RaiseFeatureLevel(level) => {
-                self.counters.feature_level = self.counters.feature_level.max(*level);
+            Body::MemberLevel { node, level } => {
+                self.member_level(*node, *level, &mut effects);
                 Applied { changes: effects.into_changes(), ..Applied::default() }
             }
         }

@@ -8,12 +8,13 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::Proposal;
-use crate::limits::{ENTRY_BYTES_MAX, FEATURE_LEVEL};
+use crate::ids::NodeId;
+use crate::limits::ENTRY_BYTES_MAX;
 
 const VERSION: u8 = 1;
 const PROPOSAL: u8 = 1;
 const TIME_TICK: u8 = 2;
-const RAISE_FEATURE_LEVEL: u8 = 3;
+const MEMBER_LEVEL: u8 = 3;
 const TIME_LOST: u8 = 4;
 
 /// One entry of the log.
@@ -34,8 +35,14 @@ pub enum Body {
     Proposal(Proposal),
     /// Nothing but the passing of log time: a deadline is due.
     TimeTick,
-    /// Every member can read entries of this level; from now on they may be proposed.
-    RaiseFeatureLevel(u16),
+    /// The highest feature level that a member's program reads, as the member told the leader. When all read a higher
+    /// one than the site has, the site has it from here on: see [`crate::FleetState::feature_level`].
+    MemberLevel {
+        /// Which member.
+        node: NodeId,
+        /// What its program reads.
+        level: u16,
+    },
     /// The leader can't vouch for how late it is: every node that could tell has restarted. Whatever waits for a device
     /// with a time limit has run out of it.
     TimeLost,
@@ -51,8 +58,9 @@ impl Entry {
             }
             Body::TimeLost => header(TIME_LOST, self.log_time_ms, self.wall_time_ms).into_vec(),
             Body::TimeTick => header(TIME_TICK, self.log_time_ms, self.wall_time_ms).into_vec(),
-            Body::RaiseFeatureLevel(level) => {
-                let mut writer = header(RAISE_FEATURE_LEVEL, self.log_time_ms, self.wall_time_ms);
+            Body::MemberLevel { node, level } => {
+                let mut writer = header(MEMBER_LEVEL, self.log_time_ms, self.wall_time_ms);
+                writer.u64(node.get());
                 writer.u16(*level);
                 writer.into_vec()
             }
@@ -90,7 +98,7 @@ impl Entry {
             PROPOSAL => Body::Proposal(Proposal::read(&mut reader)?),
             TIME_TICK => Body::TimeTick,
             TIME_LOST => Body::TimeLost,
-            RAISE_FEATURE_LEVEL => Body::RaiseFeatureLevel(read_level(&mut reader)?),
+            MEMBER_LEVEL => Body::MemberLevel { node: reader.node()?, level: reader.u16()? },
             found => {
                 return Err(DecodeError::UnknownKind { what: "an entry", found: u64::from(found) });
             }
@@ -98,18 +106,6 @@ impl Entry {
         reader.finish()?;
         Ok(Self { log_time_ms, wall_time_ms, body })
     }
-}
-
-/// A level above our own means that entries may follow which we cannot read: better to stop here.
-fn read_level(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
-    let level = reader.u16()?;
-    if level > FEATURE_LEVEL {
-        return Err(DecodeError::UnknownVersion {
-            what: "the site's feature level",
-            found: u64::from(level),
-        });
-    }
-    Ok(level)
 }
 
 fn header(kind: u8, log_time_ms: u64, wall_time_ms: u64) -> Writer {

@@ -3,7 +3,8 @@
 //! A bound is part of the contract: `apply` refuses what is beyond it with a rejection that is the same on every
 //! node. Raising a number is therefore a change of replicated behaviour and needs a new feature level.
 
-/// The feature level that this binary can read and write.
+/// The feature level that this program reads and writes. It grows with every release that adds a kind of entry or command
+/// (which [`crate::Command::feature_level`] then gives the new number) or changes what `apply` does.
 pub const FEATURE_LEVEL: u16 = 1;
 
 /// Length of one token of an id.

@@ -109,6 +109,8 @@ pub struct Member {
     pub draining: bool,
     /// What placements of links may ask for, beside its name.
     pub labels: Labels,
+    /// The highest feature level that its program reads.
+    pub feature_level: u16,
     /// When it was accepted.
     pub joined: Revision,
     /// When it last changed.

@@ -116,7 +116,8 @@ impl FleetState {
         self.counters.last_applied
     }
 
-    /// The level of entries that every member can read.
+    /// The level of entries that the program of every member reads, whoever may have joined or left since. What came
+    /// with a higher one is not proposed, and a program that reads less must stop.
     #[must_use]
     pub fn feature_level(&self) -> u16 {
         self.counters.feature_level

@@ -57,6 +57,7 @@ pub(super) fn site_of(members: u64) -> FleetState {
         site_public_key: [0; 32],
         member: FoundingMember { name: name(1), keys: keys(1), credential: [0; 64] },
         voters: 3,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: Some(FoundingToken {
             id: token,
             key: TOKEN,

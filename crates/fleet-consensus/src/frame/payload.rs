@@ -101,6 +101,8 @@ pub enum Payload {
     LogTimeWant {
         /// The asker's own clock, given back.
         asked_ms: u64,
+        /// The highest feature level that the asker's program reads, which the leader wants to know as often.
+        feature_level: u16,
     },
     /// The log time of the sender, who leads.
     LogTimeTold {

@@ -107,7 +107,10 @@ impl Payload {
             }
             Self::TransferWant { to } => writer.u64(to.map_or(0, NodeId::get)),
             Self::Observed { bytes } => writer.bytes(bytes),
-            Self::LogTimeWant { asked_ms } => writer.u64(*asked_ms),
+            Self::LogTimeWant { asked_ms, feature_level } => {
+                writer.u64(*asked_ms);
+                writer.u16(*feature_level);
+            }
             Self::LogTimeTold { asked_ms, log_ms } => {
                 writer.u64(*asked_ms);
                 writer.u64(*log_ms);
@@ -150,7 +153,9 @@ impl Payload {
             OBSERVED => {
                 Self::Observed { bytes: bytes.slice_ref(reader.bytes(OBSERVED_BYTES_MAX)?) }
             }
-            LOG_TIME_WANT => Self::LogTimeWant { asked_ms: reader.u64()? },
+            LOG_TIME_WANT => {
+                Self::LogTimeWant { asked_ms: reader.u64()?, feature_level: reader.u16()? }
+            }
             LOG_TIME_TOLD => Self::LogTimeTold { asked_ms: reader.u64()?, log_ms: reader.u64()? },
             found => {
                 return Err(DecodeError::UnknownKind {

@@ -33,6 +33,7 @@ impl<D: Disk, T> Replica<D, T> {
                 EntryPayload::Normal(data) => self.apply_entry(index, &data, now)?,
                 EntryPayload::ConfChange(change) => self.apply_conf_change(index, change)?,
             }
+            self.check_level()?;
             self.applied = Position { index, term };
             self.pace.applied_at_ms = now.mono_ms;
             if index.is_multiple_of(CHECKPOINT_EVERY) {
@@ -75,6 +76,10 @@ impl<D: Disk, T> Replica<D, T> {
 
     fn apply_entry(&mut self, index: u64, data: &[u8], now: Now) -> Result<(), Fault> {
         let entry = Entry::decode(data).map_err(|source| Fault::Undecodable { index, source })?;
+        if let Body::Proposal(proposal) = &entry.body {
+            // What came later can't be decoded; this is for programs that only seem older.
+            self.check_reads((self.config.levels.needed)(&proposal.command))?;
+        }
         #[cfg(feature = "seeded-bugs")]
         let entry = Self::stamp_anew(entry, now);
         self.pace.bytes_since_snapshot += data.len() as u64;
@@ -166,6 +171,7 @@ impl<D: Disk, T> Replica<D, T> {
     pub(super) fn set_conf(&mut self, conf: ConfState, index: u64) {
         self.conf = Conf::from_raft(&conf);
         self.answered_ms.retain(|node, _| self.conf.contains(*node));
+        self.told_levels.retain(|node, _| self.conf.contains(*node));
         self.raw.mut_store().conf = conf;
         self.outputs.notices.push(Notice::Membership {
             voters: self.conf.voters.clone(),

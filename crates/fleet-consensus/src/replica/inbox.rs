@@ -83,7 +83,8 @@ impl<D: Disk, T> Replica<D, T> {
                 }
             }
             Payload::Observed { bytes } => self.outputs.observed.push((from, bytes)),
-            Payload::LogTimeWant { asked_ms } => {
+            Payload::LogTimeWant { asked_ms, feature_level } => {
+                self.note_level(from, feature_level);
                 if self.may_tell_log_time(now)? {
                     let log_ms = self.log_time.peek(now);
                     let told = Payload::LogTimeTold { asked_ms, log_ms };

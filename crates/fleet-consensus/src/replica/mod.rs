@@ -14,6 +14,7 @@
 //! - `ready.rs`: raft's ready, phase by phase
 //! - `apply.rs`: committed entries, one after the other
 //! - `snapshots.rs`: snapshots received and sent, installed and taken
+//! - `levels.rs`: programs of different ages
 //! - `steward.rs`: what is done at ticks: retries, deadlines, membership, time
 //! - `open.rs`: from files to a running replica
 
@@ -21,6 +22,7 @@ mod acks;
 mod apply;
 mod crash;
 mod inbox;
+mod levels;
 mod open;
 mod outputs;
 mod probe;
@@ -157,6 +159,8 @@ pub struct Replica<D: Disk, T> {
     /// As leader: when a member answered last. Raft's own word is forgotten at each election
     /// timeout, and until the next answer everybody would seem to be gone.
     answered_ms: BTreeMap<NodeId, u64>,
+    /// What the programs of other members read, as they told this node.
+    told_levels: BTreeMap<NodeId, u16>,
     transfer: Transfer<D>,
     checkpoints: Checkpoints,
     proposals: Vec<Queued>,
@@ -176,6 +180,10 @@ impl<D: Disk, T> Replica<D, T> {
         if self.pace.draining {
             let end = CommandEnd::Busy("this agent is stopping; ask another one");
             self.outputs.commands.push((token, end));
+            return;
+        }
+        if !self.all_read(&proposal.command) {
+            self.outputs.commands.push((token, CommandEnd::Busy(NOT_READ_BY_ALL)));
             return;
         }
         let encoded: Bytes = proposal.encode().into();
@@ -417,6 +425,9 @@ impl<D: Disk, T> Replica<D, T> {
         progress
     }
 }
+
+const NOT_READ_BY_ALL: &str = "members of the site run programs that don't know this command yet; install the newest \
+                               version on all of them (flotilla member get shows what each reads)";
 
 /// Why leadership was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -187,6 +187,7 @@ impl<D: Disk, T> Replica<D, T> {
             reads: Reads::new(parts.boot << 40),
             leases: Leases::default(),
             answered_ms: BTreeMap::new(),
+            told_levels: BTreeMap::new(),
             transfer: Transfer::new(snapshots, config.site_uid),
             checkpoints: Checkpoints::default(),
             proposals: Vec::new(),
@@ -206,6 +207,7 @@ impl<D: Disk, T> Replica<D, T> {
     /// Applies the log up to the commit index, without effects: what it did to the outside
     /// happened in an earlier life.
     fn replay(&mut self, now: Now) -> Result<(), Fault> {
+        self.check_level()?;
         self.refresh_keyring();
         // No snapshot is begun here: nobody would write it, and the count of entries since the
         // last one would begin anew with every restart.

@@ -182,6 +182,7 @@ impl<D: Disk, T> Replica<D, T> {
         store.snapshot = Some(SnapshotPointer { file: loaded.file, conf: conf.clone() });
         self.state = loaded.state;
         self.applied = position;
+        self.check_level()?;
         self.log_time.heard(self.state.log_time_ms(), self.state.wall_time_ms(), now);
         self.pace.entries_since_snapshot = 0;
         self.pace.bytes_since_snapshot = 0;

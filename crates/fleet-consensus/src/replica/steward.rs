@@ -59,6 +59,7 @@ impl<D: Disk, T> Replica<D, T> {
             if self.pace.ticks >= self.pace.membership_from_tick {
                 self.pace.membership_from_tick = self.pace.ticks + MEMBERSHIP_EVERY_TICKS;
                 self.leave_if_low();
+                self.tend_levels(now)?;
                 self.tend_membership(now)?;
             }
         }
@@ -169,7 +170,8 @@ impl<D: Disk, T> Replica<D, T> {
             return;
         }
         self.pace.last_log_time_ask_ms = now.mono_ms;
-        let want = Payload::LogTimeWant { asked_ms: now.mono_ms };
+        let want =
+            Payload::LogTimeWant { asked_ms: now.mono_ms, feature_level: self.config.levels.reads };
         self.outbox.push((leader, Class::Normal, want));
     }
 
@@ -279,7 +281,7 @@ impl<D: Disk, T> Replica<D, T> {
         }
     }
 
-    fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
+    pub(super) fn propose_body(&mut self, body: Body, now: Now) -> Result<(), Fault> {
         if !self.vouch_for_time(now)? {
             return Ok(());
         }

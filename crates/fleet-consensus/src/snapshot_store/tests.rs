@@ -18,6 +18,7 @@ fn state(site: SiteUid, index: u64) -> FleetState {
             credential: [3; 64],
         },
         voters: 3,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: 7,
     });

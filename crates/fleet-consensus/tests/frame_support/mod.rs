@@ -234,7 +234,7 @@ pub fn every_payload(from: u64, to: u64) -> Vec<Payload> {
         Payload::TransferWant { to: Some(node(3)) },
         Payload::TransferWant { to: None },
         Payload::Observed { bytes: Bytes::from_static(b"[]") },
-        Payload::LogTimeWant { asked_ms: 7 },
+        Payload::LogTimeWant { asked_ms: 7, feature_level: 1 },
         Payload::LogTimeTold { asked_ms: 7, log_ms: u64::MAX },
     ]
 }

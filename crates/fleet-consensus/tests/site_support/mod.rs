@@ -107,6 +107,7 @@ impl Hall {
             site_public_key: parts.site_public_key,
             member: FoundingMember { name: name(1), keys: keys(1), credential: signature(1) },
             voters: voters_wanted,
+            feature_level: fleet_state::limits::FEATURE_LEVEL,
             token: Some(FoundingToken {
                 id: TOKEN,
                 key: token_key(&[5; 16]),

@@ -160,6 +160,7 @@ pub(super) fn site() -> Option<FleetState> {
             credential: [3; 64],
         },
         voters: 5,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: 1_000,
     }))

@@ -95,6 +95,7 @@ fn site(state: &FleetState, context: &ReadContext<'_>) -> SiteBody {
         voters_wanted: state.voters_wanted(),
         voters: present().filter(|member| member.role == Role::Voter).count(),
         members: present().count(),
+        feature_level: state.feature_level(),
         leader: context.leader.map(|node| node.get()),
         term: context.term,
         links: state.links_len(),

@@ -17,6 +17,7 @@ mod log_time;
 mod membership;
 mod progress;
 mod state_machine;
+mod wishes;
 
 use fleet_state::ParamKey;
 
@@ -34,6 +35,7 @@ pub use log_time::LogTime;
 pub use membership::Membership;
 pub use progress::check_progress;
 pub use state_machine::StateMachine;
+pub use wishes::check_wishes;
 
 /// All of them, with what they remember.
 #[derive(Debug, Default)]

@@ -49,6 +49,9 @@ pub const BUGS: &[Bug] = &[
     bug("log-cut-beyond-snapshot", "the log is cut behind what any snapshot holds"),
     bug("log-not-reset-at-install", "the old log stays when a snapshot is installed"),
     bug("restart-applied-above-snapshot", "a restart skips entries behind the snapshot"),
+    // Programs of different ages.
+    bug("level-not-asked", "a command is proposed that an older program can't read"),
+    bug("level-by-the-newest", "the site has the level that its newest program reads"),
     // Membership.
     bug("snapshot-without-learners", "a snapshot forgets who learns"),
     bug("snapshot-for-a-stranger", "a snapshot is offered to a node that it does not know"),
@@ -77,6 +80,8 @@ pub const BUGS: &[Bug] = &[
     bug("claim-skipped", "a one-shot is handed over without asking the log"),
     bug("expiry-ignored", "a one-shot that was granted in time is handed over after it"),
     bug("epoch-not-checked", "what a former owner says counts"),
+    bug("end-of-another-wish-counts", "the end of a write counts for a newer wish too"),
+    bug("doubt-counts-as-taken", "a write without an answer is told as acknowledged"),
     // Reads.
     bug("read-answered-before-apply", "a read does not wait until its index is applied"),
     bug("read-without-majority", "a leader answers reads without asking whether it still leads"),

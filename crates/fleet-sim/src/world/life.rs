@@ -2,16 +2,19 @@
 
 use fleet_log::DiskFault;
 use fleet_state::NodeId;
+use fleet_state::limits::FEATURE_LEVEL;
 
 use super::{Event, TICK_MS, World};
 use crate::invariants::Violation;
-use crate::node::{Life, Node};
+use crate::node::{Life, Node, OLDER};
 use crate::random::Random;
 use crate::site::NodeSecrets;
 use crate::trace;
 
 /// Longest time that a crashed node stays down.
 const DOWN_MS_MAX: u64 = 3_000;
+/// Nodes that join with an older program, of a thousand, where they can.
+const OLDER_PROGRAMS: u64 = 600;
 /// Faults planned for one node's disks that have not happened yet.
 const DISK_FAULTS_AHEAD_MAX: u64 = 2;
 
@@ -92,6 +95,28 @@ impl World {
         self.due.remove(&id);
         self.trace.note(self.now_ms, id, trace::Event::Stop(why));
         self.attempts_lost(id);
+    }
+
+    /// The feature level of the site, by the log.
+    #[must_use]
+    pub fn site_level(&self) -> u16 {
+        let state = self.invariants.states.reference().map(|(state, _)| state);
+        state.map_or(FEATURE_LEVEL, fleet_state::FleetState::feature_level)
+    }
+
+    /// A node with an older program gets the newest one, which takes a restart; `false` where there
+    /// is none.
+    pub(super) fn upgrade_one(&mut self) -> bool {
+        let older = |node: &&Node| node.reads == OLDER && node.life != Life::Gone;
+        let all: Vec<NodeId> = self.nodes.values().filter(older).map(|node| node.id).collect();
+        let Some(id) = self.random.pick(&all).copied() else { return false };
+        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        node.reads = FEATURE_LEVEL;
+        // Who is down has it at its next start.
+        if node.replica.is_some() {
+            self.crash(id, false, "upgrade");
+        }
+        true
     }
 
     /// Lets a node drain and ends it.
@@ -191,6 +216,10 @@ impl World {
         node.credential = Some(node.secrets.credential(id, signature));
         node.slept_ms = self.slept_ms;
         node.drift = draw_drift(&mut self.random, self.swarm.drift_max);
+        // As long as the site has the older level, its program may be an older one.
+        if self.site_level() < FEATURE_LEVEL && self.random.per_mille(OLDER_PROGRAMS) {
+            node.reads = OLDER;
+        }
         node.join(&self.site, &self.swarm)
             .map_err(|e| Violation::new("a node can join", e.to_string()))?;
         self.nodes.insert(id, node);

@@ -42,7 +42,7 @@ use crate::faults::Fault;
 use crate::field::Field;
 use crate::invariants::{Invariants, Violation, compare_logs};
 use crate::network::{Flight, Network};
-use crate::node::{Attempt, Life, Node};
+use crate::node::{Attempt, Life, Node, OLDER};
 use crate::random::{Random, mix};
 use crate::site::{NodeSecrets, Site};
 use crate::swarm::Swarm;
@@ -135,8 +135,11 @@ impl World {
         let secrets = NodeSecrets::new(name_of(1), &mut random);
         let mut invariants = Invariants::default();
         let mut founder = Node::new(NodeId::FOUNDER, secrets, random.next());
+        if swarm.is_mixed() {
+            founder.reads = OLDER;
+        }
         let wall_ms = founder.clock(0).wall_ms;
-        let founding = site.founding(&founder.secrets, swarm.voters, wall_ms);
+        let founding = site.founding(&founder.secrets, swarm.voters, founder.reads, wall_ms);
         invariants.states.begin(FleetState::found(founding), 1);
         invariants.membership.observe(NodeId::FOUNDER, 1, &[NodeId::FOUNDER], &[])?;
         founder

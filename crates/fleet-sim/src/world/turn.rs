@@ -7,7 +7,7 @@ use fleet_log::MemoryDisk;
 use fleet_state::{Entity, NodeId};
 
 use super::{Event, TICK_MS, World};
-use crate::invariants::{Violation, check_new_leader, check_progress};
+use crate::invariants::{Violation, check_new_leader, check_progress, check_wishes};
 use crate::network::{Flight, SimWire};
 use crate::node::{Attempt, Life};
 use crate::trace;
@@ -178,6 +178,9 @@ impl World {
             note_changes(&mut checks.order, &done)?;
             let log_ms = checks.states.reference().map_or(0, |(state, _)| state.log_time_ms());
             checks.hand_overs.committed(&done.changes, log_ms, passed_ms);
+            if let Some((state, _)) = checks.states.reference() {
+                check_wishes(state, &done.changes, &self.field)?;
+            }
             let clocks_right = !self.fired.contains_key(&crate::Fault::WallJump);
             checks.log_time.observe(entry.term, log_ms, passed_ms, clocks_right)?;
         }

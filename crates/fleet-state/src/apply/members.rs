@@ -34,8 +34,30 @@ impl FleetState {
             member.leaving &= role != Role::Removed;
             self.put(member, &mut effects);
             self.forget_removed_members(&mut effects);
+            self.raise_level();
         }
         effects.into_changes()
+    }
+
+    /// Records what a member's program reads. Nothing changes for an unknown or removed one.
+    pub(super) fn member_level(&mut self, node: NodeId, level: u16, effects: &mut Effects) {
+        let Ok(before) = self.live_member(node) else { return };
+        if before.feature_level != level {
+            let revision = effects.revision();
+            self.put(Member { feature_level: level, revision, ..before.clone() }, effects);
+            self.raise_level();
+        }
+    }
+
+    /// The site has the highest level that the program of every member reads, and never goes back: what was
+    /// written since may be of that level.
+    pub(crate) fn raise_level(&mut self) {
+        let live = self.members.iter().filter(|member| member.is_live());
+        let levels = live.map(|member| member.feature_level);
+        let read_by_all =
+            if seeded::on("level-by-the-newest") { levels.max() } else { levels.min() };
+        self.counters.feature_level =
+            self.counters.feature_level.max(read_by_all.unwrap_or_default());
     }
 
     pub(super) fn join(&mut self, request: &JoinRequest, effects: &mut Effects) -> Decision {
@@ -69,6 +91,8 @@ impl FleetState {
             leaving: false,
             draining: false,
             labels: Labels::new(),
+            // It has to read what the site has, and tells the leader what else it reads.
+            feature_level: self.counters.feature_level,
             joined: revision,
             revision,
         };
@@ -239,6 +263,7 @@ impl FleetState {
             Member { role, leaving: !removed, wanted_voter: false, revision, ..before.clone() };
         self.put(member, effects);
         self.forget_removed_members(effects);
+        self.raise_level();
         Ok(ACCEPTED)
     }
 

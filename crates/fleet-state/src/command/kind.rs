@@ -182,6 +182,12 @@ impl Command {
 }
 
 impl Command {
+    /// The feature level that it came with: it is proposed once the site has that. All are of the first one so far.
+    #[must_use]
+    pub fn feature_level(&self) -> u16 {
+        1
+    }
+
     /// The link, device or parameter that it is about, when it is about one.
     #[must_use]
     pub fn about(&self) -> Option<Entity> {

@@ -88,6 +88,7 @@ impl Member {
         writer.bool(self.leaving);
         writer.bool(self.draining);
         writer.labels(&self.labels);
+        writer.u16(self.feature_level);
         writer.revision(self.joined);
         writer.revision(self.revision);
     }
@@ -103,6 +104,7 @@ impl Member {
             leaving: reader.bool()?,
             draining: reader.bool()?,
             labels: reader.labels()?,
+            feature_level: reader.u16()?,
             joined: reader.revision()?,
             revision: reader.revision()?,
         })

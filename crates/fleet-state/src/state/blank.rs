@@ -1,7 +1,6 @@
 //! The state of a node that has joined and received nothing yet.
 
 use crate::ids::{NodeId, Revision, SiteName, SiteUid};
-use crate::limits::FEATURE_LEVEL;
 use crate::state::{Counters, FleetState, Identity};
 
 impl FleetState {
@@ -13,7 +12,7 @@ impl FleetState {
             log_time_ms: 0,
             wall_time_ms: 0,
             last_applied: Revision::NONE,
-            feature_level: FEATURE_LEVEL,
+            feature_level: 0,
             next_node: NodeId::FOUNDER,
         };
         let identity = Identity { site, uid, public_key: site_public_key };

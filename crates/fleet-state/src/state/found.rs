@@ -7,9 +7,7 @@ use crate::apply::Effects;
 use crate::command::{Labels, NodeKeys};
 use crate::dedup::Dedup;
 use crate::ids::{NodeId, NodeName, Revision, SiteName, SiteUid, TokenId};
-use crate::limits::{
-    FEATURE_LEVEL, NOTE_BYTES_MAX, TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX,
-};
+use crate::limits::{NOTE_BYTES_MAX, TOKEN_TTL_MS_MAX, TOKEN_TTL_MS_MIN, TOKEN_USES_MAX};
 use crate::record::{Device, Hold, Link, Member, Role, Token, Watermarks};
 use crate::stage::Stage;
 
@@ -67,6 +65,8 @@ pub struct FoundingParams {
     pub member: FoundingMember,
     /// How many voters it aims for: odd, 1 to 7.
     pub voters: u8,
+    /// The feature level that its first member's program reads: [`crate::limits::FEATURE_LEVEL`] for this one.
+    pub feature_level: u16,
     /// A join token that exists from the start.
     pub token: Option<FoundingToken>,
     /// Wall time, for display.
@@ -85,13 +85,13 @@ impl FleetState {
             log_time_ms: 0,
             wall_time_ms: params.wall_time_ms,
             last_applied: Revision::new(1),
-            feature_level: FEATURE_LEVEL,
+            feature_level: 0,
             next_node: NodeId::FOUNDER,
         };
         let identity =
             Identity { site: params.site, uid: params.uid, public_key: params.site_public_key };
         let mut state = Self::empty(identity, counters);
-        state.install_founder(params.member, params.token);
+        state.install_founder(params.member, params.feature_level, params.token);
         state
     }
 
@@ -120,7 +120,7 @@ impl FleetState {
             self.delete::<Token>(&id, &mut effects);
         }
         self.part_from_devices(&mut effects);
-        self.install_founder(params.member, params.token);
+        self.install_founder(params.member, params.feature_level, params.token);
         self
     }
 
@@ -158,7 +158,12 @@ impl FleetState {
         }
     }
 
-    fn install_founder(&mut self, founder: FoundingMember, token: Option<FoundingToken>) {
+    fn install_founder(
+        &mut self,
+        founder: FoundingMember,
+        feature_level: u16,
+        token: Option<FoundingToken>,
+    ) {
         let revision = self.counters.last_applied;
         let mut effects = Effects::new(revision, self.counters.wall_time_ms);
         let id = self.take_node_id();
@@ -172,6 +177,7 @@ impl FleetState {
             leaving: false,
             draining: false,
             labels: Labels::new(),
+            feature_level,
             joined: revision,
             revision,
         };
@@ -180,6 +186,7 @@ impl FleetState {
             let token = self.new_token(&token.within_limits(), &effects);
             self.put(token, &mut effects);
         }
+        self.raise_level();
         self.reckon_tokens_due();
     }
 }

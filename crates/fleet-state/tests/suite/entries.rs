@@ -30,17 +30,6 @@ fn unknown_versions_and_kinds_are_errors() {
 }
 
 #[test]
-fn a_feature_level_above_our_own_stops_the_node() {
-    let raise =
-        |level| Entry { log_time_ms: 0, wall_time_ms: 0, body: Body::RaiseFeatureLevel(level) };
-    assert_eq!(Entry::decode(&raise(1).encode()), Ok(raise(1)));
-    assert_eq!(
-        Entry::decode(&raise(2).encode()),
-        Err(DecodeError::UnknownVersion { what: "the site's feature level", found: 2 })
-    );
-}
-
-#[test]
 fn a_proposal_is_put_into_an_entry_without_encoding_it_again() {
     let proposal = proposal(set("a.b", "1"));
     let entry =

@@ -169,7 +169,10 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         8 => proposal,
         1 => Just(Body::TimeTick),
         1 => Just(Body::TimeLost),
-        1 => (0u16..2).prop_map(Body::RaiseFeatureLevel),
+        1 => (1u64..6, 0u16..4).prop_map(|(node, level)| Body::MemberLevel {
+            node: NodeId::new(node).unwrap(),
+            level,
+        }),
     ];
     (any::<u64>(), any::<u64>(), body).prop_map(|(log_time_ms, wall_time_ms, body)| Entry {
         log_time_ms,

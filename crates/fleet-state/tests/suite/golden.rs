@@ -66,7 +66,11 @@ fn entries_version_1() {
         fleet_state::Command::SetVoters { voters: 3 },
     ];
     let commands = commands.into_iter().chain(of_devices());
-    let mut bodies = vec![Body::TimeTick, Body::TimeLost, Body::RaiseFeatureLevel(1)];
+    let mut bodies = vec![
+        Body::TimeTick,
+        Body::TimeLost,
+        Body::MemberLevel { node: fleet_state::NodeId::FOUNDER, level: 1 },
+    ];
     for (number, command) in commands.enumerate() {
         let text: RequestId = format!("request-{number}").parse().unwrap();
         let request_id =

@@ -224,8 +224,6 @@ fn voters_wanted_are_odd_and_up_to_seven() {
         site.reject(Command::SetVoters { voters }, RejectCode::Malformed);
     }
     site.reject_if(Some(1), Command::SetVoters { voters: 5 }, RejectCode::Malformed);
-    let entry_level = site.apply_body(Body::RaiseFeatureLevel(1));
-    assert!(entry_level.answer.is_none());
 }
 
 #[test]
@@ -312,4 +310,42 @@ fn restoring_parts_the_site_from_what_was_under_way() {
     assert_ne!(stage(&new, limited), Some(fleet_state::Stage::Committed));
     assert_eq!(new.state.next_deadline_log_ms(), None);
     assert_eq!(restored(&snapshot_of(&new.state)).digests(), new.state.digests());
+}
+
+/// What each member's program reads, and what the site has then.
+#[test]
+fn the_site_has_the_highest_feature_level_that_every_member_reads() {
+    let founded = fleet_state::FoundingParams { feature_level: 4, ..founding("home", 1) };
+    let mut site = Site { state: FleetState::found(founded), ..Site::default() };
+    site.accept(create_token(1, 3_600_000, 64));
+    let level = |site: &mut Site, number: u64, level: u16| {
+        let applied = site.apply_body(Body::MemberLevel { node: node(number), level });
+        (site.state.feature_level(), applied.changes.len())
+    };
+    assert_eq!(site.state.feature_level(), 4);
+    site.accept(join(1, "gw-2", 2));
+    // Who joins reads what the site has, and says later what else.
+    assert_eq!(site.state.member(&node(2)).unwrap().feature_level, 4);
+    assert_eq!(level(&mut site, 1, 6), (4, 1));
+    assert_eq!(level(&mut site, 1, 6), (4, 0));
+    assert_eq!(level(&mut site, 2, 5), (5, 1));
+    // It never goes back, and who reads less is shown as such.
+    assert_eq!(level(&mut site, 2, 3), (5, 1));
+    assert_eq!(site.state.member(&node(2)).unwrap().feature_level, 3);
+    assert_eq!(level(&mut site, 9, 1), (5, 0));
+    // Who leaves holds nobody back any more.
+    site.accept(Command::MemberRemove { node: node(2) });
+    assert_eq!(site.state.feature_level(), 6);
+    assert_eq!(level(&mut site, 2, 1), (6, 0));
+    site.accept(join(1, "gw-3", 3));
+    site.state.apply_role(site.next_revision(), node(3), Role::Learner);
+    assert_eq!(level(&mut site, 1, 8), (6, 1));
+    site.accept(Command::MemberRemove { node: node(3) });
+    assert_eq!(
+        site.state.feature_level(),
+        6,
+        "it is a member until the configuration is without it"
+    );
+    site.state.apply_role(site.next_revision(), node(3), Role::Removed);
+    assert_eq!(site.state.feature_level(), 8);
 }

@@ -5,7 +5,10 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use fleet_state::{Body, Command, Entry, FleetState, NodeId, Outcome, Proposal, Revision, Role};
+use fleet_state::limits::FEATURE_LEVEL;
+use fleet_state::{
+    Body, Command, Entry, FleetState, FoundingParams, NodeId, Outcome, Proposal, Revision, Role,
+};
 use proptest::prelude::*;
 
 use crate::generate;
@@ -18,6 +21,7 @@ enum Step {
     Propose { request: u8, precondition: Precondition, command: Command, waited_ms: u64 },
     Retry { back: prop::sample::Index },
     Role { node: u64, role: Role },
+    Level { node: u64, level: u16 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         3 => any::<prop::sample::Index>().prop_map(|back| Step::Retry { back }),
         1 => (1u64..6, role).prop_map(|(node, role)| Step::Role { node, role }),
+        1 => (1u64..4, 0u16..=FEATURE_LEVEL).prop_map(|(node, level)| Step::Level { node, level }),
     ]
 }
 
@@ -57,6 +62,9 @@ fn agree(state: &FleetState, model: &Model) {
     assert_eq!(state.last_applied().get(), model.last);
     assert_eq!(state.log_time_ms(), model.log_time);
     assert_eq!((state.voters_wanted(), state.next_node().get()), (model.voters, model.next_node));
+    assert_eq!(state.feature_level(), model.level);
+    let reads: Vec<u16> = state.members().map(|member| member.feature_level).collect();
+    assert_eq!(reads, model.members.values().map(|member| member.reads).collect::<Vec<_>>());
     let links: BTreeMap<_, _> = state
         .links()
         .map(|link| (link.id.to_string(), (link.spec.clone(), link.revision.get())))
@@ -136,7 +144,7 @@ fn agree(state: &FleetState, model: &Model) {
 }
 
 fn run(steps: &[Step], snapshot_at: usize) {
-    let mut state = FleetState::found(founding("home", 1));
+    let mut state = FleetState::found(FoundingParams { feature_level: 0, ..founding("home", 1) });
     let mut model = Model::found();
     let mut copy: Option<FleetState> = None;
     let mut sent: Vec<Proposal> = Vec::new();
@@ -153,6 +161,17 @@ fn run(steps: &[Step], snapshot_at: usize) {
                 model.set_role(node.get(), *role);
                 if let Some(copy) = &mut copy {
                     assert_eq!(copy.apply_role(revision, node, *role), changes);
+                }
+                continue;
+            }
+            Step::Level { node, level } => {
+                let body = Body::MemberLevel { node: NodeId::new(*node).unwrap(), level: *level };
+                let entry = Entry { log_time_ms: log_time, wall_time_ms: 7, body };
+                let applied = state.apply(revision, &entry);
+                model.set_level(*node, *level);
+                model.log_time = log_time;
+                if let Some(copy) = &mut copy {
+                    assert_eq!(copy.apply(revision, &entry), applied);
                 }
                 continue;
             }

@@ -21,6 +21,7 @@ pub(crate) fn founding(site: &str, uid: u8) -> FoundingParams {
             credential: [9; 64],
         },
         voters: 5,
+        feature_level: fleet_state::limits::FEATURE_LEVEL,
         token: None,
         wall_time_ms: 1_700_000_000_000,
     }

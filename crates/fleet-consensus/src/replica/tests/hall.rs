@@ -7,6 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use fleet_log::{LogConfig, MemoryDisk};
 use fleet_state::command::{JoinRequest, NodeKeys};
 use fleet_state::credential::{credential_message, join_message, join_proof};
+use fleet_state::limits::FEATURE_LEVEL;
 use fleet_state::{
     Body, Command, Entry, FoundingMember, FoundingParams, NodeName, Role, SiteName, SiteUid,
     SnapshotMeta, TokenId, Value,
@@ -81,6 +82,7 @@ pub(super) fn settled(voters: u64) -> (FleetState, u64) {
         site_public_key: site_key().verifying_key().to_bytes(),
         member: FoundingMember { name: name(1), keys: keys(1), credential: signature(1) },
         voters: 3,
+        feature_level: FEATURE_LEVEL,
         token: None,
         wall_time_ms: 1,
     });
@@ -146,6 +148,9 @@ impl Place {
         config.snapshot_every_entries = settings.snapshot_every_entries;
         config.log_trailing_entries = settings.log_trailing_entries;
         config.log_bytes_max = settings.log_bytes_max;
+        let reads = usize::try_from(self.node - 1).ok().and_then(|at| settings.reads.get(at));
+        config.levels.reads = reads.copied().expect("one of three");
+        config.levels.needed = level_needed;
         let site: SiteName = "hall".parse().expect("a name");
         Parts {
             config,
@@ -199,6 +204,13 @@ pub(super) struct Settings {
     pub(super) snapshot_every_entries: u64,
     pub(super) log_trailing_entries: u64,
     pub(super) log_bytes_max: u64,
+    /// The feature level that each node's program reads.
+    pub(super) reads: [u16; 3],
+}
+
+/// As if deleting parameters had come with the level after this program's.
+fn level_needed(command: &Command) -> u16 {
+    FEATURE_LEVEL + u16::from(matches!(command, Command::ParamDelete { .. }))
 }
 
 impl Default for Settings {
@@ -207,6 +219,7 @@ impl Default for Settings {
             snapshot_every_entries: 1_000_000,
             log_trailing_entries: 0,
             log_bytes_max: 1024 * 1024 * 1024,
+            reads: [FEATURE_LEVEL; 3],
         }
     }
 }
@@ -221,6 +234,8 @@ pub(super) struct Hall {
     pub(super) starved: BTreeSet<u64>,
     pub(super) builds: u64,
     pub(super) decided: BTreeSet<u64>,
+    /// Tokens of commands that were not taken in.
+    pub(super) busy: BTreeSet<u64>,
     pub(super) faults: Vec<(u64, Fault)>,
     /// How often a node was looked at because it had asked for that.
     pub(super) looks: u64,
@@ -253,6 +268,7 @@ impl Hall {
             starved: BTreeSet::new(),
             builds: 0,
             decided: BTreeSet::new(),
+            busy: BTreeSet::new(),
             faults: Vec::new(),
             looks: 0,
             submitted: 0,
@@ -348,6 +364,8 @@ impl Hall {
             self.under_way.extend(sent);
             self.judge(node, polled);
             self.decided.extend(outputs.commands.iter().map(|(token, _)| *token));
+            let busy = |ended: &&(u64, CommandEnd)| matches!(ended.1, CommandEnd::Busy(_));
+            self.busy.extend(outputs.commands.iter().filter(busy).map(|(token, _)| *token));
             if let Some(build) = outputs.build {
                 self.builds += 1;
                 let built = build.run().ok();

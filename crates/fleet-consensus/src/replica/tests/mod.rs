@@ -3,6 +3,7 @@
 mod answering;
 mod crash;
 mod hall;
+mod levels;
 mod lost_time;
 mod opening;
 mod poison;

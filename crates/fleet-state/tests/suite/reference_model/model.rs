@@ -26,6 +26,7 @@ pub(crate) struct ModelMember {
     pub(crate) wanted: bool,
     pub(crate) leaving: bool,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) reads: u16,
     pub(crate) revision: u64,
 }
 
@@ -49,6 +50,7 @@ pub(crate) struct Model {
     pub(crate) deleted: BTreeMap<Entity, u64>,
     pub(crate) answers: BTreeMap<RequestId, (Proposal, u64, Verdict)>,
     pub(crate) voters: u8,
+    pub(crate) level: u16,
     pub(crate) next_node: u64,
     pub(crate) log_time: u64,
     pub(crate) last: u64,
@@ -65,6 +67,7 @@ impl Model {
             wanted: false,
             leaving: false,
             labels: BTreeMap::new(),
+            reads: 0,
             revision: 1,
         };
         Self {
@@ -76,6 +79,7 @@ impl Model {
             deleted: BTreeMap::new(),
             answers: BTreeMap::new(),
             voters: 5,
+            level: 0,
             next_node: 2,
             log_time: 0,
             last: 1,
@@ -294,6 +298,7 @@ impl Model {
                     wanted: false,
                     leaving: false,
                     labels: BTreeMap::new(),
+                    reads: self.level,
                     revision: now,
                 };
                 self.members.insert(self.next_node, member);
@@ -378,6 +383,7 @@ impl Model {
             _ => unreachable!(),
         }
         member.revision = self.last;
+        self.settle_level();
         Ok((true, None))
     }
 
@@ -393,6 +399,29 @@ impl Model {
         }
         if role == Role::Removed {
             member.leaving = false;
+        }
+        self.settle_level();
+    }
+
+    pub(crate) fn set_level(&mut self, node: u64, reads: u16) {
+        self.last += 1;
+        if let Some(member) = self.members.get_mut(&node)
+            && member.role != Role::Removed
+            && member.reads != reads
+        {
+            (member.reads, member.revision) = (reads, self.last);
+            self.settle_level();
+        }
+    }
+
+    /// As high as no living member stands in the way of.
+    fn settle_level(&mut self) {
+        let in_the_way = |level: u16| {
+            self.members.values().any(|member| member.role != Role::Removed && member.reads < level)
+        };
+        let anybody = self.members.values().any(|member| member.role != Role::Removed);
+        while anybody && !in_the_way(self.level + 1) {
+            self.level += 1;
         }
     }
 }
