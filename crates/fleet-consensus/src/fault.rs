@@ -1,7 +1,7 @@
 //! What stops a node. A fault is local: this node must not vote or answer any more.
 
 use fleet_log::{LogError, OpenError};
-use fleet_state::DecodeError;
+use fleet_state::{DecodeError, SnapshotError};
 use thiserror::Error;
 
 /// A condition after which this node must stop: the process ends with the reason, and a
@@ -34,6 +34,16 @@ pub enum Fault {
         site: u16,
         /// What this program reads.
         reads: u16,
+    },
+    /// The leader's snapshot is beyond what this program reads.
+    #[error(
+        "the leader's snapshot of index {index} is beyond this version ({source}); install the version that the other nodes run"
+    )]
+    BeyondVersion {
+        /// Its index.
+        index: u64,
+        /// What is beyond.
+        source: SnapshotError,
     },
     /// The leader knows of entries that this node acknowledged and no longer has.
     #[error(
@@ -72,6 +82,7 @@ impl Fault {
             | Self::SiteKey(_)
             | Self::Undecodable { .. }
             | Self::TooOld { .. }
+            | Self::BeyondVersion { .. }
             | Self::Raft(_) => false,
         }
     }

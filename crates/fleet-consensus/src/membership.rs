@@ -32,6 +32,8 @@ pub struct MemberFacts {
     pub leaving: bool,
     /// Whether its credential is in the state.
     pub certified: bool,
+    /// Whether its program reads what the site has, as it told this leader.
+    pub reads_enough: bool,
     /// Whether the operator named it as a voter.
     pub wanted_voter: bool,
     /// Whether it is a voter of the applied configuration.
@@ -142,7 +144,9 @@ fn promotion(
 ) -> Option<MembershipStep> {
     let ready: Vec<&MemberFacts> = members
         .iter()
-        .filter(|m| m.is_learner && !m.leaving && m.active && m.is_caught_up(last_index))
+        .filter(|m| {
+            m.is_learner && !m.leaving && m.active && m.reads_enough && m.is_caught_up(last_index)
+        })
         .collect();
     let voters = members.iter().filter(|m| m.is_voter).count();
     // Counting those that will go, or a replacement would make the number even.
@@ -175,6 +179,7 @@ mod tests {
             role: Role::Voter,
             leaving: false,
             certified: true,
+            reads_enough: true,
             wanted_voter: false,
             is_voter: true,
             is_learner: false,

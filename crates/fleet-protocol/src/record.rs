@@ -102,7 +102,8 @@ pub struct MemberBody {
     pub draining: bool,
     /// What placements of links may ask for, beside its name.
     pub labels: BTreeMap<String, String>,
-    /// The highest feature level that its program reads.
+    /// The highest feature level that its program reads; 0 from an agent that does not say.
+    #[serde(default)]
     pub feature_level: u16,
     /// Its Ed25519 key, in hex.
     pub sign_key: String,
@@ -150,7 +151,8 @@ pub struct SiteBody {
     pub voters: usize,
     /// How many members there are, without removed ones.
     pub members: usize,
-    /// The feature level that the programs of all members read.
+    /// The feature level that the programs of all members read; 0 from an agent that does not say.
+    #[serde(default)]
     pub feature_level: u16,
     /// The leader's node id, as the answering agent knows it.
     pub leader: Option<u64>,

@@ -100,6 +100,12 @@ impl Network {
         self.manners = [first, second];
     }
 
+    /// Whether no way between two nodes is closed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.cut.is_empty() && self.offline.is_empty()
+    }
+
     /// How many ways there are between two nodes: one or two.
     pub fn set_ways(&mut self, ways: u8) {
         self.ways = ways;

@@ -159,6 +159,12 @@ impl Node {
         self.life == Life::Running && self.replica.is_some()
     }
 
+    /// When its process was started last.
+    #[must_use]
+    pub fn started_ms(&self) -> u64 {
+        self.started_ms
+    }
+
     /// Its clocks. The monotonic one begins anew with each start.
     #[must_use]
     pub fn clock(&self, now_ms: u64) -> Now {
@@ -302,6 +308,9 @@ pub const OLDER: u16 = FEATURE_LEVEL - 1;
 
 /// As if parameters could be deleted only since the newest level.
 fn level_needed(command: &Command) -> u16 {
+    if let Command::Batch(items) = command {
+        return items.iter().map(|item| level_needed(&item.command)).max().unwrap_or(OLDER);
+    }
     if matches!(command, Command::ParamDelete { .. }) { FEATURE_LEVEL } else { OLDER }
 }
 

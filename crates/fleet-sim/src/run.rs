@@ -258,9 +258,13 @@ impl World {
         }
         // Who is gone and was not removed holds the site back.
         let stays = |id| self.node(id).is_some_and(|node| node.life != Life::Gone);
-        let all_stay = state.members().filter(|m| m.is_live()).all(|m| stays(m.id));
-        if all_stay && state.feature_level() < FEATURE_LEVEL {
+        let live = || state.members().filter(|m| m.is_live());
+        if live().all(|m| stays(m.id)) && state.feature_level() < FEATURE_LEVEL {
             return Some(format!("the site has feature level {}", state.feature_level()));
+        }
+        let reads = |id| self.node(id).map_or(0, |node| node.reads);
+        if let Some(other) = live().find(|m| stays(m.id) && m.feature_level != reads(m.id)) {
+            return Some(format!("the log has another level of node {}", other.id));
         }
         let last = self.node(leader)?.replica.as_ref()?.log().last_index();
         let (voters, learners) = self.invariants.membership.newest();

@@ -174,7 +174,13 @@ impl<D: Disk, T> Replica<D, T> {
             self.counters.refuse("relay", "invalid");
             return;
         }
-        if !self.is_leader() || self.pace.draining {
+        // Who relays has a state with the level that this needs; a leader that has not come there yet
+        // is asked again, and one that never does has not taken anything in.
+        let unfit = !self.all_read(&proposal.command);
+        if unfit {
+            self.counters.refuse("relay", "level");
+        }
+        if !self.is_leader() || self.pace.draining || unfit {
             let refused = Payload::ProposeRefused {
                 request_ids: vec![proposal.request_id],
                 reason: RefuseReason::NotLeader,

@@ -15,14 +15,20 @@ use crate::log_time::Now;
 use crate::seeded;
 
 impl<D: Disk, T> Replica<D, T> {
-    /// A member says what its program reads.
+    /// A member says what its program reads. Only who leads wants to know, and forgets it with its
+    /// term: what was said to a former leader may have changed since.
     pub(super) fn note_level(&mut self, from: NodeId, level: u16) {
-        self.told_levels.insert(from, level);
+        if self.is_leader() {
+            self.told_levels.insert(from, level);
+        }
     }
 
     /// As leader: writes down what a member's program reads, where the log doesn't know it; one
-    /// member at a time.
+    /// member at a time, and not again before that is applied.
     pub(super) fn tend_levels(&mut self, now: Now) -> Result<(), Fault> {
+        if self.applied.index < self.pace.level_told_at || self.pace.low_space {
+            return Ok(());
+        }
         let me = (self.config.node, self.config.levels.reads);
         let news = self.state.members().filter(|member| member.is_live()).find_map(|member| {
             let told = self.told_levels.get(&member.id).copied();
@@ -30,7 +36,11 @@ impl<D: Disk, T> Replica<D, T> {
             level.filter(|level| *level != member.feature_level).map(|level| (member.id, level))
         });
         match news {
-            Some((node, level)) => self.propose_body(Body::MemberLevel { node, level }, now),
+            Some((node, level)) => {
+                self.propose_body(Body::MemberLevel { node, level }, now)?;
+                self.pace.level_told_at = self.raw.raft.raft_log.last_index();
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -41,8 +51,18 @@ impl<D: Disk, T> Replica<D, T> {
             || seeded::on("level-not-asked")
     }
 
-    /// Stops a node whose program reads less than the site has.
+    /// Whether a member has told this leader that its program reads what the site has.
+    pub(super) fn reads_enough(&self, member: NodeId) -> bool {
+        let told = self.told_levels.get(&member).copied();
+        member == self.config.node || told >= Some(self.state.feature_level())
+    }
+
+    /// Stops a node whose program reads less than the site has. One that the configuration is
+    /// without holds nobody back any more, and has to hear that it was removed.
     pub(super) fn check_level(&self) -> Result<(), Fault> {
+        if !self.conf.contains(self.config.node) {
+            return Ok(());
+        }
         self.check_reads(self.state.feature_level())
     }
 

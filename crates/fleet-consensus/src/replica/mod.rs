@@ -110,6 +110,8 @@ struct Pace {
     last_time_tick_ms: u64,
     last_site_key_ask_ms: u64,
     last_log_time_ask_ms: u64,
+    /// As leader: where it wrote what a member's program reads; 0: nowhere.
+    level_told_at: u64,
     /// As leader: where it said that it can't tell how late it is; 0: nowhere.
     time_lost_at: u64,
     entries_since_snapshot: u64,
@@ -159,7 +161,7 @@ pub struct Replica<D: Disk, T> {
     /// As leader: when a member answered last. Raft's own word is forgotten at each election
     /// timeout, and until the next answer everybody would seem to be gone.
     answered_ms: BTreeMap<NodeId, u64>,
-    /// What the programs of other members read, as they told this node.
+    /// As leader: what the programs of other members read, as they told it in this term.
     told_levels: BTreeMap<NodeId, u16>,
     transfer: Transfer<D>,
     checkpoints: Checkpoints,
@@ -427,7 +429,7 @@ impl<D: Disk, T> Replica<D, T> {
 }
 
 const NOT_READ_BY_ALL: &str = "members of the site run programs that don't know this command yet; install the newest \
-                               version on all of them (flotilla member get shows what each reads)";
+                               version on all of them (`flotilla member get NAME` shows what one reads)";
 
 /// Why leadership was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -68,7 +68,7 @@ impl<D: Disk, T> Replica<D, T> {
             // The leader offers it again when it hears nothing.
             Accepted::Resting => self.counters.refuse("snapshot", "resting"),
             Accepted::Failed(error) => {
-                self.snapshot_not_received(from, offer.index, &ReceiveError::Io(error));
+                self.snapshot_not_received(from, offer.index, ReceiveError::Io(error))?;
             }
         }
         Ok(())
@@ -89,15 +89,21 @@ impl<D: Disk, T> Replica<D, T> {
         match self.transfer.receive(from, chunk, now.mono_ms) {
             Received::Ignored => self.counters.refuse("snapshot", "chunk_out_of_place"),
             Received::Partly => self.ask_for_snapshot(now),
-            Received::Failed(error) => self.snapshot_not_received(from, chunk.id.index, &error),
+            Received::Failed(error) => self.snapshot_not_received(from, chunk.id.index, error)?,
             Received::Complete(loaded) => self.offer_to_raft(*loaded)?,
         }
         Ok(())
     }
 
-    fn snapshot_not_received(&mut self, from: NodeId, index: u64, error: &ReceiveError) {
+    /// One that is whole, of the leader, and beyond this program would be fetched again and again.
+    fn snapshot_not_received(
+        &mut self,
+        from: NodeId,
+        index: u64,
+        error: ReceiveError,
+    ) -> Result<(), Fault> {
         tracing::warn!(from = from.get(), index, %error, "a snapshot was not received");
-        let (reason, end) = match error {
+        let (reason, end) = match &error {
             ReceiveError::Io(_) => ("disk", SnapshotEnd::Declined),
             ReceiveError::NotAsPromised(_) => ("not_as_promised", SnapshotEnd::Unusable),
             ReceiveError::BeyondVersion(_) => ("beyond_version", SnapshotEnd::Declined),
@@ -105,6 +111,15 @@ impl<D: Disk, T> Replica<D, T> {
         };
         self.counters.refuse("snapshot", reason);
         self.tell_snapshot_end(from, index, end);
+        match error {
+            ReceiveError::BeyondVersion(source) if self.leader() == Some(from) => {
+                Err(Fault::BeyondVersion { index, source })
+            }
+            ReceiveError::BeyondVersion(_)
+            | ReceiveError::Io(_)
+            | ReceiveError::NotAsPromised(_)
+            | ReceiveError::Foreign { .. } => Ok(()),
+        }
     }
 
     pub(super) fn tell_snapshot_end(&mut self, to: NodeId, index: u64, end: SnapshotEnd) {
@@ -182,13 +197,13 @@ impl<D: Disk, T> Replica<D, T> {
         store.snapshot = Some(SnapshotPointer { file: loaded.file, conf: conf.clone() });
         self.state = loaded.state;
         self.applied = position;
-        self.check_level()?;
         self.log_time.heard(self.state.log_time_ms(), self.state.wall_time_ms(), now);
         self.pace.entries_since_snapshot = 0;
         self.pace.bytes_since_snapshot = 0;
         self.pace.applied_at_ms = now.mono_ms;
         self.prune_snapshots();
         self.set_conf(conf, position.index);
+        self.check_level()?;
         self.refresh_keyring();
         // Entries that the waiters wait for may lie inside the snapshot: ask again, the
         // dedup table knows the answers.

@@ -318,6 +318,7 @@ impl<D: Disk, T> Replica<D, T> {
                     role: member.role,
                     leaving: member.leaving || member.role == Role::Removed,
                     certified: member.credential.is_some(),
+                    reads_enough: self.reads_enough(member.id),
                     wanted_voter: member.wanted_voter,
                     is_voter,
                     is_learner,
@@ -346,6 +347,10 @@ impl<D: Disk, T> Replica<D, T> {
         let led = leader != self.pace.last_leader || term != self.pace.last_term;
         (self.pace.last_role, self.pace.last_leader, self.pace.last_term) =
             (Some(role), leader, term);
+        if led {
+            self.told_levels.clear();
+            self.pace.level_told_at = 0;
+        }
         if led && role == NodeRole::Leader {
             self.leases.begin(now.mono_ms);
         } else if role != NodeRole::Leader {

@@ -171,6 +171,12 @@ impl StateMachine {
         ))
     }
 
+    /// Whether it is known what an entry comes to.
+    #[must_use]
+    pub fn knows(&self, revision: Revision) -> bool {
+        self.outcomes.contains_key(&revision.get())
+    }
+
     /// The reference state and its index.
     #[must_use]
     pub fn reference(&self) -> Option<(&FleetState, u64)> {

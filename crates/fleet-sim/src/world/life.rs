@@ -5,6 +5,7 @@ use fleet_state::NodeId;
 use fleet_state::limits::FEATURE_LEVEL;
 
 use super::{Event, TICK_MS, World};
+use crate::faults::Fault;
 use crate::invariants::Violation;
 use crate::node::{Life, Node, OLDER};
 use crate::random::Random;
@@ -15,6 +16,8 @@ use crate::trace;
 const DOWN_MS_MAX: u64 = 3_000;
 /// Nodes that join with an older program, of a thousand, where they can.
 const OLDER_PROGRAMS: u64 = 600;
+/// Changes of programs that go back to the older one, of a thousand, as long as they can.
+const DOWNGRADES: u64 = 300;
 /// Faults planned for one node's disks that have not happened yet.
 const DISK_FAULTS_AHEAD_MAX: u64 = 2;
 
@@ -104,19 +107,52 @@ impl World {
         state.map_or(FEATURE_LEVEL, fleet_state::FleetState::feature_level)
     }
 
-    /// A node with an older program gets the newest one, which takes a restart; `false` where there
-    /// is none.
-    pub(super) fn upgrade_one(&mut self) -> bool {
+    /// A node gets a newer program, which takes a restart; now and then one goes back to the older
+    /// program, as long as the site is there too. `false` where there is nobody for it.
+    pub(super) fn change_a_program(&mut self) -> bool {
+        let (level, random) = (self.site_level(), &mut self.random);
+        let goes_back = level == OLDER && random.per_mille(DOWNGRADES);
+        // Who went back must be known to have before the site may be raised by another one.
+        let known = |node: &&Node| {
+            let (state, _) = self.invariants.states.reference()?;
+            Some(state.member(&node.id)?.feature_level)
+        };
+        let from = if goes_back { FEATURE_LEVEL } else { OLDER };
+        let all = self.nodes.values().filter(|node| node.life != Life::Gone);
+        let unsure = all.clone().any(|node| node.reads == OLDER && known(&node) > Some(OLDER));
+        let fit: Vec<NodeId> = all.filter(|node| node.reads == from).map(|node| node.id).collect();
+        match random.pick(&fit).copied() {
+            Some(id) if !unsure => {
+                self.change_program(id, FEATURE_LEVEL + OLDER - from);
+                true
+            }
+            Some(_) => false,
+            None => {
+                if from == OLDER && level == FEATURE_LEVEL {
+                    // All that were old have left before anybody was upgraded.
+                    self.swarm.faults.retain(|fault| *fault != Fault::Upgrade);
+                }
+                false
+            }
+        }
+    }
+
+    /// All nodes have the newest program.
+    pub(super) fn upgrade_all(&mut self) {
         let older = |node: &&Node| node.reads == OLDER && node.life != Life::Gone;
         let all: Vec<NodeId> = self.nodes.values().filter(older).map(|node| node.id).collect();
-        let Some(id) = self.random.pick(&all).copied() else { return false };
-        let Some(node) = self.nodes.get_mut(&id) else { return false };
-        node.reads = FEATURE_LEVEL;
+        for id in all {
+            self.change_program(id, FEATURE_LEVEL);
+        }
+    }
+
+    fn change_program(&mut self, id: NodeId, reads: u16) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.reads = reads;
         // Who is down has it at its next start.
         if node.replica.is_some() {
-            self.crash(id, false, "upgrade");
+            self.crash(id, false, "another program");
         }
-        true
     }
 
     /// Lets a node drain and ends it.
@@ -216,8 +252,10 @@ impl World {
         node.credential = Some(node.secrets.credential(id, signature));
         node.slept_ms = self.slept_ms;
         node.drift = draw_drift(&mut self.random, self.swarm.drift_max);
-        // As long as the site has the older level, its program may be an older one.
-        if self.site_level() < FEATURE_LEVEL && self.random.per_mille(OLDER_PROGRAMS) {
+        // As long as the site has the older level, its program may be an older one. In the end
+        // nobody would upgrade it.
+        let may_be_older = self.site_level() < FEATURE_LEVEL && !self.nemesis_stopped();
+        if may_be_older && self.random.per_mille(OLDER_PROGRAMS) {
             node.reads = OLDER;
         }
         node.join(&self.site, &self.swarm)

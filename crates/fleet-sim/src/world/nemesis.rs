@@ -10,7 +10,6 @@ mod partition;
 
 use fleet_log::DiskFault;
 use fleet_state::NodeId;
-use fleet_state::limits::FEATURE_LEVEL;
 
 use super::{Event, World};
 use crate::faults::Fault;
@@ -91,7 +90,7 @@ impl World {
         for node in self.nodes.values_mut() {
             node.wall_offset_ms = 0;
         }
-        while self.upgrade_one() {}
+        self.upgrade_all();
         Ok(())
     }
 
@@ -215,8 +214,7 @@ impl World {
             Fault::BitFlip => self.flip_a_byte(any),
             Fault::RollBack => self.roll_back(any),
             Fault::SlowDisk => Ok(self.slow_disk(any)),
-            // Where all that were old have left, the site came to the newest level without.
-            Fault::Upgrade => Ok(self.upgrade_one() || self.site_level() == FEATURE_LEVEL),
+            Fault::Upgrade => Ok(self.change_a_program()),
             Fault::LowSpace => Ok(self.fill_disk(any)),
             Fault::Liar => self.tell_a_lie(any),
             Fault::Voters => Ok(self.change_membership(Change::Voters, any)),

@@ -1,11 +1,11 @@
-//! The kinds of commands: their numbers in the log and their names in replies.
+//! The kinds of commands: their numbers in the log, their names in replies, and the feature level that each came with.
 
 use super::{AgentCommand, Command};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::record::Entity;
 
 macro_rules! command_kinds {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal, $level:literal;)*) => {
         /// What kind of command something is. Numbers are replicated and never change their meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum CommandKind {
@@ -22,6 +22,12 @@ macro_rules! command_kinds {
                 match self { $(CommandKind::$name => $text,)* }
             }
 
+            /// The feature level that it came with.
+            #[must_use]
+            pub fn feature_level(self) -> u16 {
+                match self { $(CommandKind::$name => $level,)* }
+            }
+
             pub(crate) fn number(self) -> u8 {
                 match self { $(CommandKind::$name => $number,)* }
             }
@@ -35,67 +41,67 @@ macro_rules! command_kinds {
 
 command_kinds! {
     /// [`Command::LinkRegister`]
-    LinkRegister = 1, "link.register";
+    LinkRegister = 1, "link.register", 1;
     /// [`Command::LinkDelete`]
-    LinkDelete = 2, "link.delete";
+    LinkDelete = 2, "link.delete", 1;
     /// [`Command::DeviceRegister`]
-    DeviceRegister = 3, "device.register";
+    DeviceRegister = 3, "device.register", 1;
     /// [`Command::DeviceUpdate`]
-    DeviceUpdate = 4, "device.update";
+    DeviceUpdate = 4, "device.update", 1;
     /// [`Command::DeviceReplace`]
-    DeviceReplace = 5, "device.replace";
+    DeviceReplace = 5, "device.replace", 1;
     /// [`Command::DeviceDelete`]
-    DeviceDelete = 6, "device.delete";
+    DeviceDelete = 6, "device.delete", 1;
     /// [`Command::ParamSet`]
-    ParamSet = 7, "param.set";
+    ParamSet = 7, "param.set", 1;
     /// [`Command::ParamDelete`]
-    ParamDelete = 8, "param.delete";
+    ParamDelete = 8, "param.delete", 1;
     /// [`Command::Batch`]
-    Batch = 9, "batch";
+    Batch = 9, "batch", 1;
     /// [`Command::TokenCreate`]
-    TokenCreate = 10, "token.create";
+    TokenCreate = 10, "token.create", 1;
     /// [`Command::TokenRevoke`]
-    TokenRevoke = 11, "token.revoke";
+    TokenRevoke = 11, "token.revoke", 1;
     /// [`Command::Join`]
-    Join = 12, "member.join";
+    Join = 12, "member.join", 1;
     /// [`Command::Certify`]
-    Certify = 13, "member.certify";
+    Certify = 13, "member.certify", 1;
     /// [`Command::MemberRemove`]
-    MemberRemove = 14, "member.remove";
+    MemberRemove = 14, "member.remove", 1;
     /// [`Command::MemberPromote`]
-    MemberPromote = 15, "member.promote";
+    MemberPromote = 15, "member.promote", 1;
     /// [`Command::SetVoters`]
-    SetVoters = 16, "voters.set";
+    SetVoters = 16, "voters.set", 1;
     /// [`Command::LinkMove`]
-    LinkMove = 17, "link.move";
+    LinkMove = 17, "link.move", 1;
     /// [`Command::LinkPause`]
-    LinkPause = 18, "link.pause";
+    LinkPause = 18, "link.pause", 1;
     /// [`Command::DeviceMode`]
-    DeviceMode = 19, "device.mode";
+    DeviceMode = 19, "device.mode", 1;
     /// [`Command::DeviceHold`]
-    DeviceHold = 20, "device.hold";
+    DeviceHold = 20, "device.hold", 1;
     /// [`Command::DeviceRelease`]
-    DeviceRelease = 21, "device.release";
+    DeviceRelease = 21, "device.release", 1;
     /// [`Command::DeviceInvoke`]
-    DeviceInvoke = 22, "device.invoke";
+    DeviceInvoke = 22, "device.invoke", 1;
     /// [`Command::CommandCancel`]
-    CommandCancel = 23, "command.cancel";
+    CommandCancel = 23, "command.cancel", 1;
     /// [`Command::NodeDrain`]
-    NodeDrain = 24, "member.drain";
+    NodeDrain = 24, "member.drain", 1;
     /// [`AgentCommand::LinkAssign`]
-    LinkAssign = 25, "link.assign";
+    LinkAssign = 25, "link.assign", 1;
     /// [`AgentCommand::LinkRelease`]
-    LinkLetGo = 26, "link.release";
+    LinkLetGo = 26, "link.release", 1;
     /// [`AgentCommand::Stages`]
-    Stages = 27, "stages";
+    Stages = 27, "stages", 1;
     /// [`AgentCommand::Claim`]
-    Claim = 28, "claim";
+    Claim = 28, "claim", 1;
     /// [`AgentCommand::InvocationEnd`]
-    InvocationEnd = 29, "invocation.end";
+    InvocationEnd = 29, "invocation.end", 1;
     /// [`AgentCommand::Adopt`]
-    Adopt = 30, "adopt";
+    Adopt = 30, "adopt", 1;
     /// [`Command::MemberLabel`]
-    MemberLabel = 31, "member.label";
+    MemberLabel = 31, "member.label", 1;
 }
 
 impl CommandKind {
@@ -182,10 +188,12 @@ impl Command {
 }
 
 impl Command {
-    /// The feature level that it came with: it is proposed once the site has that. All are of the first one so far.
+    /// The feature level that it came with: it is proposed once the site has that.
     #[must_use]
     pub fn feature_level(&self) -> u16 {
-        1
+        let own = self.kind().feature_level();
+        let Command::Batch(items) = self else { return own };
+        items.iter().map(|item| item.command.feature_level()).fold(own, u16::max)
     }
 
     /// The link, device or parameter that it is about, when it is about one.

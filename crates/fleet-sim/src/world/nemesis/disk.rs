@@ -14,6 +14,11 @@ use crate::node::{Doubt, Life, OldCopy};
 
 /// Bytes looked at before a flip is given up.
 const FLIPS_MAX: usize = 24;
+/// Within this time after its start a node was heard by all that it can reach.
+const HEARD_MS: u64 = 400;
+/// Within this time an old copy is recognised by all who have heard more of it. Who restarts before
+/// that has forgotten, and with all of them nobody could tell: that is a limit of the promise.
+const RECOGNISED_MS: u64 = 2_000;
 
 impl World {
     /// One byte of a node's files changes while the node is down.
@@ -113,14 +118,21 @@ impl World {
             return Ok(false);
         };
         // The boot counter is on the disk too. With one that nobody has heard before, an old copy
-        // looks like a node that restarted; only two starts in between tell.
+        // looks like a node that restarted; only two starts in between tell. And only those can tell
+        // who have heard the last of them, and run since.
         let starts = (copy_boot + 2).saturating_sub(node.boot);
-        if starts > 0 {
-            let restarts = if node.is_running() { starts } else { 0 };
+        let heard = self.nodes.values().filter(|other| other.id != id).all(|other| {
+            other.life == Life::Gone || other.is_running() && other.started_ms() < node.started_ms()
+        });
+        if starts > 0 || !heard {
+            let restarts = if node.is_running() { starts.max(1) } else { 0 };
             for _ in 0..restarts {
                 self.take_down(id, false, "restart");
                 self.start(id)?;
             }
+            return Ok(false);
+        }
+        if self.now_ms.saturating_sub(node.started_ms()) < HEARD_MS || !self.network.is_whole() {
             return Ok(false);
         }
         if !self.may_lose(id) {
@@ -136,6 +148,7 @@ impl World {
         self.remove(id);
         self.invite();
         self.start(id)?;
+        self.nemesis.quiet_until_ms = self.now_ms + RECOGNISED_MS;
         Ok(true)
     }
 }
