@@ -134,6 +134,15 @@ impl Fault {
         )
     }
 
+    /// Whether members leave the site because of it.
+    #[must_use]
+    pub fn removes_members(self) -> bool {
+        matches!(
+            self,
+            Self::Remove | Self::RemoveLeader | Self::Wipe | Self::BitFlip | Self::RollBack
+        )
+    }
+
     /// Whether it is about links and devices.
     fn is_about_devices(self) -> bool {
         matches!(

@@ -132,8 +132,12 @@ impl<D: Disk, T> Replica<D, T> {
             wall_time_ms: self.state.wall_time_ms(),
         });
         self.refresh_keyring();
-        if role == Role::Removed && node == self.config.node {
-            self.leave();
+        if node == self.config.node {
+            match role {
+                Role::Removed => self.leave(),
+                Role::Learner if self.is_leader() => self.step_down(),
+                Role::Learner | Role::Voter | Role::Joining => {}
+            }
         }
         Ok(())
     }
@@ -144,11 +148,17 @@ impl<D: Disk, T> Replica<D, T> {
         if seeded::on("removed-leader-goes-on") {
             return;
         }
+        self.step_down();
+        self.outputs.notices.push(Notice::Removed);
+    }
+
+    /// Leads no more. No leader takes its own vote away, but it may inherit the entry that does from
+    /// the one before, and commits it.
+    fn step_down(&mut self) {
         let raft = &mut self.raw.raft;
         let term = raft.term;
         raft.become_follower(term, raft::INVALID_ID);
         raft.msgs.clear();
-        self.outputs.notices.push(Notice::Removed);
     }
 
     /// A configuration in force must be in force after any restart. If all nodes forgot that it

@@ -111,8 +111,11 @@ impl World {
     /// program, as long as the site is there too. `false` where there is nobody for it.
     pub(super) fn change_a_program(&mut self) -> bool {
         let (level, random) = (self.site_level(), &mut self.random);
-        let goes_back = level == OLDER && random.per_mille(DOWNGRADES);
-        // Who went back must be known to have before the site may be raised by another one.
+        // With a member that leaves, the site may be raised at any moment.
+        let nobody_leaves = !self.swarm.faults.iter().any(|fault| fault.removes_members());
+        let goes_back = nobody_leaves && level == OLDER && random.per_mille(DOWNGRADES);
+        // Nobody goes back before the log knows what it runs, and then it must be known to have before
+        // the site may be raised by another one.
         let known = |node: &&Node| {
             let (state, _) = self.invariants.states.reference()?;
             Some(state.member(&node.id)?.feature_level)
@@ -120,7 +123,11 @@ impl World {
         let from = if goes_back { FEATURE_LEVEL } else { OLDER };
         let all = self.nodes.values().filter(|node| node.life != Life::Gone);
         let unsure = all.clone().any(|node| node.reads == OLDER && known(&node) > Some(OLDER));
-        let fit: Vec<NodeId> = all.filter(|node| node.reads == from).map(|node| node.id).collect();
+        // And another one has to hold the site back meanwhile.
+        let held = all.clone().any(|node| node.reads == OLDER && known(&node) == Some(OLDER));
+        let settled = |node: &&Node| !goes_back || held && known(node) == Some(FEATURE_LEVEL);
+        let fit = all.filter(|node| node.reads == from).filter(settled);
+        let fit: Vec<NodeId> = fit.map(|node| node.id).collect();
         match random.pick(&fit).copied() {
             Some(id) if !unsure => {
                 self.change_program(id, FEATURE_LEVEL + OLDER - from);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fleet_consensus::CommandEnd;
-use fleet_state::{Command, NodeId, Outcome, Proposal};
+use fleet_state::{Command, NodeId, Outcome, Proposal, RejectCode};
 
 use super::clients::{Maker, Open};
 use super::{Event, World, name_of};
@@ -129,6 +129,13 @@ impl World {
             return Ok(());
         };
         match (step.task, answer.outcome) {
+            (task, Outcome::Rejected(rejection))
+                if rejection.code == RejectCode::RequestExpired =>
+            {
+                // It waited for so long that nobody remembers whether it was done; none was.
+                self.push_step(task, step.proposal.command);
+                self.operator.steps.rotate_right(1);
+            }
             (_, Outcome::Rejected(_)) => self.operator.refused += 1,
             (Task::Invite(secrets, invitation), _) => {
                 let command = Command::Join(secrets.join_request(&invitation));
