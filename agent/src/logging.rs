@@ -4,7 +4,7 @@
 //! separated by commas, as in `info,flotilla_agent::control=debug`. The NATS client library is
 //! silent unless a directive names it: it repeats each failed attempt to connect, and what
 //! matters of it is logged by `nats`, once in a while and with a hint. The library for mDNS only
-//! warns: anybody on the network could fill the log with its lines.
+//! warns, and that for gossip tells of errors only: others could fill the log with their lines.
 //!
 //! Much of what is logged was sent by others. Whatever a line holds, it stays one line: control
 //! characters, terminal escapes and text direction marks are written as `\u001b`, so nobody can
@@ -26,6 +26,8 @@ use crate::nats::LIBRARY_LOG_TARGET;
 
 /// Says a line for each answer of anybody on the network.
 const MDNS_LOG_TARGET: &str = "libp2p_mdns";
+/// Warns of each message that it does not like; the mesh tells whose are ignored.
+const GOSSIP_LOG_TARGET: &str = "libp2p_gossipsub";
 /// Most directives in `log.level`.
 const DIRECTIVES_MAX: usize = 32;
 
@@ -64,7 +66,8 @@ fn parse_level(level: &str) -> Result<Targets, String> {
     }
     let mut targets = Targets::new()
         .with_target(LIBRARY_LOG_TARGET, LevelFilter::OFF)
-        .with_target(MDNS_LOG_TARGET, LevelFilter::WARN);
+        .with_target(MDNS_LOG_TARGET, LevelFilter::WARN)
+        .with_target(GOSSIP_LOG_TARGET, LevelFilter::ERROR);
     for directive in directives {
         let (target, word) = match directive.split_once('=') {
             Some((target, word)) => (Some(target.trim()), word.trim()),
@@ -172,6 +175,8 @@ mod tests {
         assert!(!parse_level("info").unwrap().would_enable(mdns, &Level::INFO));
         assert!(parse_level("info").unwrap().would_enable(mdns, &Level::WARN));
         assert!(parse_level("info,libp2p_mdns=info").unwrap().would_enable(mdns, &Level::INFO));
+        let gossip = "libp2p_gossipsub::behaviour";
+        assert!(!parse_level("info").unwrap().would_enable(gossip, &Level::WARN));
     }
 
     #[test]

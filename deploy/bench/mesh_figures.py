@@ -2,19 +2,23 @@
 """The figures of the mesh: gateways in network namespaces, commanded at their own doors.
 
     deploy/bench/mesh_figures.py [--bin-dir target/release] [--only server,failover,…] [--rounds 20]
-                                 [--idle-seconds 60]
+                                 [--idle-seconds 60] [--folder DIR]
 
 Takes root, `ip` and `nsenter`. Each figure is measured on a site that it makes and takes away:
 
 - server    the NATS server is killed under 64 writers at the doors of three gateways, and comes
-            back: longest time without a write at any door, changes of leader, unknown answers
-- failover  the leader is killed under 64 writers at the doors of the two others: with NATS and
-            mesh, and over the mesh alone
+            back: longest time without a write at the door where it was longest, changes of leader,
+            answers that were unknown or errors, memory of each agent afterwards. Each time the
+            leader's frames have to be seen to leave NATS and to come back to it, or the run ends
+- failover  the leader is killed under 64 writers at the doors of the two others, and another one
+            has to lead afterwards: with NATS and mesh, and over the mesh alone
 - latency   one writer, and 64, at the door of a follower: over NATS, and over the mesh
 - idle      five gateways that nobody talks to: bytes per second of each one's interface with
-            headers, memory, processor time
+            headers, frames per second by way, memory, processor time
 
-JSON lines on stdout, talk on stderr. It stops what it started.
+Data directories are made below --folder (/var/tmp by default), which should be on a disk: every
+write is synced. JSON lines on stdout, talk on stderr. It stops what it started, also when it is
+interrupted.
 """
 
 import argparse
@@ -33,9 +37,16 @@ from pathlib import Path
 from figures import ROOT, usage_of
 
 SITE = "figures"
+FOLDER = "/var/tmp"
 WAIT_SECONDS_MAX = 60
 WRITERS = 64
 MESH_ONLY = "[nats]\nenabled = false\n"
+
+
+METRICS = """
+import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())
+"""
 
 
 def say(figure, **values):
@@ -126,6 +137,21 @@ class Agent:
         return run(self.site.bins / "flotilla", *arguments, "--site", SITE,
                    "--server", f"unix:{self.data / 'door.sock'}", check=check)
 
+    def metric(self, series):
+        """The value of a series, by the agent's own page; 0 for one that is not there yet."""
+        log = (self.site.folder / f"{self.name}.log").read_text()
+        address = log.rsplit("health and metrics are served address=", 1)[1].split()[0]
+        page = run("nsenter", f"--net=/run/netns/{self.namespace}", "--", sys.executable, "-c", METRICS,
+                   f"http://{address}/metrics")
+        lines = (line for line in page.splitlines() if line.startswith(series + " "))
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines), 0.0)
+
+    def switches(self, way):
+        return self.metric(f'flotilla_way_switches_total{{way="{way}"}}')
+
+    def frames(self):
+        return {way: self.metric(f'flotilla_frames_sent_total{{way="{way}"}}') for way in ("nats", "mesh")}
+
     def status(self):
         text = self.cli("status", "-o", "json", "--timeout", "1s", check=False)
         return json.loads(text) if text.strip() else None
@@ -139,14 +165,18 @@ class Site:
 
     def __init__(self, bins, gateways, nats=True, more=""):
         self.bins, self.nats_child = bins, None
-        self.folder = Path(tempfile.mkdtemp(prefix="flotilla-figures-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="flotilla-figures-", dir=FOLDER))
         self.lan, self.agents = Lan(), []
         self.config = MESH_ONLY + more
-        if nats:
-            self.nats_at = self.lan.add("nats")
-            self.start_nats()
-            self.config = f'[nats]\nurls = ["nats://{self.nats_at[1]}:4222"]\nallow_insecure = true\n' + more
-        self.found(gateways)
+        try:
+            if nats:
+                self.nats_at = self.lan.add("nats")
+                self.start_nats()
+                self.config = f'[nats]\nurls = ["nats://{self.nats_at[1]}:4222"]\nallow_insecure = true\n' + more
+            self.found(gateways)
+        except BaseException:
+            self.take_away()
+            raise
 
     def start_nats(self):
         namespace, address = self.nats_at
@@ -157,6 +187,7 @@ class Site:
     def kill_nats(self):
         self.nats_child.kill()
         self.nats_child.wait()
+        self.nats_child = None
 
     def found(self, gateways):
         first = self.add_agent()
@@ -208,6 +239,9 @@ class Site:
         return self
 
     def __exit__(self, *_):
+        self.take_away()
+
+    def take_away(self):
         for agent in self.agents:
             agent.stop()
         if self.nats_child is not None:
@@ -220,19 +254,29 @@ class Load:
     """64 writers, shared out to the doors of some agents."""
 
     def __init__(self, agents, seconds):
-        self.results, self.threads = [], []
+        self.results, self.failed, self.threads = [], [], []
         for at, agent in enumerate(agents):
             share = WRITERS // len(agents) + (1 if at < WRITERS % len(agents) else 0)
-            work = threading.Thread(target=lambda a=agent, s=share: self.results.append(a.bench(s, seconds)))
+            work = threading.Thread(target=self.write, args=(agent, share, seconds))
             work.start()
             self.threads.append(work)
+
+    def write(self, agent, writers, seconds):
+        try:
+            self.results.append(agent.bench(writers, seconds))
+        except (SystemExit, ValueError) as why:
+            # It would end this thread alone, and in silence.
+            self.failed.append(f"at {agent.name}: {why}")
 
     def end(self):
         """The worst door's longest gap, and all that was not answered as it should be."""
         for thread in self.threads:
             thread.join()
-        if len(self.results) != len(self.threads):
-            sys.exit("a load has failed")
+        if self.failed:
+            sys.exit(f"a load has failed {'; '.join(self.failed)}")
+        for result in self.results:
+            if "last_error" in result:
+                print(f"a writer met: {result['last_error']}", file=sys.stderr)
         return {"gap_ms": max(r["longest_gap_ms"] for r in self.results),
                 "unknown": sum(r["unknown"] for r in self.results),
                 "errors": sum(r["errors"] for r in self.results),
@@ -244,32 +288,42 @@ def spread(name, values):
 
 
 def server(bins, rounds):
-    killed, back, unknown, errors = [], [], 0, 0
+    killed, back, ended_badly, leaders = [], [], {"unknown": 0, "errors": 0}, set()
+
+    def under_load(seconds, what, way, gaps):
+        leader, term = until("all agree on a leader", site.standing)
+        leaders.add((leader.name, term))
+        before = leader.switches(way)
+        load = Load(site.agents, seconds)
+        time.sleep(1.5)
+        what()
+        ended = load.end()
+        gaps.append(ended["gap_ms"])
+        for end in ended_badly:
+            ended_badly[end] += ended[end]
+        until(f"the leader's frames to both others go over {way}",
+              lambda: leader.switches(way) >= before + 2, 10)
+
     with Site(bins, 3) as site:
-        before = site.await_meshed()
+        site.await_meshed()
         for _ in range(rounds):
-            load = Load(site.agents, 4)
-            time.sleep(1.5)
-            site.kill_nats()
-            ended = load.end()
-            killed.append(ended["gap_ms"])
-            load = Load(site.agents, 6)
-            time.sleep(1.5)
-            site.start_nats()
-            returned = load.end()
-            back.append(returned["gap_ms"])
-            unknown += ended["unknown"] + returned["unknown"]
-            errors += ended["errors"] + returned["errors"]
-        after = site.await_meshed()
-    say("server", rounds=rounds, writers=WRITERS, **spread("killed_gap_ms", killed),
-        **spread("back_gap_ms", back), terms_more=after[1] - before[1], unknown=unknown, errors=errors)
+            under_load(4, site.kill_nats, "mesh", killed)
+            under_load(6, site.start_nats, "nats", back)
+        leader, term = until("all agree on a leader", site.standing)
+        leaders.add((leader.name, term))
+        # What an agent called unknown, and the writers asked again.
+        told_unknown = sum(agent.metric('flotilla_commands_total{outcome="unknown"}') for agent in site.agents)
+        memory = [round(usage_of(agent.child.pid)["resident_mib"], 1) for agent in site.agents]
+    say("server", rounds=rounds, writers=WRITERS, **spread("killed_gap_ms", killed), **spread("back_gap_ms", back),
+        killed_gaps_ms=sorted(killed), back_gaps_ms=sorted(back), leaders_and_terms=len(leaders),
+        unknown_told_by_agents=told_unknown, resident_mib=memory, **ended_badly)
 
 
 def failover(bins, rounds, nats):
     gaps, unknown, errors = [], 0, 0
     with Site(bins, 3, nats=nats) as site:
         for _ in range(rounds):
-            leader, _ = site.await_meshed()
+            leader, term = site.await_meshed()
             load = Load([agent for agent in site.agents if agent is not leader], 4)
             time.sleep(1.5)
             leader.stop()
@@ -278,6 +332,9 @@ def failover(bins, rounds, nats):
             unknown += ended["unknown"]
             errors += ended["errors"]
             leader.start()
+            _, after = until("all agree on a leader", site.standing)
+            if after <= term:
+                sys.exit("the leader was killed and none was elected")
     say("failover", ways="both" if nats else "mesh", rounds=rounds, writers=WRITERS,
         **spread("gap_ms", gaps), gaps_ms=sorted(gaps), unknown=unknown, errors=errors)
 
@@ -299,25 +356,34 @@ def idle(bins, seconds):
             time.sleep(10)
             names = [agent.name for agent in site.agents]
             before = {name: site.lan.bytes_through(name) for name in names}
+            frames = {agent.name: agent.frames() for agent in site.agents}
+            leader, _ = until("all agree on a leader", site.standing)
             used = {agent.name: usage_of(agent.child.pid) for agent in site.agents}
             time.sleep(seconds)
             for agent in site.agents:
                 (in0, out0), (in1, out1) = before[agent.name], site.lan.bytes_through(agent.name)
-                now = usage_of(agent.child.pid)
+                now, sent = usage_of(agent.child.pid), agent.frames()
                 say("idle", ways="both" if nats else "mesh", gateways=5, agent=agent.name,
+                    role="leader" if agent is leader else "follower",
                     sent_bytes_per_s=round((out1 - out0) / seconds),
                     received_bytes_per_s=round((in1 - in0) / seconds),
+                    frames_per_s={way: round((sent[way] - frames[agent.name][way]) / seconds, 1) for way in sent},
                     resident_mib=round(now["resident_mib"], 1),
                     cpu_percent_of_a_core=round(100 * (now["cpu_s"] - used[agent.name]["cpu_s"]) / seconds, 2))
 
 
 def main():
+    global FOLDER
+    # Ended like that, it takes away what it made as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin-dir", default="target/release", type=Path)
     parser.add_argument("--rounds", default=20, type=int)
     parser.add_argument("--idle-seconds", default=60, type=int)
     parser.add_argument("--only", default="server,failover,latency,idle")
+    parser.add_argument("--folder", default=FOLDER)
     options = parser.parse_args()
+    FOLDER = options.folder
     bins = options.bin_dir.resolve()
     fetch = ROOT / "deploy" / "nats" / "fetch-nats-server.py"
     os.environ["FLOTILLA_NATS_SERVER"] = run(fetch).strip()

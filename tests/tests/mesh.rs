@@ -146,19 +146,79 @@ async fn a_site_whose_frames_go_over_the_mesh_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_frames_go_over_nats_alone_lets_its_mesh_carry_none() {
+    let mut site = meshed(3).await;
+    for index in 0..3 {
+        site.agents[index].stop().await;
+        site.agents[index].set_config(&format!("{}[raft]\ntransport = \"nats\"\n", site.config()));
+    }
+    site.start_all();
+    site.await_leader().await;
+    // The mesh stands: presence, joining and questions go over it.
+    await_meshed(&site).await;
+    let load = Load::start(&site.client, "nats", 8);
+    for _ in 0..2 {
+        load.await_more(100).await;
+        site.nats.kill();
+        // Whoever chose this way alone has no other one.
+        wait::until_true("nobody leads", LIMIT, || async {
+            leaders(&site).await.iter().all(Option::is_none)
+        })
+        .await;
+        wait::stays_true("nobody leads until the server is back", CALM, || async {
+            leaders(&site).await.iter().all(Option::is_none)
+        })
+        .await;
+        site.nats.restart();
+        site.await_leader().await;
+    }
+    load.await_more(100).await;
+    let history = load.finish().await;
+    history.check(&site.client).await;
+    site.await_equal_digests().await;
+    let sent = |way: &str| format!("flotilla_frames_sent_total{{way=\"{way}\"}}");
+    assert_eq!(sum(&site, &sent("mesh")).await, 0.0, "frames went over the mesh");
+    assert!(sum(&site, &sent("nats")).await > 100.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_member_is_cut_off_on_both_ways() {
-    let site = meshed(3).await;
+    let mut site = meshed(3).await;
     let leader = site.await_leader().await;
     let gone = (0..3).find(|index| *index != leader).unwrap();
+    let stays = (0..3).find(|index| ![leader, gone].contains(index)).unwrap();
     let id = site.await_status(gone).await.node_id();
+    let term = site.await_status(leader).await.term();
+    // It stands still meanwhile, so it never hears of it and goes on as if it were a member.
+    site.agents[gone].pause();
     let request = json!({ "node": id }).to_string();
     site.client.request("control.admin.member.remove", request).await.accepted();
-    for index in (0..3).filter(|index| *index != gone) {
+    for index in [leader, stays] {
         wait::until_true("the others have closed their connections to it", READY_LIMIT, || async {
             metrics(&site, index).await.is_some_and(|m| m.value("flotilla_mesh_nodes") == 1.0)
         })
         .await;
     }
+    let refused = |site: &Site, surface: &str, reason: &str| {
+        let label = format!("surface=\"{surface}\",reason=\"{reason}\"");
+        [leader, stays].map(|index| site.agents[index].refused(&label)).iter().sum::<f64>()
+    };
+    let before = (refused(&site, "frame", "removed"), refused(&site, "mesh", "not_a_member"));
+    site.agents[gone].resume();
+    wait::until_true("what it says is refused on both ways", READY_LIMIT, || async {
+        refused(&site, "frame", "removed") > before.0 + 3.0
+            && refused(&site, "mesh", "not_a_member") > before.1
+    })
+    .await;
+    // Whatever it tried, it deposes nobody and is answered by nobody.
+    let status = site.await_status(leader).await;
+    assert_eq!((status.role(), status.term()), ("leader", term));
+    for index in [leader, stays] {
+        let seen = metrics(&site, index).await.unwrap();
+        assert_eq!(seen.value("flotilla_mesh_nodes"), 1.0, "it was let in again");
+    }
+    let own = site.await_status(gone).await;
+    assert!(own.leader().is_none(), "a removed node follows {:?}", own.leader());
 }
 
 #[tokio::test(flavor = "multi_thread")]

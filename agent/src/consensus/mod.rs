@@ -15,6 +15,7 @@ mod notices;
 mod own_ids;
 mod reply;
 mod run;
+mod stalls;
 mod tally;
 
 pub use clock::MonotonicClock;

@@ -28,6 +28,7 @@ use super::handle::{AppliedBatch, AppliedItem, Handle, Request, Submitted};
 use super::notices::log_notice;
 use super::own_ids::OwnIds;
 use super::reply::ReplyTo;
+use super::stalls::Stalls;
 use super::tally::Tally;
 use crate::metrics::Metrics;
 use crate::storage::{Space, SpaceGuard, quarantine};
@@ -144,6 +145,7 @@ where
         built_out,
         seen_applied: 0,
         tally: Tally::default(),
+        stalls: Stalls::new(parts.tick_ms),
         low_space: false,
         space_due_ms: 0,
         parts,
@@ -186,6 +188,7 @@ struct Loop<D: Disk, W> {
     /// Applied index of the view published last.
     seen_applied: u64,
     tally: Tally,
+    stalls: Stalls,
     low_space: bool,
     space_due_ms: u64,
     parts: LoopParts<W>,
@@ -206,16 +209,25 @@ where
         let mut crashed = self.parts.crashed.clone();
         let mut turns = 0_u32;
         loop {
+            let mut written = None;
             if !self.replica.has_more() {
+                let (asleep_ms, rest) = (self.parts.clock.now_ms(), self.until_tick());
                 tokio::select! {
-                    () = tokio::time::sleep(self.until_tick()) => {}
+                    () = tokio::time::sleep(rest) => {}
                     Ok(()) = crashed.changed() => {}
                     Some(frame) = self.parts.inbox.recv() => self.take_frame(&frame)?,
                     Some(request) = self.requests.recv() => self.take_request(request),
-                    Some(result) = built.recv() => self.snapshot_written(result)?,
+                    Some(result) = built.recv() => written = Some(result),
                 }
+                self.stalls.slept(asleep_ms, rest, self.parts.clock.now_ms());
             }
-            if self.turn()? {
+            let began_ms = self.parts.clock.now_ms();
+            if let Some(result) = written {
+                self.snapshot_written(result)?;
+            }
+            let last = self.turn()?;
+            self.stalls.turned(began_ms, self.parts.clock.now_ms());
+            if last {
                 break;
             }
             turns = turns.wrapping_add(1);

@@ -34,10 +34,17 @@ const NO_RECORDS: MemoryStoreConfig = MemoryStoreConfig {
 const KAD_PACKET_BYTES_MAX: usize = 16 * 1024;
 /// A signed presence message with its envelope.
 const GOSSIP_BYTES_MAX: usize = BEAT_BYTES_MAX + 512;
+/// What the library compares with its bound is all that it has read and not taken apart yet, eight
+/// kilobytes at a time. Were the bound that of one message, a few that come together, as after a
+/// pause, would end their stream, and after five of these gossip with the peer.
+const GOSSIP_READ_BYTES_MAX: usize = 16 * 1024;
 const GOSSIP_QUEUE_MAX: usize = 64;
 const GOSSIP_PER_RPC_MAX: usize = 32;
 const GOSSIP_CONTROL_BYTES_MAX: usize = 4 * 1024;
 const GOSSIP_SEEN: Duration = Duration::from_secs(120);
+
+/// Of whom gossip thinks less, nothing is taken in. A flood gets there within one message.
+pub(super) const SCORE_IGNORED: f64 = -80.0;
 
 /// Everything that runs on a member's connection; the gate stands around it (`gated`).
 #[derive(NetworkBehaviour)]
@@ -54,7 +61,8 @@ type OneTopic = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscr
 /// The names that carry the site.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    pub(super) frames: StreamProtocol,
+    pub(super) urgent: StreamProtocol,
+    pub(super) paced: StreamProtocol,
     pub(super) echo: StreamProtocol,
     pub(super) asks: StreamProtocol,
     pub(super) join: StreamProtocol,
@@ -76,7 +84,8 @@ impl Names {
                 .map_err(|_| BadName)
         };
         Ok(Self {
-            frames: protocol("raft")?,
+            urgent: protocol("raft")?,
+            paced: protocol("raft-paced")?,
             echo: protocol("echo")?,
             asks: protocol("ask")?,
             join: protocol("join")?,
@@ -171,7 +180,8 @@ fn gossip(
         .validation_mode(ValidationMode::Strict)
         .validate_messages()
         .message_id_fn(message_id)
-        .max_transmit_size(GOSSIP_BYTES_MAX)
+        .max_transmit_size(GOSSIP_READ_BYTES_MAX)
+        .max_transmit_size_for_topic(GOSSIP_BYTES_MAX, names.presence.hash())
         .heartbeat_initial_delay(Duration::from_secs(1))
         .heartbeat_interval(Duration::from_secs(1))
         .duplicate_cache_time(GOSSIP_SEEN)
@@ -209,8 +219,10 @@ fn scores(topic: gossipsub::TopicHash) -> gossipsub::PeerScoreParams {
         // A small site is quiet: no delivery is owed.
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
+        // Three of these and a peer is ignored, the longer the more it sent: nobody does that by
+        // mistake.
         invalid_message_deliveries_weight: -10.0,
-        invalid_message_deliveries_decay: 0.9,
+        invalid_message_deliveries_decay: 0.99,
         ..gossipsub::TopicScoreParams::default()
     };
     gossipsub::PeerScoreParams {
@@ -233,7 +245,7 @@ fn thresholds() -> gossipsub::PeerScoreThresholds {
     gossipsub::PeerScoreThresholds {
         gossip_threshold: -20.0,
         publish_threshold: -40.0,
-        graylist_threshold: -80.0,
+        graylist_threshold: SCORE_IGNORED,
         accept_px_threshold: 1_000.0,
         opportunistic_graft_threshold: 1.0,
     }
@@ -251,7 +263,7 @@ mod tests {
     #[test]
     fn settings_hold_together() {
         let names = Names::new(&"home".parse().unwrap()).unwrap();
-        assert_eq!(names.frames.as_ref(), "/flotilla/home/raft/1");
+        assert_eq!(names.urgent.as_ref(), "/flotilla/home/raft/1");
         let keypair = Keypair::generate_ed25519();
         assert!(gossip(&keypair, &names).is_ok());
         assert!(thresholds().validate().is_ok());

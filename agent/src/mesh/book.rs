@@ -4,12 +4,14 @@
 //! wrote, which beats what the local network, the last run or the peer itself says. A peer
 //! keeps a few addresses; worse and older ones give way.
 //!
-//! Redialling backs off per peer, and the peer with the smaller id calls first: when two come
+//! One attempt may be several dials at once; it has failed when the last of them has, and counts
+//! once. Redialling backs off per peer, and the peer with the smaller id calls first: when two come
 //! back at the same time they make one connection, not two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::ADDRESSES_PER_PEER_MAX;
@@ -51,6 +53,8 @@ struct Card {
     known: Vec<Known>,
     failures: u32,
     due_ms: u64,
+    /// Dials of the present attempt that have not ended; what the library dials is not among them.
+    under_way: BTreeSet<ConnectionId>,
 }
 
 /// Addresses of peers, and when to dial them.
@@ -94,12 +98,19 @@ impl Book {
     }
 
     /// A connection to the peer stands; `address` is where it was reached, if it was dialled.
-    pub(super) fn connected(&mut self, peer: PeerId, address: Option<Multiaddr>, now_ms: u64) {
+    pub(super) fn connected(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        address: Option<Multiaddr>,
+        now_ms: u64,
+    ) {
         if let Some(address) = address {
             self.learn(peer, address, Source::Proven, now_ms);
         }
         if let Some(card) = self.cards.get_mut(&peer) {
             card.failures = 0;
+            card.under_way.remove(&id);
         }
     }
 
@@ -119,10 +130,23 @@ impl Book {
         }
     }
 
-    /// An attempt to reach the peer has failed.
-    pub(super) fn failed(&mut self, peer: PeerId, now_ms: u64) {
-        let spread_ms = spread_ms(&self.me, &peer);
+    /// The peer is being dialled.
+    pub(super) fn begun(&mut self, peer: PeerId, id: ConnectionId) {
         if let Some(card) = self.cards.get_mut(&peer) {
+            card.under_way.insert(id);
+        }
+    }
+
+    /// A dial has failed; the attempt has, if it was the last one of it.
+    pub(super) fn failed(&mut self, peer: PeerId, id: ConnectionId, now_ms: u64) {
+        let spread_ms = spread_ms(&self.me, &peer);
+        let card = self.cards.get_mut(&peer);
+        let card = card.filter(|card| card.under_way.contains(&id));
+        if let Some(card) = card {
+            card.under_way.remove(&id);
+            if !card.under_way.is_empty() {
+                return;
+            }
             let wait_ms = RETRY_MS_MIN.checked_shl(card.failures.min(16)).unwrap_or(RETRY_MS_MAX);
             card.failures = card.failures.saturating_add(1);
             card.due_ms = now_ms.saturating_add(wait_ms.min(RETRY_MS_MAX) + spread_ms);
@@ -216,6 +240,16 @@ mod tests {
         format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap()
     }
 
+    fn id(number: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(number)
+    }
+
+    /// An attempt of one dial that fails.
+    fn fail(book: &mut Book, peer: PeerId, now_ms: u64) {
+        book.begun(peer, id(1));
+        book.failed(peer, id(1), now_ms);
+    }
+
     fn pair() -> (PeerId, PeerId) {
         let (a, b) = (PeerId::random(), PeerId::random());
         (a.min(b), a.max(b))
@@ -229,7 +263,7 @@ mod tests {
             book.learn(peer, at(port), Source::Claimed, u64::from(port));
         }
         book.learn(peer, at(100), Source::Configured, 1);
-        book.connected(peer, Some(at(15)), 100);
+        book.connected(peer, id(1), Some(at(15)), 100);
         let due = book.take_due(&peer, 1_000).unwrap();
         assert_eq!(due.len(), ADDRESSES_PER_DIAL_MAX);
         assert_eq!(due[..2], [at(15), at(100)]);
@@ -249,7 +283,7 @@ mod tests {
         while now_ms < 60_000 {
             if book.take_due(&peer, now_ms).is_some() {
                 attempts.push(now_ms);
-                book.failed(peer, now_ms);
+                fail(&mut book, peer, now_ms);
             }
             now_ms += 10;
         }
@@ -259,6 +293,35 @@ mod tests {
         assert!(book.take_due(&peer, now_ms + 1_000).is_none(), "one attempt at a time");
         book.hurry(peer, now_ms);
         assert!(book.take_due(&peer, now_ms).is_some());
+    }
+
+    #[test]
+    fn an_attempt_of_two_dials_fails_once_and_at_its_end() {
+        let (me, peer) = pair();
+        let mut book = Book::new(me);
+        book.learn(peer, at(1), Source::Proven, 0);
+        let next = |book: &Book| book.cards[&peer].due_ms - 1_000;
+        for (dials, failed) in [(vec![1], vec![1]), (vec![1, 2], vec![1, 2]), (vec![1], vec![7, 1])]
+        {
+            book.connected(peer, id(99), None, 1_000);
+            book.disconnected(peer, 1_000);
+            assert!(book.take_due(&peer, 1_000).is_some());
+            dials.iter().for_each(|dial| book.begun(peer, id(*dial)));
+            // What the library dialled by itself is no attempt of this node's.
+            let (last, before) = failed.split_last().unwrap();
+            before.iter().for_each(|dial| book.failed(peer, id(*dial), 1_000));
+            assert_eq!(next(&book), RETRY_MS_MAX, "{dials:?}: not all have ended");
+            book.failed(peer, id(*last), 1_000);
+            let wait_ms = RETRY_MS_MIN..RETRY_MS_MIN + 100;
+            assert!(wait_ms.contains(&next(&book)), "{dials:?}: in {}", next(&book));
+        }
+        // One of the two succeeds.
+        book.connected(peer, id(99), None, 1_000);
+        book.begun(peer, id(1));
+        book.begun(peer, id(2));
+        book.connected(peer, id(1), None, 1_000);
+        book.failed(peer, id(2), 1_000);
+        assert!(book.cards[&peer].under_way.is_empty());
     }
 
     #[test]
@@ -287,11 +350,11 @@ mod tests {
             let turn = book.take_due(&peer, now_ms).unwrap();
             assert_eq!(turn.len(), ADDRESSES_PER_DIAL_MAX);
             dialled.push(turn);
-            book.failed(peer, now_ms);
+            fail(&mut book, peer, now_ms);
         }
         assert_eq!(dialled[0], [at(6), at(5), at(4), at(3)]);
         assert_eq!(dialled[1], [at(2), at(1), at(6), at(5)]);
-        book.connected(peer, None, now_ms);
+        book.connected(peer, id(1), None, now_ms);
         book.disconnected(peer, now_ms);
         assert_eq!(book.take_due(&peer, now_ms + 1_000).unwrap(), dialled[0], "the best again");
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet_state::NodeId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -10,9 +11,13 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::event_loop::EventLoop;
 use super::handle::MeshStatus;
+use super::peers::Gossip;
 use super::peers_file::PeersFile;
 use super::presence::{Beat, load_permille};
 
+/// What is due is looked at so often while somebody is missing, and while nobody is.
+const TICK_MS: u64 = 250;
+const TICK_MS_CALM: u64 = 1_000;
 /// A node says that it is there so often.
 const BEAT_EVERY_MS: u64 = 2_000;
 /// While members are missing they are searched for so often.
@@ -25,16 +30,54 @@ const STATUS_EVERY_MS: u64 = 1_000;
 impl EventLoop {
     pub(super) fn on_tick(&mut self) {
         let now_ms = self.clock.now_ms();
+        self.chores.ticked_ms = now_ms;
         let known = self.book.ips();
         self.swarm.behaviour_mut().set_known(known);
         self.swarm.behaviour_mut().sweep();
         self.presence.tick(now_ms);
         self.close_silent(now_ms);
+        self.heed_scores();
         self.dial(now_ms);
         self.search(now_ms);
         self.say_presence(now_ms);
         self.keep(now_ms);
         self.publish_status(now_ms);
+    }
+
+    /// How long nothing has to be looked at. While all are there that is a second: what has just
+    /// changed sets its due time to nothing, and is not kept waiting.
+    pub(super) fn until_tick(&self) -> Duration {
+        let is_calm = self.roster.is_known()
+            && self.chores.beat_due_ms > 0
+            && self.chores.status_due_ms > 0
+            && self.roster.peers().all(|(peer, _)| self.peers.is_connected(peer));
+        let every_ms = if is_calm { TICK_MS_CALM } else { TICK_MS };
+        let due_ms = self.chores.ticked_ms.saturating_add(every_ms);
+        Duration::from_millis(due_ms.saturating_sub(self.clock.now_ms()))
+    }
+
+    /// Whose gossip is ignored for what it sent, or heard again: said once.
+    fn heed_scores(&mut self) {
+        let gossip = &self.swarm.behaviour().members.gossip;
+        let scores = self.peers.iter().filter_map(|peer| Some((*peer, gossip.peer_score(peer)?)));
+        let scores: Vec<(PeerId, f64)> = scores.collect();
+        for (peer, score) in scores {
+            let node = self.peers.node_of(&peer).map(NodeId::get);
+            match self.peers.scored(&peer, score) {
+                Some(Gossip::Ignored) => {
+                    self.metrics.refuse("presence", "ignored_peer");
+                    tracing::warn!(
+                        %peer,
+                        node,
+                        "what a gateway tells by gossip is ignored for a while: it sends too much of it, or what is wrong"
+                    );
+                }
+                Some(Gossip::Heard) => {
+                    tracing::info!(%peer, node, "what a gateway tells by gossip is heard again");
+                }
+                None => {}
+            }
+        }
     }
 
     /// Those that should be connected and are not.
@@ -80,10 +123,12 @@ impl EventLoop {
         condition: PeerCondition,
         now_ms: u64,
     ) {
-        let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition);
-        if let Err(error) = self.swarm.dial(options.build()) {
+        let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).build();
+        let id = options.connection_id();
+        self.book.begun(peer, id);
+        if let Err(error) = self.swarm.dial(options) {
             tracing::trace!(%peer, %error, "not dialled");
-            self.book.failed(peer, now_ms);
+            self.book.failed(peer, id, now_ms);
         }
     }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use fleet_consensus::View;
@@ -18,7 +17,6 @@ use libp2p::{Multiaddr, PeerId, Swarm, swarm};
 use libp2p_stream::{Control, IncomingStreams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use super::addresses::{Address, AddressError, AddressRules, parse};
 use super::announce::Rendezvous;
@@ -46,8 +44,6 @@ use crate::consensus::MonotonicClock;
 use crate::metrics::Metrics;
 use crate::transport::InboxSender;
 
-/// What is due is looked at so often.
-const TICK: Duration = Duration::from_millis(250);
 /// Events that may wait for whoever takes them.
 const EVENTS_MAX: usize = 256;
 /// Joiners that may wait for control.
@@ -152,7 +148,8 @@ impl std::fmt::Debug for EventLoop {
 
 /// Streams that others open.
 struct Incoming {
-    frames: IncomingStreams,
+    urgent: IncomingStreams,
+    paced: IncomingStreams,
     echoes: IncomingStreams,
     joins: IncomingStreams,
     guests: IncomingStreams,
@@ -174,6 +171,8 @@ pub(super) struct Chores {
     pub(super) listening: Vec<Multiaddr>,
     /// What was written to disk last.
     pub(super) kept: PeersFile,
+    /// When all of it was looked at.
+    pub(super) ticked_ms: u64,
     pub(super) keep_due_ms: u64,
     pub(super) beat_due_ms: u64,
     pub(super) beats: u64,
@@ -206,7 +205,8 @@ pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshErr
     let mut control = swarm.behaviour().members.frames.new_control();
     let mut guests = swarm.behaviour().guests_control();
     let incoming = Incoming {
-        frames: control.accept(names.frames.clone()).map_err(|error| setup(&error))?,
+        urgent: control.accept(names.urgent.clone()).map_err(|error| setup(&error))?,
+        paced: control.accept(names.paced.clone()).map_err(|error| setup(&error))?,
         echoes: control.accept(names.echo.clone()).map_err(|error| setup(&error))?,
         joins: control.accept(names.join.clone()).map_err(|error| setup(&error))?,
         guests: guests.accept(names.join.clone()).map_err(|error| setup(&error))?,
@@ -304,7 +304,7 @@ impl EventLoop {
     pub async fn run(mut self, mut view: watch::Receiver<Arc<View>>) {
         let mut tasks = JoinSet::new();
         if let Some(incoming) = self.incoming.take() {
-            tasks.spawn(accept(incoming.frames, self.intake.clone()));
+            tasks.spawn(accept(incoming.urgent, incoming.paced, self.intake.clone()));
             tasks.spawn(echo::answer(incoming.echoes));
             let answerer = self.answerer.clone();
             tasks.spawn(joins::answer(incoming.joins, answerer.clone()));
@@ -312,9 +312,8 @@ impl EventLoop {
         }
         let first = view.borrow_and_update().clone();
         self.on_view(&first);
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let until_tick = self.until_tick();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 changed = view.changed() => {
@@ -326,7 +325,7 @@ impl EventLoop {
                 }
                 heard = self.rendezvous.next() => self.on_announcement(&heard),
                 found = self.local.next() => self.on_found(found),
-                _ = tick.tick() => self.on_tick(),
+                () = tokio::time::sleep(until_tick) => self.on_tick(),
             }
         }
         self.keep(u64::MAX);

@@ -156,19 +156,21 @@ impl Looking {
     fn on_event(&mut self, event: SwarmEvent<()>) {
         let now_ms = self.clock.now_ms();
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                self.book.connected(peer_id, None, now_ms);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                self.book.connected(peer_id, connection_id, None, now_ms);
                 self.note(peer_id, true);
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, connection_id, .. } => {
                 self.book.disconnected(peer_id, now_ms);
-                self.book.failed(peer_id, now_ms);
+                // It sends guests away that have stayed for long: not to be dialled at once.
+                self.book.begun(peer_id, connection_id);
+                self.book.failed(peer_id, connection_id, now_ms);
                 self.note(peer_id, false);
             }
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+            SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
                 tracing::debug!(peer = ?peer_id, %error, "a gateway could not be reached");
                 if let Some(peer) = peer_id {
-                    self.book.failed(peer, now_ms);
+                    self.book.failed(peer, connection_id, now_ms);
                 }
             }
             other => tracing::trace!(?other, "swarm of a joiner"),
@@ -204,8 +206,10 @@ impl Looking {
                 .addresses(addresses)
                 .condition(PeerCondition::DisconnectedAndNotDialing)
                 .build();
+            let id = options.connection_id();
+            self.book.begun(*peer, id);
             if self.swarm.dial(options).is_err() {
-                self.book.failed(*peer, now_ms);
+                self.book.failed(*peer, id, now_ms);
             }
         }
         if !self.connected.borrow().is_empty() {

@@ -10,6 +10,7 @@ use libp2p::{PeerId, StreamProtocol};
 use libp2p_stream::Control;
 use tokio::task::AbortHandle;
 
+use super::behaviour::SCORE_IGNORED;
 use super::frames::{StreamTo, write};
 use super::lanes::NodeLanes;
 use crate::consensus::MonotonicClock;
@@ -35,6 +36,7 @@ struct Peer {
     /// What it calls itself; counts only while the members are not known.
     claimed: Option<NodeId>,
     writers: Option<Writers>,
+    gossip: Gossip,
     /// When each connection had its last ping answered, or was made.
     answered_ms: BTreeMap<ConnectionId, u64>,
 }
@@ -44,10 +46,21 @@ struct Peer {
 /// because it tries each in a new stream and gives that ten seconds.
 pub(super) const SILENT_MS_MAX: u64 = 7_000;
 
+/// What gossip does with what a peer sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Gossip {
+    /// It is taken in.
+    #[default]
+    Heard,
+    /// It is thrown away unread, for what came before.
+    Ignored,
+}
+
 /// What writers need to begin.
 pub(super) struct WriterParts<'a> {
     pub(super) control: &'a Control,
-    pub(super) protocol: &'a StreamProtocol,
+    pub(super) urgent: &'a StreamProtocol,
+    pub(super) paced: &'a StreamProtocol,
     pub(super) metrics: &'a Metrics,
     pub(super) bulk_bytes_per_second: u64,
     pub(super) clock: MonotonicClock,
@@ -100,6 +113,13 @@ impl Peers {
     /// Whether more than one connection to this peer stands.
     pub(super) fn has_several_connections(&self, peer: &PeerId) -> bool {
         self.by_id.get(peer).is_some_and(|peer| peer.connections > 1)
+    }
+
+    /// What gossip thinks of a peer now; gives what it does with it, if that is news.
+    pub(super) fn scored(&mut self, peer: &PeerId, score: f64) -> Option<Gossip> {
+        let gossip = if score < SCORE_IGNORED { Gossip::Ignored } else { Gossip::Heard };
+        let held = &mut self.by_id.get_mut(peer)?.gossip;
+        (std::mem::replace(held, gossip) != gossip).then_some(gossip)
     }
 
     /// All of them.
@@ -173,10 +193,14 @@ impl Peers {
 fn begin(peer: PeerId, node: NodeId, parts: &WriterParts<'_>) -> Writers {
     let lanes = Arc::new(NodeLanes::default());
     let tasks = [Class::Urgent, Class::Normal, Class::Bulk].map(|class| {
+        let protocol = match class {
+            Class::Urgent => parts.urgent,
+            Class::Normal | Class::Bulk => parts.paced,
+        };
         let to = StreamTo {
             peer,
             class,
-            protocol: parts.protocol.clone(),
+            protocol: protocol.clone(),
             control: parts.control.clone(),
             lanes: Arc::clone(&lanes),
             metrics: parts.metrics.clone(),
@@ -191,6 +215,23 @@ fn begin(peer: PeerId, node: NodeId, parts: &WriterParts<'_>) -> Writers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_gossip_thinks_is_news_when_it_changes() {
+        let peer = PeerId::random();
+        let mut peers = Peers::default();
+        assert_eq!(peers.scored(&peer, -1e9), None, "it is not connected");
+        peers.connected(peer, ConnectionId::new_unchecked(1), 1);
+        for (score, news) in [
+            (0.0, None),
+            (SCORE_IGNORED, None),
+            (SCORE_IGNORED - 1.0, Some(Gossip::Ignored)),
+            (-1e9, None),
+            (0.0, Some(Gossip::Heard)),
+        ] {
+            assert_eq!(peers.scored(&peer, score), news, "{score}");
+        }
+    }
 
     #[test]
     fn a_connection_without_answers_is_silent_once() {

@@ -40,10 +40,10 @@ impl EventLoop {
                 self.peers.closed(&peer_id, connection_id);
                 self.on_disconnected(peer_id, left, endpoint.get_remote_address().ip_addr());
             }
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+            SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
                 tracing::debug!(peer = ?peer_id, ?error, "a gateway could not be reached");
                 if let Some(peer) = peer_id {
-                    self.book.failed(peer, self.clock.now_ms());
+                    self.book.failed(peer, connection_id, self.clock.now_ms());
                     self.forget_wrong(peer, &error);
                     if is_refused(&error) && !self.peers.is_connected(&peer) {
                         self.note_refused(&peer, self.clock.now_ms());
@@ -104,7 +104,7 @@ impl EventLoop {
             ConnectedPoint::Dialer { address, .. } => split(address).map(|at| at.address),
             ConnectedPoint::Listener { .. } => None,
         };
-        self.book.connected(peer, dialled, now_ms);
+        self.book.connected(peer, connection, dialled, now_ms);
         if self.peers.connected(peer, connection, now_ms) {
             self.note_alive(&peer);
             tracing::debug!(%peer, ?endpoint, "connected");
@@ -172,7 +172,8 @@ impl EventLoop {
         let before = self.peers.node_of(&peer);
         let parts = WriterParts {
             control: &self.control,
-            protocol: &self.names.frames,
+            urgent: &self.names.urgent,
+            paced: &self.names.paced,
             metrics: &self.metrics,
             bulk_bytes_per_second: self.bulk_bytes_per_second,
             clock: self.clock,

@@ -134,7 +134,7 @@ pub(crate) async fn find(client: &Client, node: &str) -> Result<NodeId> {
     NodeId::new(id).ok_or_else(|| Stop::new(Exit::Failed, "a member has no node id").into())
 }
 
-fn one_of<'a>(members: &'a [MemberBody], node: &str) -> Result<&'a MemberBody, Stop> {
+pub(crate) fn one_of<'a>(members: &'a [MemberBody], node: &str) -> Result<&'a MemberBody, Stop> {
     let named = members.iter().find(|member| member.name == node);
     let found = named.or_else(|| members.iter().find(|member| member.node.to_string() == node));
     found.ok_or_else(|| {

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 use anyhow::Result;
 use clap::Subcommand;
 use fleet_client::{Client, ClientError};
+use fleet_protocol::Consistency;
 use fleet_protocol::mesh::{NodeMesh, PeerSeen, Pinged};
+use fleet_protocol::record::MemberBody;
 use fleet_state::{NodeId, NodeName};
 use serde::Serialize;
 
@@ -25,10 +27,14 @@ const PINGS_MAX: u16 = 1_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
     /// What one node sees of the others
+    ///
+    /// A node is alive, suspect (silent for 5 s, or it has closed its connections) or dead (silent
+    /// for 15 s). WAYS are those that lead to it, FRAMES the one that what is said to it takes; LAG
+    /// is how many entries it is behind, LOAD how busy its machine is.
     Peers {
-        /// Whose view [default: the leader's]
+        /// Whose view, by name or node id [default: the leader's]
         #[arg(long, value_name = "NODE")]
-        from: Option<NodeName>,
+        from: Option<String>,
     },
     /// Who is connected to whom; with -o dot for graphviz
     Graph,
@@ -36,9 +42,9 @@ pub(crate) enum MeshCommand {
     Ping {
         /// Its name or node id
         node: String,
-        /// From which node [default: the leader, or another one]
+        /// From which node, by name or node id [default: the leader, or another one]
         #[arg(long, value_name = "NODE")]
-        from: Option<NodeName>,
+        from: Option<String>,
         /// How many
         #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(PINGS_MAX)))]
         count: u16,
@@ -48,17 +54,59 @@ pub(crate) enum MeshCommand {
 pub(crate) async fn run(command: MeshCommand, session: &Session) -> Result<()> {
     let client = session.client().await?;
     match command {
-        MeshCommand::Peers { from } => peers(session, &client, from.as_ref()).await,
+        MeshCommand::Peers { from } => {
+            let from = match from {
+                Some(from) => Some(viewer(&client, &from).await?),
+                None => None,
+            };
+            peers(session, &client, from.as_ref()).await
+        }
         MeshCommand::Graph => graph(session, &client).await,
         MeshCommand::Ping { node, from, count } => {
-            let to = member::find(&client, &node).await?;
+            let members = members(&client).await?;
+            let to = member::one_of(&members, &node)?;
+            let (to, name) = (id_of(to)?, to.name.clone());
             let from = match from {
-                Some(from) => from,
+                Some(from) => name_of(member::one_of(&members, &from)?)?,
                 None => a_node_but(&client, to).await?,
             };
-            ping(session, &client, &Trip { from, to, name: node, count }).await
+            ping(session, &client, &Trip { from, to, name, count }).await
         }
     }
+}
+
+/// Who looks at the mesh may do so because nobody leads; who is a member, any agent knows well
+/// enough.
+async fn members(client: &Client) -> Result<Vec<MemberBody>, ClientError> {
+    Ok(member::members(client, Consistency::Stale).await?.items)
+}
+
+/// The node that was named. Where nobody knows the members, that is for it to say.
+async fn viewer(client: &Client, node: &str) -> Result<NodeName> {
+    match members(client).await {
+        Ok(members) => name_of(member::one_of(&members, node)?),
+        Err(ClientError::Unavailable(_)) => Ok(node.parse()?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name_of(member: &MemberBody) -> Result<NodeName> {
+    Ok(member.name.parse().map_err(|_| Stop::new(Exit::Failed, "a member has no usable name"))?)
+}
+
+fn id_of(member: &MemberBody) -> Result<NodeId> {
+    NodeId::new(member.node)
+        .ok_or_else(|| Stop::new(Exit::Failed, "a member has no node id").into())
+}
+
+/// What it means that nobody takes a request to one node.
+fn silent(error: ClientError, node: &NodeName) -> anyhow::Error {
+    if let ClientError::Unavailable(_) = error {
+        return Stop::new(Exit::Unavailable, format!("{node} does not answer"))
+            .with_hint("See which agents are up: flotilla status.")
+            .into();
+    }
+    error.into()
 }
 
 /// The views of all nodes that answer.
@@ -86,7 +134,7 @@ fn nobody() -> Stop {
 
 async fn peers(session: &Session, client: &Client, from: Option<&NodeName>) -> Result<()> {
     let view = match from {
-        Some(from) => client.node_mesh(from).await?,
+        Some(from) => client.node_mesh(from).await.map_err(|error| silent(error, from))?,
         None => best_view(&views(client).await?).cloned().ok_or_else(nobody)?,
     };
     if session.form() == Form::Table {
@@ -94,7 +142,7 @@ async fn peers(session: &Session, client: &Client, from: Option<&NodeName>) -> R
     }
     session.form().print(&view, || {
         let mut table = Table::new(&[
-            "NODE", "NAME", "STATE", "WAYS", "TAKES", "RTT", "LAG", "LOAD", "ROLE", "ADDRESS",
+            "NODE", "NAME", "STATE", "WAYS", "FRAMES", "RTT", "LAG", "LOAD", "ROLE", "ADDRESS",
         ]);
         for peer in &view.peers {
             let told = peer.told.as_ref();
@@ -103,7 +151,7 @@ async fn peers(session: &Session, client: &Client, from: Option<&NodeName>) -> R
                 peer.name.clone(),
                 state(peer),
                 peer.ways.clone(),
-                peer.way.clone().unwrap_or_else(none),
+                frames(&peer.ways, peer.way.as_ref()),
                 rtt(peer),
                 lag(peer),
                 told.map_or_else(none, |told| load(told.load_permille)),
@@ -117,6 +165,11 @@ async fn peers(session: &Session, client: &Client, from: Option<&NodeName>) -> R
 
 fn none() -> String {
     "-".to_owned()
+}
+
+/// The way that frames take, where there is any.
+fn frames(ways: &str, way: Option<&String>) -> String {
+    way.filter(|_| ways != "none").cloned().unwrap_or_else(none)
 }
 
 /// The address alone; whose it is says the row.
@@ -270,22 +323,24 @@ async fn graph(session: &Session, client: &Client) -> Result<()> {
         return Err(nobody().into());
     }
     let graph = Graph::of(&views);
-    let silent = graph.nodes.iter().filter(|node| !node.answered).count();
-    if silent > 0 {
-        say(&format!("{silent} of {} nodes did not tell what they see", graph.nodes.len()));
+    let silent = graph.nodes.iter().filter(|node| !node.answered);
+    let silent: Vec<String> = silent.map(|node| tame(&node.name)).collect();
+    if !silent.is_empty() {
+        let known = graph.nodes.len();
+        say(&format!("of {known} nodes these did not tell what they see: {}", silent.join(", ")));
     }
     if session.form() == Form::Dot {
         return put(&graph.dot(client.site().as_ref()));
     }
     session.form().print(&graph, || {
-        let mut table = Table::new(&["FROM", "TO", "STATE", "WAYS", "TAKES", "RTT"]);
+        let mut table = Table::new(&["FROM", "TO", "STATE", "WAYS", "FRAMES", "RTT"]);
         for edge in &graph.edges {
             table.row([
                 edge.from_name.clone(),
                 edge.to_name.clone(),
                 edge.life.clone(),
                 edge.ways.clone(),
-                edge.way.clone().unwrap_or_else(none),
+                frames(&edge.ways, edge.way.as_ref()),
                 edge.rtt_us.map_or_else(none, millis),
             ]);
         }
@@ -317,7 +372,8 @@ async fn ping(session: &Session, client: &Client, trip: &Trip) -> Result<()> {
         if number > 1 {
             tokio::time::sleep(PING_PAUSE).await;
         }
-        let pinged = client.ping(&trip.from, trip.to).await?;
+        let pinged = client.ping(&trip.from, trip.to).await;
+        let pinged = pinged.map_err(|error| silent(error, &trip.from))?;
         let line = || format!("{} -> {}: {}", trip.from, tame(&trip.name), millis(pinged.rtt_us));
         session.form().print_next(&pinged, line)?;
         answers.push(pinged);

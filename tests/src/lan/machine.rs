@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::lan::tools::run;
+use crate::lan::tools::{attempt, run};
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
@@ -89,6 +89,22 @@ impl Machine {
         let mut command = Command::new("ip");
         command.args(["-n", &self.namespace]).args(arguments.split(' '));
         run(command);
+    }
+
+    /// Runs `tc` on it and gives its output.
+    pub(super) fn tc(&self, arguments: &str) -> String {
+        run(self.tc_command(arguments))
+    }
+
+    /// The same where the kernel may not be able to.
+    pub(super) fn try_tc(&self, arguments: &str) -> Result<(), String> {
+        attempt(&mut self.tc_command(arguments))
+    }
+
+    fn tc_command(&self, arguments: &str) -> Command {
+        let mut command = Command::new("tc");
+        command.args(["-n", &self.namespace]).args(arguments.split(' '));
+        command
     }
 
     /// A number that the system keeps of its interface.

@@ -12,7 +12,7 @@
 //!   has fired.
 //! - `leftovers`: what a killed run has left is found by the id of its process, and removed.
 //!
-//! It takes root, `ip` (iproute2), `nsenter` (util-linux) and `nft` (nftables, fetched by
+//! It takes root, `ip` and `tc` (iproute2), `nsenter` (util-linux) and `nft` (nftables, fetched by
 //! `deploy/faults/fetch-fault-tools.py`). Where one of them is missing the test is not run, and
 //! says so ([`crate::not_run`]).
 
@@ -151,6 +151,48 @@ impl Lan {
             received_bytes: machine.count("statistics/rx_bytes"),
             sent_bytes: machine.count("statistics/tx_bytes"),
         }
+    }
+
+    /// From now on a machine's cable carries no more than so many kilobits a second, each way, and
+    /// holds what it can't carry at once for `held_ms` at most before it throws it away. `false`,
+    /// said loudly, where the kernel can't do that.
+    pub fn narrow(&self, name: &str, kbit_per_s: u32, held_ms: u32) -> bool {
+        let machine = self.machine(name);
+        // One large packet at a time; what the system sends in one piece is cut up by the queue.
+        let queue = format!("root tbf rate {kbit_per_s}kbit burst 2kb latency {held_ms}ms");
+        let made = machine
+            .try_tc(&format!("qdisc replace dev eth0 {queue}"))
+            .and_then(|()| self.switch.try_tc(&format!("qdisc replace dev {name} {queue}")));
+        if let Err(why) = &made {
+            not_run::say(&format!("no cable can be made narrow: {why}"));
+        }
+        made.is_ok()
+    }
+
+    /// A machine's cable is as wide as before. Gives how many packets the narrow one has thrown
+    /// away or made wait.
+    ///
+    /// # Panics
+    /// If there was not a single one: that fault did not fire.
+    pub fn widen(&self, name: &str) -> u64 {
+        let held = self.held(name);
+        self.machine(name).tc("qdisc del dev eth0 root");
+        self.switch.tc(&format!("qdisc del dev {name} root"));
+        assert!(held > 0, "the cable of {name} was never too narrow, so the fault did not fire");
+        held
+    }
+
+    /// Packets that a narrow cable has thrown away or made wait so far.
+    pub fn held(&self, name: &str) -> u64 {
+        let ends = [(self.machine(name), "eth0"), (&self.switch, name)];
+        let counts = ends.into_iter().map(|(machine, device)| {
+            let text = machine.tc(&format!("-s -j qdisc show dev {device}"));
+            let said: serde_json::Value = serde_json::from_str(&text).expect("tc says it in JSON");
+            let queue = said.get(0).cloned().unwrap_or_default();
+            let count = |what: &str| queue.get(what).and_then(serde_json::Value::as_u64);
+            count("overlimits").unwrap_or(0) + count("drops").unwrap_or(0)
+        });
+        counts.sum()
     }
 
     /// From now on the switch throws this away, and nothing else.

@@ -18,7 +18,7 @@ impl Tools {
         if !rustix::process::geteuid().is_root() {
             return Err("only root may make them".to_owned());
         }
-        for program in ["ip", "nsenter"] {
+        for program in ["ip", "tc", "nsenter"] {
             if programs::on_path(program).is_none() {
                 return Err(format!("there is no `{program}`"));
             }
@@ -30,7 +30,8 @@ impl Tools {
     }
 }
 
-fn attempt(command: &mut Command) -> Result<(), String> {
+/// Runs a short command; why it did not succeed.
+pub(super) fn attempt(command: &mut Command) -> Result<(), String> {
     let done = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if done.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", said(&done))) }
 }

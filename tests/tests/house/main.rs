@@ -14,6 +14,7 @@
     reason = "this whole file is a test"
 )]
 
+mod gossip;
 mod manifests;
 
 use std::collections::BTreeMap;

@@ -30,24 +30,25 @@ fn length_of(prefix: [u8; LENGTH_BYTES]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Waits for the next frame to begin; `None` at the end of the stream.
-pub(super) async fn read_length(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<usize>> {
-    let mut prefix = [0; LENGTH_BYTES];
-    let (first, rest) = prefix.split_at_mut(1);
-    if stream.read(first).await? == 0 {
-        return Ok(None);
-    }
-    stream.read_exact(rest).await?;
-    length_of(prefix).map(Some)
+/// Waits for the next frame to begin: its first byte, or `None` at the end of the stream.
+pub(super) async fn read_first(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<u8>> {
+    let mut first = [0];
+    let read = stream.read(&mut first).await?;
+    Ok((read > 0).then_some(first[0]))
 }
 
-/// Reads the bytes of a frame that has begun.
-pub(super) async fn read_body(
+/// Reads the rest of a frame that has begun with this byte.
+pub(super) async fn read_rest(
     stream: &mut (impl AsyncRead + Unpin),
-    length: usize,
+    first: u8,
 ) -> io::Result<Bytes> {
+    let mut rest = [0; LENGTH_BYTES - 1];
+    stream.read_exact(&mut rest).await?;
+    let [second, third, fourth] = rest;
+    read_body(stream, length_of([first, second, third, fourth])?).await
+}
+
+async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Bytes> {
     // A length is a claim: memory is taken for what has come.
     let mut body = Vec::with_capacity(length.min(BUFFER_BYTES_FIRST));
     let limit = u64::try_from(length).unwrap_or(u64::MAX);
@@ -67,9 +68,9 @@ mod tests {
         let mut stream = Cursor::new(bytes.to_vec());
         let mut frames = Vec::new();
         loop {
-            match read_length(&mut stream).await {
+            match read_first(&mut stream).await {
                 Ok(None) => return (frames, Ok(())),
-                Ok(Some(length)) => match read_body(&mut stream, length).await {
+                Ok(Some(first)) => match read_rest(&mut stream, first).await {
                     Ok(frame) => frames.push(frame),
                     Err(error) => return (frames, Err(error)),
                 },

@@ -1,10 +1,14 @@
-//! Sealed frames over streams: `/flotilla/<site>/raft/1`.
+//! Sealed frames over streams: `/flotilla/<site>/raft/1` and `/flotilla/<site>/raft-paced/1`.
 //!
 //! Each connected node has one long-lived outbound stream per class, so that pieces of a
 //! snapshot never stand before a heartbeat. A stream is a sequence of frames: four bytes of
-//! length, big-endian, and as many bytes. There is nothing else in it and no answer: a frame
-//! says by itself who sent it, to whom, and in which class, and is worth nothing unless its
-//! seal opens.
+//! length, big-endian, and as many bytes. There is nothing else in it: a frame says by itself who
+//! sent it, to whom, and in which class, and is worth nothing unless its seal opens.
+//!
+//! All streams of a node share its connection, and what the system has taken in leaves in order.
+//! So on a stream of the second kind, which is for all that is not urgent, the reading end says
+//! how far it has read, four bytes for how much more it was each time, and the writing end keeps
+//! little on its way (`window`).
 //!
 //! Writers take from bounded queues and give up a stream whose other end does not read in
 //! time; readers allocate no more than has arrived, give a frame that was begun a deadline,
@@ -13,11 +17,13 @@
 mod accept;
 mod codec;
 mod pace;
+mod paced;
 mod queue;
+mod window;
 mod write;
 
 pub(super) use accept::{Intake, accept};
-pub use queue::{FrameQueue, QueueBounds};
+pub use queue::{FrameQueue, Large, QueueBounds};
 pub(super) use write::{StreamTo, write};
 
 /// What the accepting end writes when it begins to read.

@@ -12,27 +12,28 @@ use libp2p_stream::Control;
 use tokio::time::timeout;
 
 use super::pace::{Pace, Rate};
+use super::paced::Paced;
 use super::{READY, codec};
 use crate::consensus::MonotonicClock;
 use crate::mesh::lanes::NodeLanes;
 use crate::metrics::Metrics;
 
 /// How long it may take until the other end reads.
-const OPEN_MAX: Duration = Duration::from_secs(3);
+const OPEN_MAX: Duration = Duration::from_secs(10);
 /// Wait before a stream is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// Bulk frames may go at once for this part of a second, and then at their rate.
 const BULK_BURSTS_PER_SECOND: u64 = 4;
 /// Small frames are written together up to this many bytes.
-const TOGETHER_BYTES_MAX: usize = 64 * 1024;
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
-/// How long the other end may take to make room for what is written. Longer than a heartbeat
-/// is worth, shorter than a person notices.
+/// How long the other end may take to make room for a piece. This is for one that does not read any
+/// more: a narrow cable, on which other streams have their turn as well, must fit in.
 const fn write_max(class: Class) -> Duration {
     match class {
-        Class::Urgent => Duration::from_secs(1),
-        Class::Normal => Duration::from_secs(3),
-        Class::Bulk => Duration::from_secs(10),
+        Class::Urgent => Duration::from_secs(3),
+        Class::Normal => Duration::from_secs(10),
+        Class::Bulk => Duration::from_secs(20),
     }
 }
 
@@ -50,7 +51,7 @@ pub(in crate::mesh) struct StreamTo {
 }
 
 impl StreamTo {
-    /// The bound on this stream, if it has one: what is large must leave room for what is urgent.
+    /// The bound on the rate of this stream, if it has one.
     fn pace(&self) -> Option<Pace> {
         let rate = Rate {
             bytes_per_second: self.bulk_bytes_per_second,
@@ -93,22 +94,17 @@ async fn open(to: &mut StreamTo) -> io::Result<Stream> {
 }
 
 /// Ends with the reason why the stream is of no more use.
-async fn write_frames(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io::Error {
-    let queue = to.lanes.queue(to.class);
-    let mut pace = to.pace();
+async fn write_frames(stream: Stream, to: &StreamTo) -> io::Error {
+    match to.class {
+        Class::Urgent => write_urgent(stream, to).await,
+        Class::Normal | Class::Bulk => write_paced(stream, to).await,
+    }
+}
+
+async fn write_urgent(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io::Error {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.clear();
-        codec::put(&mut buffer, &queue.pop().await);
-        while buffer.len() < TOGETHER_BYTES_MAX
-            && let Some(frame) = queue.try_pop()
-        {
-            codec::put(&mut buffer, &frame);
-        }
-        if let Some(pace) = &mut pace {
-            let wait_ms = pace.take(buffer.len(), to.clock.now_ms());
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        }
+        take(to, &mut buffer).await;
         let written = async {
             stream.write_all(&buffer).await?;
             stream.flush().await
@@ -118,5 +114,40 @@ async fn write_frames(mut stream: impl AsyncWrite + Unpin, to: &StreamTo) -> io:
             Ok(Err(error)) => return error,
             Err(_) => return io::ErrorKind::TimedOut.into(),
         }
+    }
+}
+
+/// No faster than it is read, and what is large at its rate at most.
+async fn write_paced(stream: Stream, to: &StreamTo) -> io::Error {
+    let (reading, mut writing) = stream.split();
+    let paced = Paced::new(to.clock, write_max(to.class));
+    let frames = async {
+        let (mut pace, mut buffer) = (to.pace(), BytesMut::new());
+        loop {
+            take(to, &mut buffer).await;
+            if let Some(pace) = &mut pace {
+                let wait_ms = pace.take(buffer.len(), to.clock.now_ms());
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            }
+            if let Err(error) = paced.write(&mut writing, &buffer).await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        error = frames => error,
+        error = paced.listen(reading) => error,
+    }
+}
+
+/// Waits for a frame, and takes with it the small ones that wait behind.
+async fn take(to: &StreamTo, buffer: &mut BytesMut) {
+    let queue = to.lanes.queue(to.class);
+    buffer.clear();
+    codec::put(buffer, &queue.pop().await);
+    while buffer.len() < TOGETHER_BYTES_MAX
+        && let Some(frame) = queue.try_pop()
+    {
+        codec::put(buffer, &frame);
     }
 }

@@ -9,7 +9,7 @@ use libp2p::futures::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::strangers::{connect_by_hand, peer_of_number};
-use super::swarms::{LIMIT, Node, id, site_of, until};
+use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, id, resident_bytes, site_of, until};
 use crate::mesh::presence::{Beat, Life};
 
 const GOSSIP: StreamProtocol = StreamProtocol::new("/flotilla/home/gossip/1.1.0");
@@ -87,6 +87,130 @@ fn grafts_and_prunes() -> Vec<u8> {
     [varint(rpc.len()), rpc].concat()
 }
 
+/// Messages of a flood.
+const FLOOD: usize = 4_000;
+
+/// Writes to a stream for as long as the other end reads.
+async fn is_taken(stream: &mut libp2p::Stream, bytes: &[u8]) -> bool {
+    let written = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), written).await, Ok(Ok(())))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_grafts_and_prunes_is_counted_and_costs_no_memory() {
+    let mut node = Node::start(1, site_of(3), &[]);
+    let address = node.address().await;
+    let honest = Node::start(3, site_of(3), std::slice::from_ref(&address));
+    let bare = address.split("/p2p/").next().unwrap().to_owned();
+    let (mut rogue, stayed) = connect_by_hand(2, &bare).await;
+    assert!(stayed);
+    let mut control = rogue.control.clone();
+    let driver = tokio::spawn(async move {
+        loop {
+            rogue.swarm.select_next_some().await;
+        }
+    });
+    let flood = grafts_and_prunes();
+    let (mut written, mut before) = (0, None);
+    while written < FLOOD {
+        let opened = control.open_stream(peer_of_number(1), GOSSIP).await;
+        let mut stream = opened.expect("members stay connected");
+        // One that is not read any more is left for a new one.
+        while written < FLOOD && is_taken(&mut stream, &flood).await {
+            written += 1;
+            if written == FLOOD / 10 {
+                // What such a peer costs at most stands by now.
+                before = Some(resident_bytes());
+            }
+        }
+    }
+    until("its gossip is ignored", || node.refused("presence", "ignored_peer") > 0).await;
+    let (before, after) = (before.unwrap(), resident_bytes());
+    assert!(after < before + GROWTH_BYTES_MAX, "it grew by {} KiB", (after - before) >> 10);
+    // Those who keep to the rules are heard as ever.
+    let sequence = |node: &Node| {
+        let status = node.handle.status.borrow().clone();
+        status.nodes.get(&id(3)).and_then(|seen| seen.beat).map(|beat| beat.sequence)
+    };
+    let heard = sequence(&node);
+    until("the honest one is heard again", || sequence(&node) > heard).await;
+    assert!(honest.connected().contains(&1));
+    driver.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_come_together_are_taken_apart() {
+    let mut node = Node::start(1, site_of(3), &[]);
+    let address = node.nameless_address().await;
+    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    assert!(stayed);
+    let mut control = rogue.control.clone();
+    let driver = tokio::spawn(async move {
+        loop {
+            rogue.swarm.select_next_some().await;
+        }
+    });
+    // Small ones, sixty in one piece; that they were read shows in what is thought of their sender.
+    let small = |field_of: u8| {
+        let rpc = field(3, &field(field_of, &field(1, TOPIC.as_bytes())));
+        [varint(rpc.len()), rpc].concat()
+    };
+    let together: Vec<u8> = (0..30).flat_map(|_| [small(3), small(4)].concat()).collect();
+    let mut stream = control.open_stream(peer_of_number(1), GOSSIP).await.unwrap();
+    stream.write_all(&together).await.unwrap();
+    stream.flush().await.unwrap();
+    until("all of them are read", || node.refused("presence", "ignored_peer") > 0).await;
+    driver.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_member_tells_of_itself_changes_nothing_but_what_is_shown() {
+    let mut node = Node::start(1, site_of(2), &[]);
+    let state = node.view.borrow().clone();
+    let address = node.nameless_address().await;
+    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    assert!(stayed);
+    // A leader of the last term there is, which has applied everything.
+    let claim = |sequence| Beat {
+        node: id(2),
+        boot: u64::MAX,
+        sequence,
+        role: NodeRole::Leader,
+        term: u64::MAX,
+        applied: u64::MAX,
+        on_nats: true,
+        mesh_nodes: u32::MAX,
+        load_permille: u32::MAX,
+    };
+    let shown = |node: &Node| {
+        let status = node.handle.status.borrow().clone();
+        status.nodes.get(&id(2)).and_then(|seen| seen.beat)
+    };
+    let deadline = Instant::now() + LIMIT;
+    let mut again = tokio::time::interval(Duration::from_millis(300));
+    let mut sequence = 0;
+    while shown(&node).is_none_or(|beat| beat.sequence < 3) {
+        assert!(Instant::now() < deadline, "nobody heard it, {sequence} times");
+        tokio::select! {
+            _ = rogue.swarm.select_next_some() => {}
+            _ = again.tick() => {
+                sequence += 1;
+                let topic = rogue.names.presence.clone();
+                let gossip = &mut rogue.swarm.behaviour_mut().members.gossip;
+                let _nobody = gossip.publish(topic, claim(sequence).encode());
+            }
+        }
+    }
+    assert_eq!(shown(&node).map(|beat| (beat.term, beat.applied)), Some((u64::MAX, u64::MAX)));
+    // It is shown to people. What the replica has of the mesh is frames and who crashed.
+    assert!(node.inbox.try_recv().is_err(), "gossip made a frame");
+    assert!(node.handle.crashed.borrow().is_empty(), "gossip made a crash");
+    assert!(std::sync::Arc::ptr_eq(&state, &node.view.borrow()), "gossip made a state");
+}
+
 /// A message in the name of node 3 with a signature that nobody made.
 fn forged(sequence: u64) -> Vec<u8> {
     let mut message = field(1, &peer_of_number(3).to_bytes());
@@ -125,8 +249,8 @@ async fn floods_and_forged_signatures_change_nothing_for_the_others() {
         }
         let _closed = stream.flush().await;
     }
-    // From some moment on it is not let in any more.
     assert!(written >= 40, "only {written} messages of the flood were written");
+    until("its gossip is ignored", || node.refused("presence", "ignored_peer") > 0).await;
     // An honest one is heard as ever, and the one that was spoken for was not.
     let honest = Node::start(4, site_of(4), std::slice::from_ref(&address));
     until("the honest one is alive", || {

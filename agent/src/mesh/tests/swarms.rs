@@ -231,6 +231,16 @@ impl Node {
     }
 }
 
+/// Memory may breathe, and grow by what so many connections and streams need.
+pub(super) const GROWTH_BYTES_MAX: u64 = 16 << 20;
+
+/// How much memory this test has, with all its nodes.
+pub(super) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
 /// Waits until something holds.
 pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
