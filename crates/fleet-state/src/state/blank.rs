@@ -12,6 +12,7 @@ impl FleetState {
             voters_wanted: 1,
             log_time_ms: 0,
             wall_time_ms: 0,
+            time_lost: Revision::NONE,
             last_applied: Revision::NONE,
             feature_level: FEATURE_LEVEL,
             next_node: NodeId::FOUNDER,
