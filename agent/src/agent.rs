@@ -147,9 +147,8 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     };
     let (handle, consensus) =
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
-    let client = rest.control.as_ref().map(|connection| connection.client.clone());
-    let connectors =
-        Connectors::all(NatsConnector::new(client), config.devices.simulated_dir.clone());
+    let nats = NatsConnector::new(rest.devices.take());
+    let connectors = Connectors::all(nats, config.devices.simulated_dir.clone());
     let observed = ObservedTable::default();
     let local =
         device::local::start(dir.path().to_owned(), file.uid, file.node, metrics.devices.clone());

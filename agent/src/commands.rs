@@ -180,6 +180,7 @@ fn plan(name: &str) -> ConnectionPlan {
         purpose: "setup",
         subscription_capacity: 64,
         publish_capacity: 64,
+        echo: true,
         slow_consumers: Counter::default(),
     }
 }

@@ -27,14 +27,23 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker that lets everybody in.
     pub fn start(workplace: &Path) -> Self {
-        let config = workplace.join("mosquitto.conf");
+        Self::start_with(workplace, "mosquitto", "allow_anonymous true")
+    }
+
+    /// Starts a broker that lets nobody in.
+    pub fn start_closed(workplace: &Path) -> Self {
+        Self::start_with(workplace, "closed", "allow_anonymous false")
+    }
+
+    fn start_with(workplace: &Path, name: &str, lines: &str) -> Self {
+        let config = workplace.join(format!("{name}.conf"));
         loop {
             let port = free_port();
-            let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+            let text = format!("listener {port} 127.0.0.1\n{lines}\n");
             fs::write(&config, text).expect("the workplace is writable");
             let mut command = Command::new(programs::mosquitto());
             command.arg("-c").arg(&config);
-            let log = workplace.join("mosquitto.log");
+            let log = workplace.join(format!("{name}.log"));
             let mut process = Process::start("mosquitto", &mut command, &log);
             // Somebody else may have taken the port meanwhile; then another one is tried.
             let listens = wait::until_blocking("mosquitto listens", START_LIMIT, || {
@@ -68,6 +77,18 @@ impl FieldDevice {
     pub fn plug(workplace: &Path, broker: &Broker, name: &str) -> Self {
         let port = broker.port.to_string();
         Self::start(workplace, name, &["mqtt_device.py", &port, "plug", name])
+    }
+
+    /// Starts a tank, whose level is set, asked for and reported, and waits until it is there.
+    pub fn tank(workplace: &Path, broker: &Broker, name: &str) -> Self {
+        let port = broker.port.to_string();
+        Self::start(workplace, name, &["mqtt_device.py", &port, "tank", name])
+    }
+
+    /// Starts somebody else on the broker, who says what a test says.
+    pub fn stranger(workplace: &Path, broker: &Broker) -> Self {
+        let port = broker.port.to_string();
+        Self::start(workplace, "stranger", &["mqtt_device.py", &port, "mute", "stranger"])
     }
 
     /// Starts a Zigbee2MQTT bridge with one lamp of this name.

@@ -55,6 +55,7 @@ pub mod pki;
 pub mod plant;
 pub mod process;
 pub mod programs;
+pub mod rig;
 pub mod site;
 pub mod status;
 pub mod wait;

@@ -234,9 +234,27 @@ async fn a_link_shows_whether_it_is_connected_and_why_not() {
         let register = format!("control.commands.link.register.{link}");
         client.request(&register, body.to_string()).await.accepted();
     }
+    // The broker doesn't know this login.
+    let closed = Broker::start_closed(hall.site.workplace().path());
+    let secrets = hall.site.agents[0].data_dir().join("link-secrets");
+    std::fs::create_dir_all(&secrets).unwrap();
+    let file = secrets.join("broker.toml");
+    std::fs::write(&file, "username = \"flotilla\"\npassword = \"not-this-one\"\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let body = json!({"connector": "mqtt", "address": closed.address(), "placement": "any",
+                      "settings": {"credentials": "broker.toml"}});
+    client.request("control.commands.link.register.shut", body.to_string()).await.accepted();
     let failed = |seen: &Value| seen["state"] == "failed" && seen["next_try_wall_ms"].is_u64();
     let seen = until_link(client, "closed", "it failed", failed).await;
     assert!(seen["observed"]["detail"].as_str().is_some_and(|why| why.len() > 10), "{seen}");
+    let seen = until_link(client, "shut", "the login is refused", failed).await;
+    let detail = seen["observed"]["detail"].as_str().unwrap();
+    assert!(detail.contains("settings.credentials") && !detail.contains("not-this"), "{seen}");
+    let next_try = seen["observed"]["next_try_wall_ms"].as_u64();
+    until_link(client, "shut", "it is tried again", |seen| {
+        seen["next_try_wall_ms"].as_u64() > next_try
+    })
+    .await;
     let seen = until_link(client, "far", "nobody owns it", |seen| seen["state"] == "unowned").await;
     let detail = seen["observed"]["detail"].as_str().unwrap();
     assert!(detail.contains("no member fits"), "{seen}");

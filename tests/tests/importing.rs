@@ -142,6 +142,60 @@ async fn a_bridge_is_imported_and_a_second_time_nothing_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_announces_itself_in_home_assistants_way_is_imported() {
+    let site = Site::start(1).await;
+    let cli = &site.cli;
+    let broker = Broker::start(site.workplace().path());
+    let mut valve = FieldDevice::stranger(site.workplace().path(), &broker);
+    let announce = |name: &str| {
+        let config = json!({
+            "name": "Valve", "unique_id": "garden01_valve", "command_topic": "stranger/set",
+            "state_topic": "stranger/state", "payload_on": "OPEN", "payload_off": "SHUT",
+            "device": {"identifiers": ["garden01"], "name": name, "manufacturer": "ACME",
+                       "model": "V-2"}});
+        let topic = "homeassistant/switch/garden01/valve/config";
+        json!({"publish": {"topic": topic, "payload": config.to_string(), "retain": true, "qos": 1}})
+    };
+    valve.tell(&announce("Garden"));
+    let address = broker.address();
+    let link = ["link", "register", "home.mqtt", "--connector", "mqtt", "--address", &address];
+    cli.run(&link).expect_code(0);
+    owned(&site, "home.mqtt").await;
+    let import = |more: &[&str]| {
+        let words = ["device", "import", "homeassistant", "home.mqtt", "--area", "home"];
+        cli.json(&[&words[..], more].concat())
+    };
+
+    // 1. Shown first, and registered with a yes only; a second run finds nothing to do.
+    let shown = import(&[]);
+    let id = shown["devices"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!((states(&shown), &shown["applied"]), (is("new", &id), &json!(false)), "{shown}");
+    cli.run(&["device", "get", &id]).expect_code(3);
+    let done = import(&["--yes"]);
+    assert_eq!((states(&done), &done["applied"]), (is("new", &id), &json!(true)), "{done}");
+    let device = cli.json(&["device", "get", &id]);
+    assert_eq!((&device["mode"], &device["name"]), (&json!("observe"), &json!("Garden")));
+    let again = import(&["--yes"]);
+    assert_eq!((states(&again), &again["applied"]), (is("unchanged", &id), &json!(false)));
+    let commanded = |valve: &FieldDevice| valve.count(|entry| entry["topic"] == "stranger/set");
+    assert_eq!(commanded(&valve), 0, "nothing was written");
+
+    // 2. What was registered can be used, and keeps its id and mode under another name.
+    cli.run(&["device", "mode", "auto", &id]).expect_code(0);
+    let property = device["settings"]["properties"].as_object().unwrap();
+    let property = property.keys().next().unwrap();
+    valve.tell(&json!({"publish": {"topic": "stranger/state", "payload": "SHUT", "qos": 1}}));
+    cli.run(&["device", "set", &id, &format!("{property}=true")]).expect_code(0);
+    wait::until_true("the valve is told", LIMIT, || async { valve.told("OPEN") >= 1 }).await;
+    valve.tell(&announce("Garden, left"));
+    let changed = import(&["--yes"]);
+    assert_eq!(states(&changed), is("changed", &id), "{changed}");
+    let device = cli.json(&["device", "get", &id]);
+    assert_eq!((&device["mode"], &device["name"]), (&json!("auto"), &json!("Garden, left")));
+    assert_eq!(states(&import(&["--yes"])), is("unchanged", &id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bus_is_scanned_only_while_its_link_is_paused() {
     let site = Site::start(3).await;
     let cli = &site.cli;

@@ -14,9 +14,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::config::{Config, RaftConfig, TransportConfig};
 use crate::consensus::MonotonicClock;
 use crate::control::{LocalDoor, MeshSource, answer_joins};
+use crate::device::connectors::nats::OpenNats;
 use crate::mesh::{self, EventLoop, JoinAsk, MeshEvent, MeshHandle, MeshOut, MeshParts, Refusals};
 use crate::metrics::Metrics;
-use crate::nats::{Connection, ConnectionPlan, Prepared, follow_server, prepare};
+use crate::nats::{ConnectError, Connection, ConnectionPlan, Prepared, follow_server, prepare};
 use crate::storage::{DataDir, NodeFile};
 use crate::transport::{
     ChoiceConfig, Inbox, InboxSender, MeshWay, NatsWay, WayMode, WayNews, WayParts, WaySwitch,
@@ -54,6 +55,8 @@ pub(super) struct Rest {
     pub(super) switches: mpsc::Receiver<WaySwitch>,
     /// The connection for control.
     pub(super) control: Option<Connection>,
+    /// Opens a connection for devices that speak NATS.
+    pub(super) devices: Option<OpenNats>,
     /// The NATS servers, without secrets.
     pub(super) nats_urls: Vec<String>,
     frames: Option<Connection>,
@@ -83,10 +86,9 @@ impl Reach {
         let subjects = Subjects::new(&file.site);
         let (to_inbox, inbox) = inbox();
         let nats = connect_both(config, file, metrics).await?;
-        let (frames, control, nats_urls) = nats
-            .map_or_else(Default::default, |(frames, control, urls)| {
-                (Some(frames), Some(control), urls)
-            });
+        let (frames, control, devices, nats_urls) = nats.map_or_else(Default::default, |nats| {
+            (Some(nats.frames), Some(nats.control), Some(nats.devices), nats.urls)
+        });
         let mesh = prepare_mesh(whose, to_inbox.clone())?;
         let (nats_way, receiving) = match &frames {
             None => (None, tokio::spawn(std::future::pending())),
@@ -110,7 +112,8 @@ impl Reach {
             .as_ref()
             .map_or_else(|| watch::channel(Arc::default()).1, MeshHandle::watch_crashed);
         let seen = MeshSource { mesh: handle, ways: table };
-        let rest = Rest { receiving, seen, switches, control, nats_urls, frames, mesh, subjects };
+        let rest =
+            Rest { receiving, seen, switches, control, devices, nats_urls, frames, mesh, subjects };
         Ok(Self { wire, inbox, crashed, rest })
     }
 }
@@ -154,39 +157,59 @@ impl MeshRun {
     }
 }
 
+/// What is made of the settings for NATS.
+struct Nats {
+    frames: Connection,
+    control: Connection,
+    devices: OpenNats,
+    urls: Vec<String>,
+}
+
 /// Both connections to NATS, frames on one of their own, and its servers; none where NATS is not
 /// used.
 async fn connect_both(
     config: &Config,
     file: &NodeFile,
     metrics: &Metrics,
-) -> anyhow::Result<Option<(Connection, Connection, Vec<String>)>> {
+) -> anyhow::Result<Option<Nats>> {
     if !config.nats.enabled {
         return Ok(None);
     }
-    let prepared = prepare(&config.nats)?;
-    let frames = connect(&prepared, file, metrics, "raft").await?;
-    let control = connect(&prepared, file, metrics, "control").await?;
-    Ok(Some((frames, control, prepared.urls())))
+    let prepared = Arc::new(prepare(&config.nats)?);
+    let open =
+        |purpose| connect(Arc::clone(&prepared), plan(file, metrics, purpose), metrics.clone());
+    let frames = open("raft").await?;
+    let control = open("control").await?;
+    let urls = prepared.urls();
+    // What this node tells devices must not come back to it as if somebody else had told it; and a
+    // server that has nobody else to give it to then says that nobody listens.
+    let plan = ConnectionPlan { echo: false, ..plan(file, metrics, "devices") };
+    let metrics = metrics.clone();
+    let devices: OpenNats =
+        Arc::new(move || Box::pin(connect(Arc::clone(&prepared), plan.clone(), metrics.clone())));
+    Ok(Some(Nats { frames, control, devices, urls }))
 }
 
-async fn connect(
-    prepared: &Prepared,
-    file: &NodeFile,
-    metrics: &Metrics,
-    purpose: &'static str,
-) -> anyhow::Result<Connection> {
-    let plan = ConnectionPlan {
+fn plan(file: &NodeFile, metrics: &Metrics, purpose: &'static str) -> ConnectionPlan {
+    ConnectionPlan {
         name: format!("flotilla {} {} {purpose}", file.site, file.name),
         purpose,
         subscription_capacity: SUBSCRIPTION_CAPACITY,
         publish_capacity: PUBLISH_CAPACITY,
+        echo: true,
         slow_consumers: metrics.slow_consumers(purpose),
-    };
+    }
+}
+
+async fn connect(
+    prepared: Arc<Prepared>,
+    plan: ConnectionPlan,
+    metrics: Metrics,
+) -> Result<Connection, ConnectError> {
     let connection = prepared.connect(&plan).await?;
     let (client, state) = (connection.client.clone(), connection.state.clone());
-    tokio::spawn(metrics.clone().follow_connection(purpose, state.clone()));
-    tokio::spawn(follow_server(client, state, purpose, metrics.clone()));
+    tokio::spawn(metrics.clone().follow_connection(plan.purpose, state.clone()));
+    tokio::spawn(follow_server(client, state, plan.purpose, metrics));
     Ok(connection)
 }
 

@@ -82,6 +82,30 @@ pub(super) async fn tick(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     }
 }
 
+/// Tells what others write to devices of this node. While NATS is away it is left out.
+pub(super) async fn tell_foreign(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
+    let mut foreign = desk.observed.follow_foreign();
+    loop {
+        let told = match foreign.recv().await {
+            Ok(told) => told,
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "events of foreign writes were left out");
+                continue;
+            }
+            // The table is gone; the process is ending.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        };
+        let Ok(device) = told.device.parse() else { continue };
+        if !nats.is_connected() {
+            continue;
+        }
+        let subject = desk.subjects.foreign_write_event(&device);
+        let message = ReplyMessage { headers: Vec::new(), payload: event::foreign_write(&told) };
+        nats.publish(subject.into(), message).await;
+        desk.metrics.events.inc();
+    }
+}
+
 /// Wall time for display; 0 on a clock before 1970.
 pub(super) fn wall_time_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -210,6 +210,7 @@ fn tell_nats(desk: &Arc<Desk>, nats: &Arc<NatsDoor>, others: &mut JoinSet<()>) {
     let (desk, nats) = (|| Arc::clone(desk), || Arc::clone(nats));
     others.spawn(events::tell(desk(), nats()));
     others.spawn(events::tick(desk(), nats()));
+    others.spawn(events::tell_foreign(desk(), nats()));
     others.spawn(local_writes::tell(desk(), nats()));
     others.spawn(service::answer(desk(), nats()));
     others.spawn(neighbours::watch(desk(), nats()));

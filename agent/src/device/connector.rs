@@ -30,6 +30,7 @@
 //! Panics and hangs are contained by the task that calls, in `link`.
 
 mod looking;
+mod may_write;
 mod reports;
 mod setup;
 mod traffic;
@@ -46,6 +47,7 @@ pub use fleet_device::{
     WriteError, WriteErrorKind,
 };
 pub use looking::{AskedUnit, Candidate, Discover, Found, LookError, Place, Scan};
+pub use may_write::MayWrite;
 pub use reports::Reports;
 pub use setup::{DeviceSetup, LinkSetup, Refusal};
 pub use traffic::{ANSWER_MS_MAX, Invoke, Read, ReadError, Write};
@@ -118,7 +120,8 @@ pub trait Session: Send + Sync {
     /// Ends when the connection is gone, with the reason. Called once per session.
     fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason>;
 
-    /// Closes the connection in an orderly way; afterwards nothing leaves any more.
+    /// Closes the connection in an orderly way; afterwards nothing leaves any more. A session that
+    /// is dropped instead ends as if its node had died: what is armed against that goes off.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
@@ -137,6 +140,8 @@ pub struct Connect {
     pub secrets_dir: PathBuf,
     /// Where what is heard goes.
     pub reports: Reports,
+    /// Whether a device may be written to that has to be kept armed.
+    pub may_write: MayWrite,
 }
 
 /// Why a link can't be connected; it is tried again.

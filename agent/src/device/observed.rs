@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use fleet_protocol::event::ForeignWrite;
 use fleet_protocol::query::ObservedDevices;
 use fleet_state::{DeviceId, Entity, Limits, LinkId, NodeId, Object, Value};
 use tokio::sync::{Notify, broadcast};
@@ -20,6 +21,8 @@ use tokio::sync::{Notify, broadcast};
 pub const BODY_BYTES_MAX: usize = 48 * 1024;
 /// Words of this node that a follower may lag behind.
 const FOLLOWED_MAX: usize = 4_096;
+/// Writes of others that are not told yet.
+const FOREIGN_MAX: usize = 256;
 /// Devices and links in one message to the other nodes.
 pub(super) const ITEMS_PER_MESSAGE_MAX: usize = 1_024;
 
@@ -49,13 +52,16 @@ struct Table {
     said: broadcast::Sender<(Entity, Observed)>,
     /// Something is to be told.
     news: Notify,
+    /// What others wrote to devices of this node, for those who tell of it.
+    foreign: broadcast::Sender<ForeignWrite>,
 }
 
 impl Default for ObservedTable {
     fn default() -> Self {
         let (said, _) = broadcast::channel(FOLLOWED_MAX);
+        let (foreign, _) = broadcast::channel(FOREIGN_MAX);
         let (known, changed) = (DashMap::new(), DashMap::new());
-        Self(Arc::new(Table { known, changed, said, news: Notify::new() }))
+        Self(Arc::new(Table { known, changed, said, news: Notify::new(), foreign }))
     }
 }
 
@@ -109,6 +115,18 @@ impl ObservedTable {
     #[must_use]
     pub fn follow(&self) -> broadcast::Receiver<(Entity, Observed)> {
         self.0.said.subscribe()
+    }
+
+    /// Somebody else wrote to a device of this node.
+    pub(super) fn put_foreign(&self, told: ForeignWrite) {
+        // An error says that nobody follows.
+        let _nobody = self.0.foreign.send(told);
+    }
+
+    /// Follows what others write to devices of this node. Who lags misses some.
+    #[must_use]
+    pub fn follow_foreign(&self) -> broadcast::Receiver<ForeignWrite> {
+        self.0.foreign.subscribe()
     }
 
     /// Waits until something is to be told; one task can.

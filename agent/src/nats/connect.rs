@@ -31,12 +31,14 @@ const IO_ERROR: &str = "IO error";
 pub struct ConnectionPlan {
     /// Shown by the server's monitoring: `flotilla home gateway-1 control`.
     pub name: String,
-    /// Word in logs and metrics: `control` or `raft`.
+    /// Word in logs and metrics: `control`, `raft` or `devices`.
     pub purpose: &'static str,
     /// Messages held per subscription until they are read; beyond it new ones are dropped.
     pub subscription_capacity: usize,
     /// Publications held until they are written; beyond it `publish` waits.
     pub publish_capacity: usize,
+    /// Whether what is published over it comes back where it is subscribed to.
+    pub echo: bool,
     /// Counts how often messages were dropped because a subscription held as many as it may. The
     /// library leaves some out when there are many, so it is at least as often.
     pub slow_consumers: Counter,
@@ -122,6 +124,9 @@ impl Prepared {
             .subscription_capacity(plan.subscription_capacity)
             .client_capacity(plan.publish_capacity)
             .require_tls(self.require_tls);
+        if !plan.echo {
+            options = options.no_echo();
+        }
         if self.ignore_discovered {
             options = options.ignore_discovered_servers();
         }
@@ -336,6 +341,7 @@ mod tests {
             purpose: "test",
             subscription_capacity: 1,
             publish_capacity: 1,
+            echo: true,
             slow_consumers: slow_consumers.clone(),
         };
         let follower = Follower::new(&plan, Vec::new(), sender);

@@ -56,6 +56,7 @@ async fn connect(url: &str, slow_consumers: Counter) -> Connection {
         purpose: "control",
         subscription_capacity: 1,
         publish_capacity: 16,
+        echo: true,
         slow_consumers,
     };
     prepared(&config(&[url])).unwrap().connect(&plan).await.unwrap()

@@ -1,8 +1,8 @@
 //! Connections to NATS: which servers, how to prove who we are, and how to notice that a
 //! connection is gone.
 //!
-//! The agent has two connections, one for control and one for Raft, and both are made here from
-//! the same [`Prepared`] settings. Preparing does all the checking, before anything is opened:
+//! The agent has two connections, one for control and one for Raft, and a third for devices that
+//! speak NATS once it owns a link of theirs. All are made here from the same [`Prepared`] settings. Preparing does all the checking, before anything is opened:
 //! - the URLs parse and hold one set of credentials at most;
 //! - a context of the `nats` CLI is read, filling in what the configuration leaves open;
 //! - secret files are read (a file that everybody may read is refused);

@@ -13,6 +13,8 @@ JSON object per line, each confirmed by {"done": true}:
     {"read_exception": 6}  answer questions so, until {"read_exception": 0}
     {"silent": true}       answer nothing
     {"handshake": true}    whatever is written to holding 50 appears in holding 51
+    {"watchdog": 60}       when holding 60 was written once and then isn't for as many tenths of a
+                           second as holding 61 says, {"tripped": true}, and holding 100 is 0
 """
 
 import asyncio
@@ -43,6 +45,10 @@ class Faults:
     read_exception = 0
     silent = False
     handshake = False
+    # The register of the watchdog, how long it waits, and its timer.
+    watchdog = None
+    tenths = 0
+    timer = None
     # Whether anything was ever read or written; told once.
     touched = False
     # This program itself sets a value.
@@ -99,6 +105,17 @@ async def main():
         await server.async_setValues(1, function, address, values)
         Faults.own = False
 
+    async def trip():
+        journal(tripped=True)
+        await put(16, 100, [0])
+
+    async def heard_of():
+        """The watchdog's own word: it starts anew, for as long as it is set to."""
+        if Faults.timer:
+            Faults.timer.cancel()
+        Faults.timer = asyncio.get_running_loop().call_later(
+            Faults.tenths / 10, lambda: asyncio.ensure_future(trip()))
+
     async def action(function, _start, address, _count, _current, new):
         if Faults.own:
             return None
@@ -114,6 +131,10 @@ async def main():
         if new is not None:
             values = [int(value) for value in new]
             journal(write=TABLES.get(function, function), function=function, address=address, values=values)
+            if Faults.watchdog and address == Faults.watchdog + 1:
+                Faults.tenths = values[0]
+            if address == Faults.watchdog:
+                await heard_of()
             if Faults.handshake and address == 50 and values:
                 asyncio.get_running_loop().call_later(
                     0.1, lambda: asyncio.ensure_future(put(16, 51, values[:1])))
@@ -136,6 +157,7 @@ async def main():
         Faults.read_exception = command.get("read_exception", Faults.read_exception)
         Faults.silent = command.get("silent", Faults.silent)
         Faults.handshake = command.get("handshake", Faults.handshake)
+        Faults.watchdog = command.get("watchdog", Faults.watchdog)
         journal(done=True)
 
 

@@ -2,12 +2,13 @@
 
     mqtt_device.py PORT KIND NAME
 
-KIND is `plug` (Tasmota's topics), `lamp` (Zigbee2MQTT with one lamp) or `mute` (connected, and
-answers nothing). Everything it receives goes to stdout, one JSON object per line, beginning with
+KIND is `plug` (Tasmota's topics), `lamp` (Zigbee2MQTT with one lamp), `tank` (a level that is set,
+asked for and reported, and a one-shot: NAME/set, /get, /level, /go, /alive) or `mute` (connected,
+and answers nothing). Everything it receives goes to stdout, one JSON object per line, beginning with
 {"ready": true}. Commands come over stdin, one JSON object per line, and each is confirmed by
 {"done": true}:
 
-    {"publish": {"topic": …, "payload": …, "retain": …, "qos": …, "hex": …}}   say something
+    {"publish": {"topic": …, "payload": …, "retain": …, "qos": …, "hex": …, "times": …}}   say something
     {"stubborn": true}      don't do what is told (and go on repeating it, as the bridge does)
     {"rename": "new name"}  the lamp's friendly name
     {"remove": true}        the lamp leaves the bridge
@@ -39,11 +40,13 @@ def journal(**entry):
 class Device:
     def __init__(self, port, kind, name):
         self.kind, self.name = kind, name
-        self.on, self.stubborn = False, False
+        self.on, self.stubborn, self.level = False, False, 0
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"device-{name}",
                                   protocol=mqtt.MQTTv311)
         if kind == "plug":
             self.client.will_set(f"tele/{name}/LWT", "Offline", qos=1, retain=True)
+        if kind == "tank":
+            self.client.will_set(f"{name}/alive", "down", qos=1, retain=True)
         if kind == "lamp":
             self.client.will_set("zigbee2mqtt/bridge/state", '{"state":"offline"}', qos=1, retain=True)
         self.client.on_connect = self.connected
@@ -54,6 +57,7 @@ class Device:
 
     def topics(self):
         return {"plug": [f"cmnd/{self.name}/#"], "lamp": [f"zigbee2mqtt/{name}/{what}" for name in ("+", "+/+") for what in ("set", "get")],
+                "tank": [f"{self.name}/{what}" for what in ("set", "get", "go")],
                 "mute": [f"{self.name}/#"]}[self.kind]
 
     def connected(self, client, _data, _flags, _reason, _properties=None):
@@ -73,6 +77,8 @@ class Device:
     def announce(self):
         if self.kind == "plug":
             self.say(f"tele/{self.name}/LWT", "Online", retain=True)
+        if self.kind == "tank":
+            self.say(f"{self.name}/alive", "up", retain=True)
         if self.kind == "lamp":
             self.say("zigbee2mqtt/bridge/state", '{"state":"online"}', retain=True)
             self.say(f"zigbee2mqtt/{self.name}/availability", '{"state":"online"}', retain=True)
@@ -107,6 +113,10 @@ class Device:
             if text in ("ON", "OFF", "TOGGLE") and not self.stubborn:
                 self.on = not self.on if text == "TOGGLE" else text == "ON"
             self.report()
+        if self.kind == "tank" and message.topic != f"{self.name}/go":
+            if message.topic == f"{self.name}/set":
+                self.level = int(text)
+            self.say(f"{self.name}/level", str(self.level))
         if self.kind == "lamp" and message.topic == f"zigbee2mqtt/{self.name}/set":
             wish = json.loads(text).get("state")
             if not self.stubborn:
@@ -123,8 +133,9 @@ class Device:
             payload = bytes.fromhex(wish["hex"]) if "hex" in wish else wish.get("payload", "")
             if "size" in wish:
                 payload = " " * wish["size"]
-            self.client.publish(wish["topic"], payload, qos=wish.get("qos", 0),
-                                retain=wish.get("retain", False))
+            for _ in range(wish.get("times", 1)):
+                self.client.publish(wish["topic"], payload, qos=wish.get("qos", 0),
+                                    retain=wish.get("retain", False))
         if "stubborn" in command:
             self.stubborn = command["stubborn"]
         if "rename" in command:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleet_state::{Limits, Object, Revision, Value};
 use flotilla_agent::device::connector::{
     Availability, Connect, ConnectError, Connector, DeviceSetup, Handed, Invoke, LinkSetup,
-    Observation, Read, ReadErrorKind, Reading, Reports, Session, Write, WriteError,
+    MayWrite, Observation, Read, ReadErrorKind, Reading, Reports, Session, Write, WriteError,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -56,6 +56,7 @@ impl Owner {
             site: "home".parse().unwrap(),
             secrets_dir: secrets.to_owned(),
             reports,
+            may_write: MayWrite::new(|_| Some(Instant::now() + LIMIT)),
         };
         let session = connector.connect(connect).await?;
         Ok(Self { session, reports: received, sequence: 0 })

@@ -3,6 +3,7 @@
 //! - [`plan`]: what to do next with one device; [`orders`](orders()) turns the records of the
 //!   state into its words
 //! - [`telling`]: what the log is told of how far wishes got
+//! - [`since`]: since when a device is not as it should be, over sessions and owners
 //! - [`one_shots`]: whether a one-shot is asked for, handed over, or told as ended
 //! - [`ownership`]: which node gets which link, and when one may be taken from its owner
 //! - [`charges`]: which links a node works on, in which epochs
@@ -25,9 +26,10 @@ pub mod ownership;
 pub mod plan;
 mod profile;
 pub mod seeded;
+pub mod since;
 pub mod telling;
 
 pub use answers::{Handed, ReadErrorKind, Reading, WriteError, WriteErrorKind};
 pub use observation::{Availability, Observation, Quality};
-pub use orders::{Asked, Claims, claimed_until_ms, orders, take_granted};
+pub use orders::{Asked, Claims, Learnt, LogBound, claimed_until_ms, orders, take_granted};
 pub use profile::{Access, Fence, Profile};

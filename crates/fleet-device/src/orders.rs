@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_state::{
-    Device, DriftPolicy, FleetState, Mode, OnDrift, OnReturn, Revision, StageFailure,
+    Device, DriftPolicy, FleetState, Mode, OnDrift, OnReturn, Revision, StageFailure, Wish,
 };
 
 use crate::{Profile, plan};
@@ -28,13 +28,48 @@ pub fn take_granted(state: &FleetState, device: &Device, asked: &Asked, claims: 
     }
 }
 
+/// How late log time was at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBound {
+    log_ms: u64,
+    at_ms: u64,
+}
+
+impl LogBound {
+    /// From something that this node asked the log for at `asked_ms` of its monotonic clock, and
+    /// that the log has decided since: it was stamped after it was asked for, so log time was no
+    /// later then than what the state shows now.
+    #[must_use]
+    pub fn of(state: &FleetState, asked_ms: u64) -> Self {
+        Self { log_ms: state.log_time_ms(), at_ms: asked_ms }
+    }
+
+    /// How old a wish is. One of after the bound was asked for is younger than that.
+    fn age_of(self, state: &FleetState, wish: &Wish) -> plan::Age {
+        if state.age_ms(wish.revision, wish.wished_log_ms).is_none() {
+            return plan::Age::Unknown;
+        }
+        let age_ms = self.log_ms.saturating_sub(wish.wished_log_ms);
+        plan::Age::AtMost { age_ms, at_ms: self.at_ms }
+    }
+}
+
+/// What an owner has learnt from the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Learnt<'a> {
+    /// Wishes that it has claimed.
+    pub claims: &'a Claims,
+    /// How late it is at most.
+    pub bound: Option<LogBound>,
+}
+
 /// What the planner is told.
 #[must_use]
 pub fn orders(
     state: &FleetState,
     device: &Device,
     profile: &Arc<Profile>,
-    claims: &Claims,
+    learnt: Learnt<'_>,
 ) -> plan::Orders {
     let marks = state.watermarks(&device.id);
     let policy = &device.spec.policy;
@@ -44,7 +79,7 @@ pub fn orders(
         } else if state.needs_claim(&device.id, wish) {
             plan::Ttl::Unclaimed
         } else {
-            let claimed = claims.get(&wish.revision);
+            let claimed = learnt.claims.get(&wish.revision);
             let until_ms = claimed.copied();
             until_ms.map_or(plan::Ttl::ClaimedElsewhere, |until_ms| plan::Ttl::Claimed { until_ms })
         };
@@ -52,7 +87,8 @@ pub fn orders(
         let previous = previous.filter(|_| ttl == plan::Ttl::Unclaimed);
         let (value, revision) = (wish.value.clone(), wish.revision);
         let before = previous.map(|former| former.revision);
-        let wish = plan::Wish { value, revision, ttl, before, local: None };
+        let age = learnt.bound.map_or(plan::Age::Unasked, |bound| bound.age_of(state, wish));
+        let wish = plan::Wish { value, revision, ttl, age, before, local: None };
         (Arc::clone(property), wish)
     });
     plan::Orders {
@@ -206,7 +242,8 @@ mod tests {
             fence: Fence::None,
             warnings: Vec::new(),
         });
-        let orders = orders(&state, &device(&state), &profile, &claims);
+        let learnt = Learnt { claims: &claims, bound: None };
+        let orders = orders(&state, &device(&state), &profile, learnt);
         let ttl = orders.wishes.get("on").map(|wish| wish.ttl);
         assert_eq!(ttl, Some(plan::Ttl::Claimed { until_ms: 30_400 }));
     }

@@ -55,6 +55,27 @@ pub struct OutcomeEvent {
     pub reply: crate::Json,
 }
 
+/// Somebody else wrote to a device, as the owner of its link heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForeignWrite {
+    /// The device.
+    pub device: String,
+    /// Its link.
+    pub link: String,
+    /// The link's owner.
+    pub node: u64,
+    /// In which epoch.
+    pub epoch: u64,
+    /// What the newest of them says, as far as it was understood.
+    pub values: crate::Json,
+    /// It was kept by the broker, and may be old.
+    pub retained: bool,
+    /// How many there were since it was told last.
+    pub count: u64,
+    /// When the newest was heard.
+    pub wall_time_ms: u64,
+}
+
 #[derive(Serialize)]
 struct ChangeOut<'a> {
     part: usize,
@@ -99,6 +120,12 @@ pub fn tick(tick: &Tick) -> Vec<u8> {
 /// The payload of what a gateway did locally.
 #[must_use]
 pub fn local_write(told: &LocalTold) -> Vec<u8> {
+    reply::message(told).payload
+}
+
+/// The payload of somebody else's write.
+#[must_use]
+pub fn foreign_write(told: &ForeignWrite) -> Vec<u8> {
     reply::message(told).payload
 }
 

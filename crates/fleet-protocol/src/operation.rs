@@ -188,6 +188,8 @@ spelled! {
         Way = "way",
         /// Something was written locally, without a majority, or merged afterwards.
         Local = "local",
+        /// Somebody else wrote to a device.
+        ForeignWrite = "foreign_write",
     }
 }
 

@@ -200,6 +200,12 @@ impl Subjects {
         format!("{}control.events.{}.{device}", self.prefix, EventKind::Local)
     }
 
+    /// Where the owner of a device's link tells that somebody else writes to it.
+    #[must_use]
+    pub fn foreign_write_event(&self, device: &DeviceId) -> String {
+        format!("{}control.events.{}.{device}", self.prefix, EventKind::ForeignWrite)
+    }
+
     /// Where frames to a node go.
     #[must_use]
     pub fn raft(&self, node: NodeId) -> String {

@@ -123,6 +123,7 @@ fn subjects() {
         "control.events.tick",
         "control.events.way.<node>",
         "control.events.local.<device>",
+        "control.events.foreign_write.<device>",
         "raft.<node>",
         "mesh",
     ] {

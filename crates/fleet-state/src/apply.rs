@@ -86,6 +86,7 @@ impl FleetState {
                 }
             }
             Body::TimeLost => {
+                self.counters.time_lost = revision;
                 self.expire_all(&mut effects);
                 Applied { changes: effects.into_changes(), ..Applied::default() }
             }

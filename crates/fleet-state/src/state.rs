@@ -104,6 +104,14 @@ impl FleetState {
         self.counters.log_time_ms
     }
 
+    /// How old what was stamped at this revision was, by the log time of the newest entry; `None` where nobody can
+    /// say, because the time was lost since.
+    #[must_use]
+    pub fn age_ms(&self, revision: Revision, stamped_log_ms: u64) -> Option<u64> {
+        let known = revision > self.counters.time_lost;
+        known.then(|| self.counters.log_time_ms.saturating_sub(stamped_log_ms))
+    }
+
     /// The wall time of the newest entry, for display.
     #[must_use]
     pub fn wall_time_ms(&self) -> u64 {

@@ -9,15 +9,23 @@
 //!
 //! The link has no address: it is the NATS connection of the agent that owns it. Settings of a
 //! device, all optional: `acknowledges` (it answers what it is told; default true),
-//! `readable` (it answers `.get`; default false), `fences` (default false). An answer is empty,
-//! or an object with `ok` and, if that is false, `error`.
+//! `readable` (it answers `.get`; default false), `fences` (default false), `watch` (writes of
+//! others are told; default true). An answer is empty, or an object with `ok` and, if that is
+//! false, `error`.
 //!
 //! Nothing is handed over while the connection to the server is down: the client would keep it, and
 //! the device would get it when that is back, long after its time. What is on its way at that moment
 //! carries the time after which it must not be acted on.
 //!
 //! That nobody listens on a device's subject is known at once, and nothing was handed over then.
+//! So the owner may listen along (`watch`) only over the connection that it speaks over, and only
+//! because that has no echo: what it says itself doesn't come back, and nobody is there because of
+//! it. What does come is a write of somebody else. One-shots are not listened along to: of these it
+//! must be known whether they were handed over, also while a former owner listens still.
+//!
 //! Where a device doesn't acknowledge, that its NATS server has the message is all that is known.
+
+mod ear;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,39 +33,63 @@ use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
-use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Request};
 use fleet_protocol::Subjects;
 use fleet_protocol::subjects::{DeviceWord, device_headers};
 use fleet_state::{DeviceId, Limits, Object, Value};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::select_all;
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::connector::{
-    Access, Availability, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Fence,
-    Handed, Invoke, LinkSetup, Observation, Profile, Quality, Read, ReadError, ReadErrorKind,
-    Reading, Refusal, Reports, Session, Write, WriteError, WriteErrorKind,
+    Access, CloseReason, Connect, ConnectError, Connector, DeviceSetup, Fence, Handed, Invoke,
+    LinkSetup, Profile, Quality, Read, ReadError, ReadErrorKind, Reading, Refusal, Session, Write,
+    WriteError, WriteErrorKind,
 };
 use super::settings::Fields;
 use crate::device::wall_ms;
+use crate::nats::{Connection, LinkState};
+use ear::Ear;
 
 /// How often the connection to the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Words of availability are shorter than this.
-const AVAILABILITY_BYTES_MAX: usize = 64;
+/// How long the first connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const UNREACHABLE: &str = "the NATS server can't be reached";
 
+/// Opens a connection over which nothing comes back that is published over it.
+pub type OpenNats = Arc<
+    dyn Fn() -> BoxFuture<'static, Result<Connection, crate::nats::ConnectError>> + Send + Sync,
+>;
+
 /// The connector of devices that speak NATS.
-pub struct NatsConnector(Option<Client>);
+pub struct NatsConnector {
+    open: Option<OpenNats>,
+    /// One for all links, from the first on: the client goes on trying by itself.
+    opened: OnceCell<Connection>,
+}
 
 impl NatsConnector {
-    /// Over this connection; an agent without NATS has none, and says so when it is to connect.
+    /// An agent without NATS can't open anything, and says so when it is to connect.
     #[must_use]
-    pub fn new(client: Option<Client>) -> Self {
-        Self(client)
+    pub fn new(open: Option<OpenNats>) -> Self {
+        Self { open, opened: OnceCell::new() }
+    }
+
+    async fn client(&self) -> Result<Client, ConnectError> {
+        let open = self.open.as_ref().ok_or_else(|| {
+            ConnectError::new("this agent has no NATS connection; place the link on one that has")
+        })?;
+        let opened = self.opened.get_or_try_init(|| open()).await;
+        let opened = opened.map_err(|error| ConnectError::new(error.to_string()))?;
+        let mut state = opened.state.clone();
+        let connected = state.wait_for(|state| *state != LinkState::Disconnected);
+        match tokio::time::timeout(CONNECT_WITHIN, connected).await {
+            Ok(Ok(_)) => Ok(opened.client.clone()),
+            Ok(Err(_)) | Err(_) => Err(ConnectError::new(UNREACHABLE)),
+        }
     }
 }
 
@@ -67,6 +99,7 @@ struct Manners {
     acknowledges: bool,
     readable: bool,
     fences: bool,
+    watch: bool,
 }
 
 impl Manners {
@@ -76,6 +109,7 @@ impl Manners {
             acknowledges: fields.flag("acknowledges")?.unwrap_or(true),
             readable: fields.flag("readable")?.unwrap_or(false),
             fences: fields.flag("fences")?.unwrap_or(false),
+            watch: fields.flag("watch")?.unwrap_or(true),
         };
         fields.finish()?;
         Ok(manners)
@@ -117,12 +151,7 @@ impl Connector for NatsConnector {
         connect: Connect,
     ) -> BoxFuture<'a, Result<Box<dyn Session>, ConnectError>> {
         async move {
-            let client = self.0.clone().ok_or_else(|| {
-                ConnectError::new(
-                    "this agent has no NATS connection; place the link on one that has",
-                )
-            })?;
-            let session = NatsSession::open(client, connect).await?;
+            let session = NatsSession::open(self.client().await?, connect).await?;
             Ok(Box::new(session) as Box<dyn Session>)
         }
         .boxed()
@@ -156,8 +185,8 @@ impl NatsSession {
         // What is published before the server knows of the subscription would be missed.
         client.flush().await.map_err(|error| ConnectError::new(error.to_string()))?;
         let (devices, devices_seen) = watch::channel(manners(connect.devices));
-        let ear = Ear { subjects: subjects.clone(), devices: devices_seen };
-        let hearing = tokio::spawn(hear(messages, ear, connect.reports));
+        let ear = Ear::new(client.clone(), subjects.clone(), devices_seen);
+        let hearing = tokio::spawn(ear.hear(messages, connect.reports));
         Ok(Self { client, subjects, epoch: connect.epoch, devices, hearing })
     }
 
@@ -347,64 +376,6 @@ impl Drop for NatsSession {
     }
 }
 
-/// What is listened for.
-struct Ear {
-    subjects: Subjects,
-    devices: watch::Receiver<Arc<BTreeMap<DeviceId, Manners>>>,
-}
-
-/// Reports what devices say, until the subscriptions end.
-async fn hear(messages: Vec<Subscriber>, ear: Ear, reports: Reports) {
-    let mut messages = select_all(messages);
-    let mut unreadable = 0_u64;
-    while let Some(message) = messages.next().await {
-        let Some((device, word)) = ear.subjects.parse_device(message.subject.as_str()) else {
-            continue;
-        };
-        if !ear.devices.borrow().contains_key(&device) {
-            continue;
-        }
-        let Some(observation) = heard(device, word, &message.payload) else { continue };
-        if observation.quality == Quality::Bad {
-            // Said at the 1st, 2nd, 4th, … time, so that a flood of it is no flood of the log.
-            unreadable = unreadable.saturating_add(1);
-            if unreadable.is_power_of_two() {
-                let device = &observation.device;
-                tracing::warn!(%device, count = unreadable, "a device reports what can't be read");
-            }
-        }
-        reports.send(observation).await;
-    }
-}
-
-/// What a message tells of its device. A report that can't be read tells that it can't.
-fn heard(device: DeviceId, word: DeviceWord, payload: &[u8]) -> Option<Observation> {
-    match word {
-        DeviceWord::Reported => Some(match object(payload) {
-            Some(values) => Observation::fresh(device, values),
-            None => {
-                Observation { quality: Quality::Bad, ..Observation::fresh(device, Object::new()) }
-            }
-        }),
-        DeviceWord::Availability => Some(Observation::availability(device, availability(payload)?)),
-        DeviceWord::Set | DeviceWord::Invoke | DeviceWord::Get => None,
-    }
-}
-
-fn availability(payload: &[u8]) -> Option<Availability> {
-    if payload.len() > AVAILABILITY_BYTES_MAX {
-        return None;
-    }
-    let text = std::str::from_utf8(payload).ok()?.trim().trim_matches('"');
-    match text {
-        "online" => Some(Availability::Online),
-        "offline" => Some(Availability::Offline),
-        "asleep" => Some(Availability::Asleep),
-        "unknown" => Some(Availability::Unknown),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -480,16 +451,5 @@ mod tests {
         assert_eq!(last_moment(lease, None), lease);
         assert_eq!(last_moment(lease, Some(later)), lease);
         assert_eq!(last_moment(lease, Some(sooner)), sooner);
-    }
-
-    #[test]
-    fn a_report_that_cannot_be_read_is_told_as_bad() {
-        let device: DeviceId = "door".parse().unwrap();
-        let told = |word, payload: &str| heard(device.clone(), word, payload.as_bytes());
-        let bad = told(DeviceWord::Reported, "{").unwrap();
-        assert_eq!((bad.quality, bad.values.is_empty()), (Quality::Bad, true));
-        let good = told(DeviceWord::Reported, r#"{"on":true}"#).unwrap();
-        assert_eq!((good.quality, good.values.is_empty()), (Quality::Good, false));
-        assert_eq!(told(DeviceWord::Availability, "?"), None);
     }
 }

@@ -31,15 +31,22 @@ impl Work<'_> {
         }
         for (id, slot) in std::mem::take(&mut self.slots) {
             if let Some(memory) = self.task.memory.get_mut(&id) {
-                memory.away_since_ms = slot.course.away_since_ms();
+                memory.away = slot.course.away();
             }
             self.let_go_of(Some(slot));
         }
+        let link = self.task.link();
+        let control_is_lost = link.is_some_and(|link| {
+            !link.paused && self.task.until_ms(&link, self.task.now_ms()).is_none()
+        });
         let Calls { mut tasks, session, .. } = self.calls;
         tasks.abort_all();
         let joined = async { while tasks.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(CLOSE_WITHIN, joined).await.is_ok();
         match Arc::try_unwrap(session) {
+            // As if this node had died: nobody controls the link any more, and what is armed
+            // against that goes off unless somebody takes it over in time.
+            Ok(session) if control_is_lost => drop(session),
             Ok(session) if in_time => {
                 let closing = tokio::spawn(session.close());
                 if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {

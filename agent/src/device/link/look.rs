@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fleet_device::claimed_until_ms;
 use fleet_device::plan::{Leave, Step};
+use fleet_device::{LogBound, claimed_until_ms};
 use fleet_state::{AgentCommand, ClaimItem, Claimed, DeviceId, Outcome, Revision};
 use tokio::time::Instant;
 
@@ -34,6 +34,7 @@ enum Presses {
 impl Work<'_> {
     /// Plans for a device and begins the step.
     pub(super) fn look_at(&mut self, id: &DeviceId, now_ms: u64) {
+        self.tell_foreign(id, now_ms);
         let until_ms = self.until_ms();
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.in_line = false;
@@ -226,18 +227,7 @@ impl Work<'_> {
             CallEnd::Claimed { revisions, asked_ms, end } => {
                 self.claimed(id, &revisions, asked_ms, end, now_ms);
             }
-            CallEnd::Adopted(end) => match end {
-                Submitted::Decided(answer) => match &answer.outcome {
-                    Outcome::Accepted(_) | Outcome::Unchanged => slot.course.log_ended(now_ms),
-                    Outcome::Rejected(rejection) => {
-                        slot.course.adoption_rejected(rejection, now_ms);
-                    }
-                },
-                Submitted::Busy { .. }
-                | Submitted::NoLeader
-                | Submitted::Unknown
-                | Submitted::Stopping => slot.course.log_failed(now_ms),
-            },
+            CallEnd::Adopted(end) => self.adopted(id, &end, now_ms),
             CallEnd::Taken { id: request, asked_ms, end } => {
                 self.taken(id, &request, asked_ms, end, now_ms);
             }
@@ -251,6 +241,28 @@ impl Work<'_> {
                 self.take_local();
             }
             CallEnd::Settled { id: request, end } => self.settled(id, &request, end, now_ms),
+        }
+    }
+
+    /// What the log made of an adoption. The device is followed at once: the record comes by another
+    /// way, and planned by the former one the same would be proposed again.
+    fn adopted(&mut self, id: &DeviceId, end: &Submitted, now_ms: u64) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        match end {
+            Submitted::Decided(answer) => {
+                match &answer.outcome {
+                    Outcome::Accepted(_) | Outcome::Unchanged => slot.course.log_ended(now_ms),
+                    Outcome::Rejected(rejection) => {
+                        slot.course.adoption_rejected(rejection, now_ms);
+                    }
+                }
+                let view = self.task.parts.handle.view();
+                self.take_record(&view.state, id);
+            }
+            Submitted::Busy { .. }
+            | Submitted::NoLeader
+            | Submitted::Unknown
+            | Submitted::Stopping => slot.course.log_failed(now_ms),
         }
     }
 
@@ -272,6 +284,7 @@ impl Work<'_> {
             }
         };
         let view = self.task.parts.handle.view();
+        self.task.log_bound = Some(LogBound::of(&view.state, asked_ms));
         let device = view.state.device(id).cloned();
         for (revision, claimed) in revisions.iter().zip(claims) {
             if *claimed != Claimed::Granted {
@@ -292,7 +305,8 @@ impl Work<'_> {
         {
             slot.course.log_ended(now_ms);
             let (state, overlay) = (&view.state, self.book.overlay(id).cloned());
-            let known = Known { state, device: &device, overlay, run: self.task.run };
+            let (run, bound) = (self.task.run, self.task.log_bound);
+            let known = Known { state, device: &device, overlay, run, bound };
             slot.follow(known, memory);
         }
     }

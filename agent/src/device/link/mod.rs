@@ -14,6 +14,7 @@
 
 mod calls;
 mod closing;
+mod foreign;
 mod former;
 mod local;
 mod look;
@@ -28,13 +29,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_consensus::View;
+use fleet_device::LogBound;
 use fleet_device::charges::Charge;
 use fleet_state::{DeviceId, Link, LinkId, Member, Placement};
 use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::DeviceParts;
-use super::connector::{Connect, ConnectError, Connector, Refusal, Reports, Session};
+use super::connector::{
+    ANSWER_MS_MAX, Connect, ConnectError, Connector, MayWrite, Refusal, Reports, Session,
+};
 use super::setups::{device_setup, link_setup};
 use calls::contained;
 use slot::Memory;
@@ -88,6 +93,8 @@ pub(super) struct LinkTask {
     let_go: watch::Receiver<bool>,
     /// Grows with everything handed over or told in this epoch.
     sequence: u64,
+    /// How late it is at most, from the last claim that the log decided.
+    log_bound: Option<LogBound>,
     memory: BTreeMap<DeviceId, Memory>,
 }
 
@@ -105,7 +112,8 @@ impl LinkTask {
                 parts.boot.saturating_mul(ALONE_BOOT_SEQUENCES).saturating_add(before)
             }
         };
-        Self { parts, id, epoch, run, let_go, sequence, memory: BTreeMap::new() }
+        let memory = BTreeMap::new();
+        Self { parts, id, epoch, run, let_go, sequence, log_bound: None, memory }
     }
 
     /// Whether it runs for local writes only.
@@ -120,13 +128,8 @@ impl LinkTask {
     /// The link, while it is this task's.
     fn link(&self) -> Option<Arc<Link>> {
         let view = self.parts.handle.view();
-        let link = view.state.link(&self.id)?;
-        let ours = match self.run {
-            Run::InEpoch => link.owner == Some(self.parts.node) && !link.releasing,
-            Run::Alone { .. } => may_run_alone(&view, link),
-        };
-        let ours = ours && link.epoch == self.epoch;
-        (ours && !*self.let_go.borrow()).then(|| Arc::clone(link))
+        let link = our_link(&view, &self.parts, (&self.id, self.epoch), self.run)?;
+        (!*self.let_go.borrow()).then_some(link)
     }
 
     /// Until when this task may write; `None`: now it may not.
@@ -232,6 +235,7 @@ async fn connect(task: &LinkTask, link: &Link) -> Result<Option<Connected>, Conn
         site: parts.site.clone(),
         secrets_dir: parts.secrets_dir.clone(),
         reports,
+        may_write: may_write(task),
     };
     // In a task of its own: what blocks or panics must not end this one.
     let mut connecting =
@@ -254,6 +258,41 @@ async fn connect(task: &LinkTask, link: &Link) -> Result<Option<Connected>, Conn
     // One that blocks its thread is not waited for.
     let _cancelled = tokio::time::timeout(LOOK_EVERY, connecting).await;
     gave_up
+}
+
+/// Whether a device may be kept armed, as the records and the lease are whenever that is asked.
+fn may_write(task: &LinkTask) -> MayWrite {
+    let (parts, link, epoch) = (Arc::clone(&task.parts), task.id.clone(), task.epoch);
+    let (run, let_go) = (task.run, task.let_go.clone());
+    MayWrite::new(move |device| {
+        let (now, now_ms) = (Instant::now(), parts.handle.clock().now_ms());
+        let view = parts.handle.view();
+        let device = view.state.device(device).filter(|device| device.blocked().is_none())?;
+        let ours = our_link(&view, &parts, (&link, epoch), run).filter(|link| !link.paused)?;
+        let stopped = parts.local.book().overlay(&device.id).is_some_and(|known| known.stopped);
+        let on_link = device.spec.link.as_ref() == Some(&link);
+        let until_ms = match run {
+            Run::InEpoch => parts.lease.borrow().until_ms(&ours, now_ms)?,
+            Run::Alone { .. } => u64::MAX,
+        };
+        let left_ms = until_ms.saturating_sub(now_ms).min(ANSWER_MS_MAX);
+        (on_link && !stopped && !*let_go.borrow()).then(|| now + Duration::from_millis(left_ms))
+    })
+}
+
+/// A link, while this node runs it in this capacity.
+fn our_link(
+    view: &View,
+    parts: &DeviceParts,
+    (id, epoch): (&LinkId, u64),
+    run: Run,
+) -> Option<Arc<Link>> {
+    let link = view.state.link(id)?;
+    let ours = match run {
+        Run::InEpoch => link.owner == Some(parts.node) && !link.releasing,
+        Run::Alone { .. } => may_run_alone(view, link),
+    };
+    (ours && link.epoch == epoch).then(|| Arc::clone(link))
 }
 
 /// Ends when a link may not be connected any more as it was registered.

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_device::one_shots::OneShots;
-use fleet_device::plan::{self, Course, Orders};
-use fleet_device::{Asked, Claims, orders, take_granted};
+use fleet_device::plan::{self, Away, Course, Orders};
+use fleet_device::since::DriftSince;
+use fleet_device::{Asked, Claims, Learnt, LogBound, orders, take_granted};
 use fleet_protocol::local::LocalStage;
 use fleet_state::{Device, FleetState, Object, RequestId, StageItem};
 use tokio::task::AbortHandle;
 
 use super::Run;
 use super::calls::contained;
+use super::foreign::Foreign;
 use crate::device::connector::{
-    Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, ReadError, ReadErrorKind,
-    Reading, Refusal, WriteError,
+    Availability, Connector, DeviceSetup, Handed, LinkSetup, Observation, Profile, ReadError,
+    ReadErrorKind, Reading, Refusal, WriteError,
 };
 use crate::device::local::Overlay;
 use crate::device::setups::device_setup;
@@ -41,6 +43,8 @@ pub(super) struct Slot {
     pub last_read_error: Option<String>,
     /// What the log was told last that it didn't know.
     pub told: Option<StageItem>,
+    /// What others wrote to it.
+    pub foreign: Foreign,
     /// What is shown of it, as it was told last.
     pub shown: Option<Arc<Object>>,
     /// What local writes mean for it.
@@ -59,12 +63,15 @@ pub(super) struct Known<'a> {
     pub device: &'a Device,
     pub overlay: Option<Arc<Overlay>>,
     pub run: Run,
+    /// How late it is at most, by the log.
+    pub bound: Option<LogBound>,
 }
 
 impl Known<'_> {
     /// What the log wants of it, and local writes over that. Alone, nothing else is wanted.
     fn orders(&self, profile: &Arc<Profile>, claims: &Claims) -> Orders {
-        let mut orders = orders(self.state, self.device, profile, claims);
+        let learnt = Learnt { claims, bound: self.bound };
+        let mut orders = orders(self.state, self.device, profile, learnt);
         if let Run::Alone { .. } = self.run {
             orders.wishes.clear();
         }
@@ -76,6 +83,7 @@ impl Known<'_> {
                 value: local.value.clone(),
                 revision: local.known,
                 ttl: plan::Ttl::Unlimited,
+                age: plan::Age::Unknown,
                 before: None,
                 local: Some(local.number),
             };
@@ -91,9 +99,23 @@ pub(super) struct Memory {
     pub claims: Claims,
     /// Wishes that the log was asked for, with when that was first.
     pub asked: Asked,
-    /// Since when the device had been away when the last session ended.
-    pub away_since_ms: Option<u64>,
+    /// How the device was away when the last session ended, or when its owner before told of it.
+    pub away: Away,
+    /// Since when it has been different.
+    pub drift_since: DriftSince,
     pub one_shots: OneShots,
+}
+
+impl Memory {
+    /// What is known of a device from what was told of it, by this owner or the one before.
+    pub(super) fn of_shown(shown: Option<&Object>) -> Self {
+        let drift = shown.and_then(|shown| shown.get("drift")?.as_map());
+        let drift_since = drift.map(DriftSince::of_shown).unwrap_or_default();
+        let availability = shown.and_then(|shown| shown.get("availability")?.as_text());
+        let is_offline = availability == Some(Availability::Offline.as_str());
+        let away = Away { since_ms: None, is_offline };
+        Self { drift_since, away, ..Self::default() }
+    }
 }
 
 /// A call under way.
@@ -137,7 +159,7 @@ impl Slot {
             Err(refusal) => (nothing(), Some(refusal)),
         };
         Self {
-            course: Course::resumed(memory.away_since_ms, now_ms),
+            course: Course::resumed(memory.away, now_ms),
             orders: known.orders(&Arc::new(profile), &memory.claims),
             setup,
             refusal,
@@ -148,6 +170,7 @@ impl Slot {
             last_error: None,
             last_read_error: None,
             told: None,
+            foreign: Foreign::default(),
             shown: None,
             overlay: known.overlay,
             local_told: BTreeMap::new(),
@@ -163,7 +186,9 @@ impl Slot {
 
     /// The device said something.
     pub(super) fn heard(&mut self, heard: &Observation, now_ms: u64) {
-        if heard.source_ms.is_some() {
+        if heard.foreign_write {
+            self.foreign.heard(heard);
+        } else if heard.source_ms.is_some() {
             self.source_ms = heard.source_ms;
         }
         self.course.heard(heard, now_ms);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_device::plan::Plan;
+use fleet_device::since::DriftSince;
 use fleet_device::telling::stage_news;
 use fleet_state::{AgentCommand, DeviceId, Entity, Object, Outcome, StageItem, Value, limits};
 use tokio::time::Instant;
@@ -162,7 +163,18 @@ impl Work<'_> {
         let offset_ms = wall_ms().saturating_sub(self.task.now_ms());
         let offset_ms = *self.wall_offset_ms.get_or_insert(offset_ms);
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let mut body = body(slot, plan, offset_ms);
+        let Some(memory) = self.task.memory.get_mut(id) else { return };
+        if let Some(plan) = plan {
+            let (course, orders) = (&slot.course, &slot.orders);
+            let is_over = |property: &str, wished: &Value| {
+                let tolerance = orders.policy_of(property).tolerance;
+                let wish = orders.wishes.get(property);
+                wish.is_none_or(|wish| wish.value != *wished)
+                    || course.says(property, wished, tolerance)
+            };
+            memory.drift_since.follow(&plan.drift, offset_ms, is_over);
+        }
+        let mut body = body(slot, plan, &memory.drift_since, offset_ms);
         let local = local_body(slot, &self.book);
         if !local.is_empty() {
             body.insert("local", local);
@@ -182,7 +194,7 @@ impl Work<'_> {
     }
 }
 
-fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
+fn body(slot: &Slot, plan: Option<&Plan>, since: &DriftSince, offset_ms: u64) -> Object {
     let mut body = Object::new();
     let profile = &slot.orders.profile;
     body.insert("fence", profile.fence.as_str());
@@ -204,9 +216,12 @@ fn body(slot: &Slot, plan: Option<&Plan>, offset_ms: u64) -> Object {
     if !reported.is_empty() {
         body.insert("reported", reported);
     }
-    let drift = plan.map(|plan| drift_body(plan, offset_ms)).unwrap_or_default();
+    let drift = plan.map(|plan| drift_body(plan, since)).unwrap_or_default();
     if !drift.is_empty() {
         body.insert("drift", drift);
+    }
+    if let Some(foreign) = &slot.foreign.shown {
+        body.insert("foreign_write", foreign.as_ref().clone());
     }
     let would_write = plan.map(|plan| &plan.would_write).filter(|would| !would.is_empty());
     if let Some(would_write) = would_write {
@@ -235,12 +250,12 @@ fn local_body(slot: &Slot, book: &Book) -> Object {
     told.collect()
 }
 
-fn drift_body(plan: &Plan, offset_ms: u64) -> Object {
+fn drift_body(plan: &Plan, since: &DriftSince) -> Object {
     let drift = plan.drift.iter().map(|drift| {
         let mut told = Object::new();
         told.insert("desired", drift.wished.clone());
         told.insert("reported", drift.said.clone());
-        told.insert("since_wall_ms", drift.since_ms.saturating_add(offset_ms));
+        told.insert("since_wall_ms", since.of(&drift.property).unwrap_or_default());
         (Arc::clone(&drift.property), Value::Map(told))
     });
     drift.collect()

@@ -12,11 +12,12 @@ use std::time::Duration;
 use fleet_state::{DeviceId, Entity, FleetState, Link, Record, RequestId, StageItem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 
 use super::LinkTask;
 use super::calls::{Calls, Ended, contained};
-use super::slot::{Call, Known, Slot};
+use super::foreign::Budget;
+use super::slot::{Call, Known, Memory, Slot};
 use crate::consensus::AppliedBatch;
 use crate::device::connector::{CloseReason, Connector, Observation, Session};
 use crate::device::local::Book;
@@ -28,8 +29,8 @@ const CALLS_MAX: usize = 64;
 const READS_MAX: usize = 32;
 /// Observations taken in one turn.
 const REPORTS_PER_TURN: usize = 256;
-/// How often the clock is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Longest pause of the loop when nothing is due: records that come with a snapshot wake nobody.
+const IDLE_MS: u64 = 1_000;
 /// How long the task that waits for the end of the connection may take to let go of the session.
 const LET_GO_WITHIN: Duration = Duration::from_millis(1_000);
 /// Why the work has ended. The session is closed then.
@@ -74,6 +75,8 @@ pub(super) struct Work<'a> {
     pub(super) begun: Option<RequestId>,
     /// From the node's clock to wall time, for display.
     pub(super) wall_offset_ms: Option<u64>,
+    /// Events of what others write that may be told yet.
+    pub(super) foreign: Budget,
 }
 
 impl<'a> Work<'a> {
@@ -101,6 +104,7 @@ impl<'a> Work<'a> {
             broken: None,
             begun: None,
             wall_offset_ms: None,
+            foreign: Budget::default(),
         }
     }
 
@@ -113,15 +117,14 @@ impl<'a> Work<'a> {
         let session = Arc::clone(&self.calls.session);
         let mut closed = tokio::spawn(async move { session.closed().await });
         self.take_all();
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             if let Some(ended) = self.may_go_on() {
                 break ended;
             }
             self.look_at_all();
+            let due = self.due();
             tokio::select! {
-                _ = looks.tick() => self.take_due(),
+                () = sleep_until(due) => self.take_due(),
                 batch = applied.recv(), if !self.log_ended => self.take_applied(batch),
                 Ok(()) = books.changed() => self.take_local(),
                 Some(ended) = self.calls.tasks.join_next() => self.take_ended(ended),
@@ -179,7 +182,7 @@ impl<'a> Work<'a> {
     }
 
     /// A device as it is in the state now; it may be new, changed, or not this link's any more.
-    fn take_record(&mut self, state: &FleetState, id: &DeviceId) {
+    pub(super) fn take_record(&mut self, state: &FleetState, id: &DeviceId) {
         let on_link =
             |device: &&Arc<fleet_state::Device>| device.spec.link.as_ref() == Some(&self.link.id);
         let Some(device) = state.device(id).filter(on_link) else {
@@ -191,9 +194,12 @@ impl<'a> Work<'a> {
             self.task.memory.remove(id);
             return;
         };
-        let served =
-            Known { state, device, overlay: self.book.overlay(id).cloned(), run: self.task.run };
-        let memory = self.task.memory.entry(id.clone()).or_default();
+        let (run, bound) = (self.task.run, self.task.log_bound);
+        let served = Known { state, device, overlay: self.book.overlay(id).cloned(), run, bound };
+        let observed = &self.task.parts.observed;
+        let memory = self.task.memory.entry(id.clone()).or_insert_with(|| {
+            Memory::of_shown(observed.device(id).map(|known| known.body).as_deref())
+        });
         let known = self
             .slots
             .get_mut(id)
@@ -284,27 +290,36 @@ impl<'a> Work<'a> {
 
     fn take_heard(&mut self, first: Observation, more: &mut mpsc::Receiver<Observation>) {
         let now_ms = self.task.now_ms();
-        let mut next = Some(first);
-        for _ in 0..REPORTS_PER_TURN {
-            let Some(heard) = next else { return };
-            let metrics = &self.task.parts.metrics;
-            metrics.reports.inc();
-            if heard.foreign_write {
-                metrics.foreign_writes.inc();
-            }
-            if let Some(slot) = self.slots.get_mut(&heard.device) {
-                slot.heard(&heard, now_ms);
-                self.line_up(&heard.device);
-            }
-            next = more.try_recv().ok();
+        self.take_one_heard(&first, now_ms);
+        for _ in 1..REPORTS_PER_TURN {
+            let Ok(heard) = more.try_recv() else { return };
+            self.take_one_heard(&heard, now_ms);
         }
-        // One more may have been taken out of the queue.
-        if let Some(heard) = next
-            && let Some(slot) = self.slots.get_mut(&heard.device)
-        {
-            slot.heard(&heard, now_ms);
+    }
+
+    fn take_one_heard(&mut self, heard: &Observation, now_ms: u64) {
+        let metrics = &self.task.parts.metrics;
+        metrics.reports.inc();
+        if heard.foreign_write {
+            metrics.foreign_writes.inc();
+        }
+        if let Some(slot) = self.slots.get_mut(&heard.device) {
+            slot.heard(heard, now_ms);
             self.line_up(&heard.device);
         }
+    }
+
+    /// When something is to be looked at though nothing happens.
+    fn due(&self) -> Instant {
+        let now_ms = self.task.now_ms();
+        let agenda = self.agenda.first().map(|(at_ms, _)| *at_ms);
+        let stages = (!self.telling && !self.to_tell.is_empty()).then_some(self.tell_next_ms);
+        // A lease that was renewed meanwhile ends later, and is looked at again then.
+        let lease = self.until_ms();
+        let due = agenda.into_iter().chain(stages).chain(lease).min();
+        let idle_ms = now_ms.saturating_add(IDLE_MS);
+        // At most in a millisecond: what is due now has been looked at.
+        self.moment(due.unwrap_or(idle_ms).clamp(now_ms.saturating_add(1), idle_ms))
     }
 
     /// Whose moment has come, and calls that don't end.

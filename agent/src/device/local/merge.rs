@@ -93,7 +93,8 @@ mod tests {
     }
 
     fn wish(level: i64, revision: u64) -> Wish {
-        Wish { value: Value::from(level), revision: Revision::new(revision), ttl: None }
+        let (value, revision) = (Value::from(level), Revision::new(revision));
+        Wish { value, revision, wished_log_ms: 0, ttl: None }
     }
 
     fn fate_of(stage: LocalStage, wish: Option<&Wish>, on_drift: OnDrift, acts: bool) -> Fate {

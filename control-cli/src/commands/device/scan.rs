@@ -55,8 +55,8 @@ pub(super) async fn run(args: ScanArgs, session: &Session) -> Result<()> {
     }
     let target = QueryTarget::List { noun: Noun::Device, area: None };
     let known: Vec<DeviceBody> = listed::all(session, target, listed::whole_page()).await?;
-    let seen: Vec<Seen> = units(&args, session)
-        .await?
+    let (units, broken) = units(&args, session).await?;
+    let seen: Vec<Seen> = units
         .into_iter()
         .map(|unit| {
             let at = |device: &&DeviceBody| {
@@ -70,19 +70,38 @@ pub(super) async fn run(args: ScanArgs, session: &Session) -> Result<()> {
     let answering = seen.iter().filter(|seen| seen.unit.answers).count();
     session.form().print(&seen, || table(&seen))?;
     say(&format!("{answering} of {} units answer", seen.len()));
-    Ok(())
+    let Some(broken) = broken else { return Ok(()) };
+    if let Some(rest) = seen.last().and_then(|last| rest(&args.units, last.unit.unit)) {
+        say(&format!("the others were not asked; go on with --units {rest}"));
+    }
+    Err(broken)
 }
 
-/// Asks page by page: each is as long as a request may wait.
-async fn units(args: &ScanArgs, session: &Session) -> Result<Vec<UnitBody>> {
+/// The units behind one.
+fn rest(units: &Units, last: u8) -> Option<Units> {
+    let rest = units.as_slice().iter().filter(|unit| **unit > last);
+    let rest: Vec<String> = rest.map(ToString::to_string).collect();
+    rest.join(",").parse().ok()
+}
+
+/// Asks page by page: each is as long as a request may wait. What was found before one failed is
+/// worth something, and goes with the reason.
+async fn units(
+    args: &ScanArgs,
+    session: &Session,
+) -> Result<(Vec<UnitBody>, Option<anyhow::Error>)> {
     let client = session.client().await?;
     let look = Look::Scan { units: args.units.clone(), per_second: args.rate };
     let mut request = LookRequest::new(args.link.clone(), look);
     let mut units = Vec::new();
     loop {
-        let page: Looked<UnitBody> = client.look(&request, session.consistency()).await?;
+        let page: Looked<UnitBody> = match client.look(&request, session.consistency()).await {
+            Ok(page) => page,
+            Err(error) if units.is_empty() => return Err(error.into()),
+            Err(error) => return Ok((units, Some(error.into()))),
+        };
         units.extend(page.items);
-        let Some(next) = page.next else { return Ok(units) };
+        let Some(next) = page.next else { return Ok((units, None)) };
         if session.form() == Form::Table {
             say(&format!("asked {} of {}", units.len(), args.units.as_slice().len()));
         }
@@ -104,4 +123,18 @@ fn table(seen: &[Seen]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_that_was_interrupted_goes_on_behind_the_last_unit() {
+        let units: Units = "1-10,17,255".parse().unwrap();
+        for (last, text) in [(4, Some("5-10,17,255")), (10, Some("17,255")), (255, None)] {
+            let rest = rest(&units, last).map(|rest| rest.to_string());
+            assert_eq!(rest.as_deref(), text, "{last}");
+        }
+    }
 }

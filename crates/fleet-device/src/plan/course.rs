@@ -8,7 +8,7 @@ use fleet_state::{Object, Revision, Value};
 use super::choice::would_write;
 use super::property::{Case, Verdict};
 use super::track::{Said, Track, pause_ms};
-use super::{Leave, Orders, Plan, Reported, Step, TroubleCode};
+use super::{Leave, Orders, Plan, Reported, Step, TroubleCode, alike};
 use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
 /// The first question after a hand-over; the pause doubles with each.
@@ -21,10 +21,6 @@ const ASK_MS_MAX: u64 = 5_000;
 const READ_MS_MAX_SILENT: u64 = 60_000;
 /// A device that gave no answer for so long is asked less often.
 const LONG_SILENT_MS: u64 = 300_000;
-/// A device that gave no answer for longer was away.
-const SILENT_MS_MAX: u64 = 30_000;
-/// As many tries as make the pause the longest one.
-const SILENT_TRIES: u32 = 16;
 /// Properties of one device that are remembered, beside those that are wished.
 pub(super) const PROPERTIES_MAX: usize = 512;
 
@@ -47,6 +43,8 @@ pub struct Course {
     pub(super) availability: Availability,
     pub(super) said: BTreeMap<Arc<str>, Said>,
     pub(super) tracks: BTreeMap<Arc<str>, Track>,
+    /// That it is away was told before this session, and not in it.
+    pub(super) is_hearsay: bool,
     /// A step is under way; it began then.
     pub(super) busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
@@ -54,10 +52,10 @@ pub struct Course {
     pub(super) acted_ms: Option<u64>,
     answered_ms: Option<u64>,
     /// Since when nothing that it was asked or handed was answered.
-    silent_since_ms: Option<u64>,
+    pub(super) silent_since_ms: Option<u64>,
     pub(super) asked: u32,
     /// The orders allowed writing when they were looked at last.
-    writing: bool,
+    pub(super) writing: bool,
     /// What is being handed over: of each property, the wish or local write that it is of.
     pub(super) handing: BTreeMap<Arc<str>, (Revision, Option<u64>)>,
     /// What is to become a wish, and instead of which.
@@ -80,6 +78,7 @@ impl Course {
             availability: Availability::Unknown,
             said: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            is_hearsay: false,
             busy_since_ms: None,
             ask_next_ms: now_ms,
             acted_ms: None,
@@ -92,48 +91,6 @@ impl Course {
             followed: false,
             unreadable: false,
             dropped: 0,
-        }
-    }
-
-    /// Nothing is known but that the device has been away since then.
-    #[must_use]
-    pub fn resumed(away_since_ms: Option<u64>, now_ms: u64) -> Self {
-        Self { silent_since_ms: away_since_ms, ..Self::new(now_ms) }
-    }
-
-    /// Since when the device has been away, as far as that is known.
-    #[must_use]
-    pub fn away_since_ms(&self) -> Option<u64> {
-        self.silent_since_ms
-    }
-
-    /// It gave no answer, or is said to be away.
-    pub(super) fn kept_silent(&mut self, now_ms: u64) {
-        let since_ms = *self.silent_since_ms.get_or_insert(now_ms);
-        let long = now_ms.saturating_sub(since_ms) > SILENT_MS_MAX;
-        if long && self.first_read == FirstRead::Done {
-            // What waits for it is not handed over before it is known to be back.
-            let at_ms = now_ms.saturating_add(READ_MS_MAX);
-            self.first_read = FirstRead::Due { at_ms, tries: SILENT_TRIES };
-        }
-    }
-
-    /// It is there. What waited while it was silent for long is treated as after any absence.
-    fn is_there(&mut self, now_ms: u64) {
-        let since_ms = self.silent_since_ms.take();
-        if since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) > SILENT_MS_MAX) {
-            self.returned();
-        }
-    }
-
-    /// It was away, and is back.
-    fn returned(&mut self) {
-        if !self.writing {
-            return;
-        }
-        for track in self.tracks.values_mut().filter(|track| !track.is_verified()) {
-            track.waited = true;
-            track.next_ms = 0;
         }
     }
 
@@ -200,6 +157,7 @@ impl Course {
             && matches!(availability, Availability::Online | Availability::Asleep);
         let left = availability == Availability::Offline && self.availability != availability;
         self.availability = availability;
+        self.is_hearsay = false;
         if (left || returned) && self.first_read != FirstRead::Impossible {
             // One that doesn't say that it is back is found by asking.
             let (tries, pause) = if left { (1, pause_ms(1)) } else { (0, 0) };
@@ -231,7 +189,15 @@ impl Course {
                     track.doubtful = false;
                 }
             }
-            Err(ReadErrorKind::Unsupported) => self.first_read = FirstRead::Impossible,
+            Err(ReadErrorKind::Unsupported) => {
+                self.first_read = FirstRead::Impossible;
+                if self.is_hearsay {
+                    // Nobody might ever say that it is back.
+                    self.availability = Availability::Unknown;
+                    self.is_hearsay = false;
+                    self.returned();
+                }
+            }
             Err(
                 ReadErrorKind::Offline
                 | ReadErrorKind::Timeout
@@ -272,6 +238,13 @@ impl Course {
             let Said { at_ms, quality, retained, .. } = *said;
             (property, &said.value, Reported { at_ms, quality, retained })
         })
+    }
+
+    /// Whether it has said in this session that a property is so.
+    #[must_use]
+    pub fn says(&self, property: &str, value: &Value, tolerance: f64) -> bool {
+        let said = self.said.get(property).filter(|said| said.is_proof());
+        said.is_some_and(|said| alike(value, &said.value, tolerance))
     }
 
     /// Where the device stands, without a step.

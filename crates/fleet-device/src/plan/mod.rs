@@ -23,6 +23,7 @@
 //!    that it stands before. Nothing of it counts for the log's stages.
 
 mod alike;
+mod away;
 mod choice;
 mod course;
 mod ended;
@@ -37,9 +38,10 @@ mod track;
 mod tests;
 
 pub use alike::alike;
+pub use away::Away;
 pub use course::Course;
 pub use marks::{Marks, Trouble, TroubleCode};
 pub use orders::{
-    GivenUp, Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish,
+    Age, GivenUp, Mode, OnDrift, OnReturn, Orders, PropertyPolicy, SETTLE_MS_DEFAULT, Ttl, Wish,
 };
 pub use step::{Drift, Leave, LocalReached, LocalStanding, Plan, Reported, Step, Why};

@@ -82,6 +82,22 @@ pub enum Ttl {
     ClaimedElsewhere,
 }
 
+/// How old a wish is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// This owner has not asked the log yet.
+    Unasked,
+    /// Nobody can know.
+    Unknown,
+    /// No more than that, at that moment.
+    AtMost {
+        /// The age.
+        age_ms: u64,
+        /// Reading of the node's monotonic clock.
+        at_ms: u64,
+    },
+}
+
 /// What one property should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
@@ -91,6 +107,8 @@ pub struct Wish {
     pub revision: Revision,
     /// How long it lives.
     pub ttl: Ttl,
+    /// How old it is.
+    pub age: Age,
     /// The wish that comes back when this one is not claimed in time.
     pub before: Option<Revision>,
     /// The number of the local write that it is, when it is one: then `revision` is the wish that

@@ -4,7 +4,7 @@ use fleet_state::Value;
 
 use super::TroubleCode;
 use super::alike::alike;
-use super::orders::{Mode, OnDrift, OnReturn, PropertyPolicy, Ttl, Wish};
+use super::orders::{Age, Mode, OnDrift, OnReturn, PropertyPolicy, Ttl, Wish};
 use super::track::{HandOver, Said, Track, pause_ms};
 
 /// Hand-overs of a wish that the device doesn't show.
@@ -185,8 +185,10 @@ impl Case<'_> {
 
     /// It is handed over, if it may be.
     fn hand_over(&self, track: &mut Track) -> Verdict {
-        if track.waited && !self.may_return(track) {
-            return Verdict::Rest;
+        if track.waited
+            && let Some(verdict) = self.kept_back(track)
+        {
+            return verdict;
         }
         match self.wish.ttl {
             Ttl::Unlimited => Verdict::Write { until_ms: None },
@@ -225,25 +227,49 @@ impl Case<'_> {
         Verdict::Rest
     }
 
-    /// Whether a wish that waited for its device is handed over now that it is back.
-    fn may_return(&self, track: &mut Track) -> bool {
-        match self.on_return {
-            OnReturn::Apply { age_ms_max }
-                if !track.old && self.now_ms.saturating_sub(track.met_ms) <= age_ms_max =>
-            {
-                true
-            }
-            OnReturn::Apply { .. } | OnReturn::Discard => {
+    /// Why a wish that waited for its device is not handed over now that it is back.
+    fn kept_back(&self, track: &mut Track) -> Option<Verdict> {
+        let (code, message) = match self.on_return {
+            OnReturn::Apply { age_ms_max } => match self.age_ms(track) {
+                // An answer of the log tells how late it is at most.
+                Ok(None) => return Some(Verdict::Claim),
+                Ok(Some(age_ms)) if age_ms <= age_ms_max => return None,
+                Ok(Some(age_ms)) => {
+                    let message = format!(
+                        "the device was away, and is back up to {age_ms} ms after it was wished, which is more than {age_ms_max}; wish it again if it still holds"
+                    );
+                    (TroubleCode::Discarded, message)
+                }
+                Err(()) => {
+                    let message = "the device was away, and nobody knows for how long; wish it again if it still holds";
+                    (TroubleCode::Discarded, message.to_owned())
+                }
+            },
+            OnReturn::Discard => {
                 let message =
                     "the device was away when it was wished; wish it again if it still holds";
-                track.give_up(TroubleCode::Discarded, message);
-                false
+                (TroubleCode::Discarded, message.to_owned())
             }
             OnReturn::Hold => {
                 let message =
                     "the device was away when it was wished; it waits until it is wished again";
-                track.give_up(TroubleCode::HeldOnReturn, message);
-                false
+                (TroubleCode::HeldOnReturn, message.to_owned())
+            }
+        };
+        track.give_up(code, message);
+        Some(Verdict::Rest)
+    }
+
+    /// How old the wish is at most; nothing while the log has not been asked.
+    fn age_ms(&self, track: &Track) -> Result<Option<u64>, ()> {
+        match self.wish.age {
+            // Local writes are no older than their gateway's session; the log knows nothing of them.
+            _ if self.wish.local.is_some() && track.old => Err(()),
+            _ if self.wish.local.is_some() => Ok(Some(self.now_ms.saturating_sub(track.met_ms))),
+            Age::Unasked => Ok(None),
+            Age::Unknown => Err(()),
+            Age::AtMost { age_ms, at_ms } => {
+                Ok(Some(age_ms.saturating_add(self.now_ms.saturating_sub(at_ms))))
             }
         }
     }

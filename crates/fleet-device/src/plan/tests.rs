@@ -47,7 +47,14 @@ fn orders(wishes: &[(&str, i64, u64)]) -> Orders {
                 let (value, revision) = (Value::from(*value), Revision::new(*revision));
                 (
                     Arc::from(*property),
-                    Wish { value, revision, ttl: Ttl::Unlimited, before: None, local: None },
+                    Wish {
+                        value,
+                        revision,
+                        ttl: Ttl::Unlimited,
+                        age: Age::Unasked,
+                        before: None,
+                        local: None,
+                    },
                 )
             })
             .collect(),
@@ -89,6 +96,9 @@ struct Hall {
     refuses: BTreeSet<&'static str>,
     /// It keeps silent.
     silent: bool,
+    /// How old wishes are, as the log says when it is asked, and how often it was asked.
+    age: Age,
+    claims: usize,
 }
 
 impl Hall {
@@ -109,6 +119,8 @@ impl Hall {
             leaves_out: BTreeSet::new(),
             refuses: BTreeSet::new(),
             silent: false,
+            age: Age::Unknown,
+            claims: 0,
         }
     }
 
@@ -131,7 +143,8 @@ impl Hall {
 
     fn wishes(&mut self, property: &str, value: i64, revision: u64) {
         let (value, revision) = (Value::from(value), Revision::new(revision));
-        let wish = Wish { value, revision, ttl: Ttl::Unlimited, before: None, local: None };
+        let age = Age::AtMost { age_ms: 0, at_ms: self.now_ms };
+        let wish = Wish { value, revision, ttl: Ttl::Unlimited, age, before: None, local: None };
         self.orders.wishes.insert(Arc::from(property), wish);
         self.orders.desired_revision = revision;
     }
@@ -214,9 +227,13 @@ impl Hall {
                 self.writes.push(values);
             }
             Step::Claim(revisions) => {
+                self.claims += 1;
                 for wish in self.orders.wishes.values_mut() {
-                    if revisions.contains(&wish.revision) {
+                    if revisions.contains(&wish.revision) && wish.ttl != Ttl::Unlimited {
                         wish.ttl = Ttl::Claimed { until_ms: self.now_ms + 1_000 };
+                    }
+                    if wish.age == Age::Unasked {
+                        wish.age = self.age;
                     }
                 }
                 self.course.log_ended(self.now_ms);
@@ -234,6 +251,7 @@ impl Hall {
                     value: value.clone(),
                     revision,
                     ttl: Ttl::Unlimited,
+                    age: Age::Unasked,
                     before: None,
                     local: None,
                 };

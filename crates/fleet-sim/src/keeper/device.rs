@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fleet_device::one_shots::{Begun, Next, open_one_shots};
 use fleet_device::plan::{Course, Orders, Plan, Step};
 use fleet_device::telling::stage_news;
-use fleet_device::{Observation, WriteError, WriteErrorKind, claimed_until_ms};
+use fleet_device::{LogBound, Observation, WriteError, WriteErrorKind, claimed_until_ms};
 use fleet_state::{
     AgentCommand, ClaimItem, Claimed, DeviceId, FleetState, Invocation, Outcome, RequestId,
     Revision, StageItem,
@@ -327,6 +327,7 @@ impl Work {
             return;
         };
         slot.course.log_ended(now_ms);
+        self.log_bound = Some(LogBound::of(state, asked_ms));
         let (Some(device), Some(memory)) = (state.device(id), self.memory.get_mut(id)) else {
             return;
         };

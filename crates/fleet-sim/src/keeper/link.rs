@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleet_device::lease::Lease;
 use fleet_device::one_shots::OneShots;
-use fleet_device::{Asked, Claims, Observation, Profile};
+use fleet_device::{Asked, Claims, Learnt, LogBound, Observation, Profile};
 use fleet_state::{AgentCommand, DeviceId, FleetState, Link, LinkId, NodeId, Outcome, StageItem};
 
 use super::device::Slot;
@@ -34,6 +34,8 @@ pub(super) struct Work {
     pub(super) until_ms: Option<u64>,
     pub(super) profile: Arc<Profile>,
     pub(super) memory: BTreeMap<DeviceId, Memory>,
+    /// How late it is at most, from the last claim that the log decided.
+    pub(super) log_bound: Option<LogBound>,
     pub(super) slots: BTreeMap<DeviceId, Slot>,
     pub(super) to_tell: BTreeMap<DeviceId, StageItem>,
     telling: bool,
@@ -50,6 +52,7 @@ impl Work {
             until_ms: None,
             profile: Arc::new(profile()),
             memory: BTreeMap::new(),
+            log_bound: None,
             slots: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             telling: false,
@@ -114,7 +117,8 @@ impl Work {
             memory.asked.retain(|revision, _| device.wishes.holds(*revision));
             fleet_device::take_granted(state, &device, &memory.asked, &mut memory.claims);
             memory.one_shots.follow(state);
-            let orders = fleet_device::orders(state, &device, &self.profile, &memory.claims);
+            let learnt = Learnt { claims: &memory.claims, bound: self.log_bound };
+            let orders = fleet_device::orders(state, &device, &self.profile, learnt);
             match self.slots.get_mut(&device.id) {
                 Some(slot) => slot.orders = orders,
                 None => {

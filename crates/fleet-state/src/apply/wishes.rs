@@ -105,13 +105,16 @@ impl FleetState {
             let previous = before.and_then(|wish| match &wish.ttl {
                 // What may never have happened is nothing to come back to.
                 Some(ttl) if self.is_pending(&device.id, wish) => ttl.previous.clone(),
-                Some(_) | None => {
-                    Some(Former { value: wish.value.clone(), revision: wish.revision })
-                }
+                Some(_) | None => Some(Former {
+                    value: wish.value.clone(),
+                    revision: wish.revision,
+                    wished_log_ms: wish.wished_log_ms,
+                }),
             });
             Ttl { deadline_log_ms, previous }
         });
-        Wish { value, revision: effects.revision(), ttl }
+        let wished_log_ms = self.counters.log_time_ms;
+        Wish { value, revision: effects.revision(), wished_log_ms, ttl }
     }
 
     pub(super) fn put_wishes(
@@ -162,13 +165,14 @@ impl FleetState {
             }
             match &ttl.previous {
                 Some(former) => {
-                    let (value, revision) = (former.value.clone(), former.revision);
+                    let Former { value, revision, wished_log_ms } = former.clone();
                     // What was claimed had a limit too, and whether it was handed over within it
                     // the log doesn't know: it must not come back as one without a limit.
                     let deadline_log_ms = self.counters.log_time_ms;
                     let limited = watermarks.has_claimed(revision);
                     let ttl = limited.then_some(Ttl { deadline_log_ms, previous: None });
-                    wishes.insert(property.clone(), Wish { value, revision, ttl });
+                    let back = Wish { value, revision, wished_log_ms, ttl };
+                    wishes.insert(property.clone(), back);
                 }
                 None => wishes.remove(property),
             }
@@ -236,10 +240,9 @@ impl FleetState {
             return Err(blocked(&format_args!("device {device}"), held));
         }
         let mut wishes = before.wishes.clone();
-        wishes.insert(
-            property.clone(),
-            Wish { value: value.clone(), revision: effects.revision(), ttl: None },
-        );
+        let (value, wished_log_ms) = (value.clone(), self.counters.log_time_ms);
+        let wish = Wish { value, revision: effects.revision(), wished_log_ms, ttl: None };
+        wishes.insert(property.clone(), wish);
         check_wishes(&wishes.object())?;
         check_model(before.spec.model.as_ref(), &wishes.object())?;
         self.put_wishes(&before, wishes, effects)?;

@@ -68,6 +68,8 @@ pub struct Wish {
     pub value: Value,
     /// Which command said so.
     pub revision: Revision,
+    /// When that was, in log time.
+    pub wished_log_ms: u64,
     /// Until when it may be handed over, when that is limited.
     pub ttl: Option<Ttl>,
 }
@@ -88,6 +90,8 @@ pub struct Former {
     pub value: Value,
     /// Which command said so.
     pub revision: Revision,
+    /// When that was, in log time.
+    pub wished_log_ms: u64,
 }
 
 /// What is desired of a device, by property.

@@ -67,11 +67,13 @@ impl Wishes {
             writer.text(property);
             wish.value.encode(writer);
             writer.revision(wish.revision);
+            writer.u64(wish.wished_log_ms);
             writer.option(wish.ttl.as_ref(), |writer, ttl| {
                 writer.u64(ttl.deadline_log_ms);
                 writer.option(ttl.previous.as_ref(), |writer, former| {
                     former.value.encode(writer);
                     writer.revision(former.revision);
+                    writer.u64(former.wished_log_ms);
                 });
             });
         }
@@ -86,14 +88,19 @@ impl Wishes {
             }
             let value = Value::decode(reader)?;
             let revision = reader.revision()?;
+            let wished_log_ms = reader.u64()?;
             let ttl = reader.option(|reader| {
                 let deadline_log_ms = reader.u64()?;
                 let previous = reader.option(|reader| {
-                    Ok(Former { value: Value::decode(reader)?, revision: reader.revision()? })
+                    Ok(Former {
+                        value: Value::decode(reader)?,
+                        revision: reader.revision()?,
+                        wished_log_ms: reader.u64()?,
+                    })
                 })?;
                 Ok(Ttl { deadline_log_ms, previous })
             })?;
-            wishes.insert(property, Wish { value, revision, ttl });
+            wishes.insert(property, Wish { value, revision, wished_log_ms, ttl });
         }
         Ok(wishes)
     }

@@ -11,6 +11,7 @@ impl FleetState {
             voters_wanted: 1,
             log_time_ms: 0,
             wall_time_ms: 0,
+            time_lost: Revision::NONE,
             last_applied: Revision::NONE,
             feature_level: 0,
             next_node: NodeId::FOUNDER,

@@ -84,6 +84,7 @@ impl FleetState {
             voters_wanted: params.voters,
             log_time_ms: 0,
             wall_time_ms: params.wall_time_ms,
+            time_lost: Revision::NONE,
             last_applied: Revision::new(1),
             feature_level: 0,
             next_node: NodeId::FOUNDER,
@@ -106,6 +107,8 @@ impl FleetState {
         let revision = Revision::new(self.counters.last_applied.get().saturating_add(1));
         self.counters.last_applied = revision;
         self.counters.wall_time_ms = params.wall_time_ms;
+        // How long ago the snapshot was taken nobody knows.
+        self.counters.time_lost = revision;
         self.counters.voters_wanted = params.voters;
         self.identity =
             Identity { site: params.site, uid: params.uid, public_key: params.site_public_key };

@@ -23,6 +23,8 @@ pub(crate) struct Counters {
     pub(crate) voters_wanted: u8,
     pub(crate) log_time_ms: u64,
     pub(crate) wall_time_ms: u64,
+    /// What was stamped up to here is older than log time says: nobody knows by how much.
+    pub(crate) time_lost: Revision,
     pub(crate) last_applied: Revision,
     pub(crate) feature_level: u16,
     pub(crate) next_node: NodeId,
@@ -57,6 +59,7 @@ impl FleetState {
         writer.u8(self.counters.voters_wanted);
         writer.u64(self.counters.log_time_ms);
         writer.u64(self.counters.wall_time_ms);
+        writer.revision(self.counters.time_lost);
         writer.revision(self.counters.last_applied);
         writer.u16(self.counters.feature_level);
         writer.u64(self.counters.next_node.get());
@@ -75,6 +78,7 @@ impl FleetState {
             voters_wanted: reader.u8()?,
             log_time_ms: reader.u64()?,
             wall_time_ms: reader.u64()?,
+            time_lost: reader.revision()?,
             last_applied: reader.revision()?,
             feature_level: reader.u16()?,
             next_node: reader.node()?,

@@ -21,6 +21,7 @@
 //! claim, groups and registers that don't exist, constants that a register can't hold.
 
 mod action;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::device::connector::{Access, DeviceSetup, Fence, Profile, Refusal};
 use super::super::settings::{Fields, shown};
 use super::register::{Orders, Register, Use};
 pub(crate) use action::{Action, Handshake};
+pub(crate) use watchdog::Watchdog;
 
 /// The group of registers that name none.
 pub(crate) const DEFAULT_GROUP: &str = "default";
@@ -71,6 +73,8 @@ pub(crate) struct Map {
     pub(crate) groups: BTreeMap<String, Group>,
     /// Its one-shots.
     pub(crate) actions: BTreeMap<Arc<str>, Action>,
+    /// What keeps it armed.
+    pub(crate) watchdog: Option<Watchdog>,
 }
 
 impl Map {
@@ -99,6 +103,7 @@ impl Map {
             registers: BTreeMap::new(),
             groups: BTreeMap::from([(DEFAULT_GROUP.to_owned(), Group::default())]),
             actions: BTreeMap::new(),
+            watchdog: None,
         };
         for (name, group) in fields.named("groups")? {
             map.groups.insert(name.to_owned(), group_of(group)?);
@@ -109,6 +114,9 @@ impl Map {
         map.check_registers(&fields)?;
         for (name, action) in fields.named("actions")? {
             map.actions.insert(Arc::from(name), Action::parse(action, &map.registers)?);
+        }
+        if let Some(watchdog) = fields.object("watchdog")? {
+            map.watchdog = Some(Watchdog::parse(watchdog, &map.registers)?);
         }
         fields.finish()?;
         Ok(map)

@@ -8,6 +8,7 @@
 //! an answer may have acted.
 
 mod actor;
+mod keeping;
 mod transfer;
 
 use std::sync::Arc;
@@ -70,7 +71,8 @@ impl ModbusSession {
         let (closing, closed) = watch::channel(None);
         let inputs = actor::Inputs { asked, questioned, changed };
         let outputs = actor::Outputs { reports: connect.reports, closing };
-        let actor = Actor::new(connect.link.id, bus, budgets, inputs, outputs);
+        let own = (budgets, connect.may_write);
+        let actor = Actor::new(connect.link.id, bus, own, inputs, outputs);
         Ok(Self { asks, questions, devices, closed, task: tokio::spawn(actor.run()) })
     }
 

@@ -35,6 +35,22 @@ pub(crate) struct Unit {
     told: Option<Availability>,
     /// What was said last of a block that it refuses.
     pub(crate) complaint: Option<String>,
+    /// How its watchdog is kept, where it has one.
+    pub(crate) keeping: Option<Keeping>,
+}
+
+/// How a watchdog is kept.
+pub(crate) struct Keeping {
+    /// When it is refreshed next.
+    pub(crate) at: Instant,
+    /// It was armed in this session.
+    pub(crate) is_armed: bool,
+    /// Whose turn it is among its values.
+    pub(crate) turn: usize,
+    /// Refreshes that failed in a row.
+    pub(crate) failures: u32,
+    /// Why the last one failed, for people.
+    pub(crate) problem: Option<String>,
 }
 
 /// A question that is asked again and again.
@@ -60,7 +76,14 @@ impl Unit {
             }));
         }
         let (reported, told, complaint) = (BTreeMap::new(), None, None);
-        Ok(Self { setup, map, jobs, reported, silences: 0, told, complaint })
+        let keeping = map.watchdog.as_ref().map(|_| Keeping {
+            at: now,
+            is_armed: false,
+            turn: 0,
+            failures: 0,
+            problem: None,
+        });
+        Ok(Self { setup, map, jobs, reported, silences: 0, told, complaint, keeping })
     }
 
     /// When it is to be asked next.

@@ -87,6 +87,7 @@ mod tests {
             keep_alive_s: 10,
             credentials: Some(file.to_owned()),
             tls: None,
+            will: None,
         }
     }
 

@@ -153,7 +153,8 @@ pub(super) async fn discover(place: Place, discover: Discover) -> Result<Found, 
     let wanted = Wanted::of(discover);
     let wrong = |refusal: Refusal| LookError::Wrong(refusal.to_string());
     topic::check("base", &wanted.base).map_err(wrong)?;
-    let broker = Broker::parse(&place.link).map_err(wrong)?;
+    // Who only looks has nothing to leave behind.
+    let broker = Broker { will: None, ..Broker::parse(&place.link).map_err(wrong)? };
     let unreachable = |error: ConnectError| LookError::Unreachable(error.message);
     let login = credentials::login(&place.secrets_dir, &broker).map_err(unreachable)?;
     let certificates = match &broker.tls {

@@ -162,6 +162,7 @@ fn a_return_is_treated_as_its_policy_says() {
         hall.run_to(100);
         hall.readable = false;
         hall.goes(Availability::Offline);
+        hall.age = Age::AtMost { age_ms: 0, at_ms: hall.now_ms };
         let wished = orders(&[("on", 1, 7)]);
         (hall.orders.wishes, hall.orders.desired_revision) =
             (wished.wishes, wished.desired_revision);

@@ -6,8 +6,8 @@ use super::*;
 fn over(orders: &mut Orders, property: &str, value: i64, number: u64) {
     let known = orders.wishes.get(property).map_or(Revision::NONE, |wish| wish.revision);
     let value = Value::from(value);
-    let wish =
-        Wish { value, revision: known, ttl: Ttl::Unlimited, before: None, local: Some(number) };
+    let (age, ttl) = (Age::Unasked, Ttl::Unlimited);
+    let wish = Wish { value, revision: known, ttl, age, before: None, local: Some(number) };
     orders.wishes.insert(Arc::from(property), wish);
 }
 
@@ -63,6 +63,7 @@ fn a_wish_that_a_local_write_stands_before_waits_until_somebody_wishes_anew() {
         value: Value::from(1_i64),
         revision: Revision::new(9),
         ttl: Ttl::Unlimited,
+        age: Age::Unasked,
         before: None,
         local: None,
     };

@@ -46,7 +46,8 @@ proptest! {
                 Event::Wish(ttl, value) => {
                     let revision = Revision::new(hall.orders.desired_revision.get() + 1);
                     let ttl = if ttl { Ttl::Unclaimed } else { Ttl::Unlimited };
-                    let wish = Wish { value: Value::from(value), revision, ttl, before: None, local: None };
+                    let (value, age) = (Value::from(value), Age::Unasked);
+                    let wish = Wish { value, revision, ttl, age, before: None, local: None };
                     hall.orders.wishes.insert(Arc::from("on"), wish);
                     hall.orders.desired_revision = revision;
                     wishes.insert(revision);

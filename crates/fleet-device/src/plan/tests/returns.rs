@@ -46,6 +46,41 @@ fn a_wish_for_a_device_that_never_answered_in_this_session_waits_too() {
 }
 
 #[test]
+fn the_age_of_a_wish_is_what_the_log_says_and_not_how_long_this_session_knows_it() {
+    let at_most = |age_ms| Age::AtMost { age_ms, at_ms: HOUR_MS };
+    // How old it is when the log is asked, whether it is handed over, how often the log is asked.
+    let table = [
+        (at_most(60_000), true, None),
+        (at_most(3 * HOUR_MS), false, Some(TroubleCode::Discarded)),
+        (Age::Unknown, false, Some(TroubleCode::Discarded)),
+    ];
+    for (age, applied, trouble) in table {
+        // It stood there when the session began.
+        let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));
+        hall.orders.on_return = OnReturn::Apply { age_ms_max: 2 * HOUR_MS };
+        (hall.silent, hall.age) = (true, age);
+        hall.run_to(HOUR_MS);
+        assert_eq!(hall.claims, 0, "nothing is asked before the device is back");
+        hall.silent = false;
+        let plan = hall.run_to(HOUR_MS + 200_000);
+        assert_eq!(hall.device, object(&[("on", i64::from(applied))]), "{age:?}");
+        assert_eq!(plan.trouble.map(|trouble| trouble.code), trouble, "{age:?}");
+        assert_eq!(hall.claims, 1, "{age:?}");
+    }
+}
+
+#[test]
+fn a_device_that_sleeps_is_not_away() {
+    let mut hall = silent_lamp(OnReturn::Discard);
+    hall.goes(Availability::Asleep);
+    hall.wishes("on", 1, 7);
+    hall.run_to(HOUR_MS);
+    hall.silent = false;
+    let plan = hall.run_to(HOUR_MS + 200_000);
+    assert_eq!((plan.trouble, hall.device), (None, object(&[("on", 1)])));
+}
+
+#[test]
 fn a_short_silence_is_none() {
     let mut hall = silent_lamp(OnReturn::Discard);
     hall.wishes("on", 1, 7);
@@ -70,12 +105,26 @@ fn a_silence_goes_on_in_the_next_session() {
     let mut hall = silent_lamp(OnReturn::Discard);
     hall.wishes("on", 1, 7);
     hall.run_to(HOUR_MS);
-    let away_since_ms = hall.course.away_since_ms();
-    assert!(away_since_ms.is_some_and(|since_ms| since_ms < 10_000), "{away_since_ms:?}");
+    let away = hall.course.away();
+    assert!(away.since_ms.is_some_and(|since_ms| since_ms < 10_000), "{away:?}");
     hall.silent = false;
-    hall.course = Course::resumed(away_since_ms, hall.now_ms);
+    hall.course = Course::resumed(away, hall.now_ms);
     let plan = hall.run_to(HOUR_MS + 60_000);
     assert_eq!(hall.device, object(&[("on", 0)]));
     assert_eq!(plan.trouble.map(|trouble| trouble.code), Some(TroubleCode::Discarded));
-    assert_eq!(hall.course.away_since_ms(), None);
+    assert_eq!(hall.course.away(), Away::default());
+}
+
+#[test]
+fn that_it_was_away_is_known_to_the_next_owner_who_finds_it_there() {
+    for readable in [true, false] {
+        let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));
+        hall.orders.on_return = OnReturn::Hold;
+        hall.readable = readable;
+        hall.course = Course::resumed(Away { since_ms: None, is_offline: true }, 0);
+        let plan = hall.run_to(60_000);
+        assert_eq!(hall.device, object(&[("on", 0)]), "{readable}");
+        let code = plan.trouble.map(|trouble| trouble.code);
+        assert_eq!(code, Some(TroubleCode::HeldOnReturn), "{readable}");
+    }
 }

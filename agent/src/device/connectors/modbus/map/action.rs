@@ -78,7 +78,7 @@ impl Argument {
     }
 }
 
-type Registers = BTreeMap<Arc<str>, Register>;
+pub(super) type Registers = BTreeMap<Arc<str>, Register>;
 
 impl Action {
     pub(super) fn parse(fields: Fields<'_>, registers: &Registers) -> Result<Self, Refusal> {

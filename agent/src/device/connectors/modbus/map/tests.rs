@@ -209,3 +209,36 @@ fn actions_that_cannot_be_are_refused() {
         parse(&with(r#"{"handshake": {"command": "c", "value": 1, "acknowledge": "s"}}"#)).is_ok()
     );
 }
+
+#[test]
+fn a_watchdog_has_registers_of_its_own() {
+    let with = |watchdog: &str| {
+        parse(&format!(
+            r#"{{"registers": {{
+                "speed": {{"table": "holding", "address": 0, "type": "u16", "access": "read_write"}},
+                "beat": {{"table": "holding", "address": 1, "type": "u16", "access": "action"}},
+                "wait": {{"table": "holding", "address": 2, "type": "u16", "access": "action"}}}},
+              "watchdog": {watchdog}}}"#
+        ))
+    };
+    let map = with(r#"{"arm": {"wait": 50}, "register": "beat", "values": [1, 2]}"#).unwrap();
+    let watchdog = map.watchdog.unwrap();
+    assert_eq!(watchdog.arm, [(Arc::from("wait"), Value::from(50_i64))]);
+    assert_eq!(watchdog.values, [Value::from(1_i64), Value::from(2_i64)]);
+    assert_eq!(watchdog.refresh, Duration::from_secs(1));
+    for (wrong, field) in [
+        (r#"{"values": [1]}"#, "register"),
+        (r#"{"register": "bat", "values": [1]}"#, "register"),
+        (r#"{"register": "speed", "values": [1]}"#, "register"),
+        (r#"{"register": "beat"}"#, "values"),
+        (r#"{"register": "beat", "values": 1}"#, "values"),
+        (r#"{"register": "beat", "values": [65536]}"#, "values"),
+        (r#"{"register": "beat", "values": [1], "arm": {"beat": 1}}"#, "arm.beat"),
+        (r#"{"register": "beat", "values": [1], "arm": {"speed": 1}}"#, "arm.speed"),
+        (r#"{"register": "beat", "values": [1], "arm": {"wait": -1}}"#, "arm.wait"),
+        (r#"{"register": "beat", "values": [1], "refresh_ms": 5}"#, "refresh_ms"),
+        (r#"{"register": "beat", "values": [1], "refresh": 500}"#, "refresh"),
+    ] {
+        assert_eq!(with(wrong).unwrap_err().field, format!("settings.watchdog.{field}"), "{wrong}");
+    }
+}

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::device::connector::{
-    Availability, CloseReason, DeviceSetup, Handed, Invoke, Observation, Quality, Read, ReadError,
-    ReadErrorKind, Reading, Reports, Write, WriteErrorKind,
+    Availability, CloseReason, DeviceSetup, Handed, Invoke, MayWrite, Observation, Quality, Read,
+    ReadError, ReadErrorKind, Reading, Reports, Write, WriteErrorKind,
 };
 
 use super::super::budget::{Budgets, Key};
@@ -39,15 +39,16 @@ pub(super) struct Outputs {
 /// The task's state.
 pub(super) struct Actor {
     link: LinkId,
-    bus: Bus,
+    pub(super) bus: Bus,
     budgets: Arc<Budgets>,
-    units: BTreeMap<DeviceId, Unit>,
+    pub(super) may_write: MayWrite,
+    pub(super) units: BTreeMap<DeviceId, Unit>,
     inputs: Inputs,
     outputs: Outputs,
 }
 
 /// What ends the loop.
-enum End {
+pub(super) enum End {
     Lost(CloseReason),
     Asked(Option<oneshot::Sender<()>>),
 }
@@ -56,11 +57,12 @@ impl Actor {
     pub(super) fn new(
         link: LinkId,
         bus: Bus,
-        budgets: Arc<Budgets>,
+        (budgets, may_write): (Arc<Budgets>, MayWrite),
         inputs: Inputs,
         outputs: Outputs,
     ) -> Self {
-        let mut actor = Self { link, bus, budgets, units: BTreeMap::new(), inputs, outputs };
+        let units = BTreeMap::new();
+        let mut actor = Self { link, bus, budgets, may_write, units, inputs, outputs };
         actor.take_devices();
         actor
     }
@@ -88,11 +90,14 @@ impl Actor {
     async fn step(&mut self) -> Option<End> {
         let due = self.units.values().filter_map(Unit::due).min();
         let due = due.unwrap_or_else(|| Instant::now() + IDLE);
+        let keeping = self.keeping_due().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
             // 1. What a device is now: a command to it by its former map would go to another
-            //    register. 2. What is handed over, 3. what is asked, 4. what is read anyway.
+            //    register. 2. What keeps devices armed, which is rare and must not wait long.
+            //    3. What is handed over, 4. what is asked, 5. what is read anyway.
             biased;
             Ok(()) = self.inputs.changed.changed() => { self.take_devices(); None }
+            () = sleep_until(keeping) => self.keep_one().await,
             ask = self.inputs.asked.recv() => self.on_ask(ask).await,
             Some(question) = self.inputs.questioned.recv() => { self.on_question(question).await; None }
             () = sleep_until(due) => self.on_due().await,
@@ -249,6 +254,7 @@ impl Actor {
         if let Some(availability) = unit.on_answer() {
             report(&self.outputs.reports, &read.device, availability);
         }
+        let problem = unit.keeping.as_ref().and_then(|kept| kept.problem.clone()).or(problem);
         if values.is_empty() {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });
@@ -301,7 +307,7 @@ fn end_of(failure: &Failure) -> Option<End> {
     None
 }
 
-fn ended(error: &BusError) -> End {
+pub(super) fn ended(error: &BusError) -> End {
     End::Lost(CloseReason::Lost(error.to_string()))
 }
 

@@ -1,7 +1,7 @@
 //! MQTT 3.1.1.
 
 use rumqttc_v4::mqttbytes::QoS;
-use rumqttc_v4::mqttbytes::v4::ConnectReturnCode;
+use rumqttc_v4::mqttbytes::v4::{ConnectReturnCode, LastWill};
 use rumqttc_v4::{
     AsyncClient, Broker, ClientError, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
     NetworkOptions, PublishNotice, PublishOptions, SubscribeFilter, SubscribeNoticeError,
@@ -46,6 +46,10 @@ fn options(opening: &Opening) -> Result<MqttOptions, String> {
         .set_clean_session(true)
         .set_inflight(UNACKNOWLEDGED_MAX)
         .set_max_packet_size(PACKET_BYTES_MAX as usize, PACKET_BYTES_MAX as usize);
+    if let Some(will) = &broker.will {
+        let payload = will.payload.as_str();
+        options.set_last_will(LastWill::new(&will.topic, payload, QoS::AtLeastOnce, false));
+    }
     if let Some(login) = &opening.login {
         options.set_credentials(&login.username, login.password.reveal().to_owned());
     }

@@ -117,8 +117,11 @@ impl Wiring {
                 let Some(wired) = self.devices.get(device) else {
                     return;
                 };
-                news.entry(device.clone()).or_default().commanded =
-                    Some(self.commanded(wired, payload));
+                let commanded = self.commanded(wired, payload);
+                // An empty one is a question, to those who are asked on their command topic.
+                if !commanded.is_empty() || !payload.text().is_empty() {
+                    news.entry(device.clone()).or_default().commanded = Some(commanded);
+                }
             }
             Use::Bridge { .. } => {}
         }
