@@ -6,9 +6,9 @@ use rumqttc_v5::mqttbytes::v5::{
     PublishProperties, SubscribeReasonCode,
 };
 use rumqttc_v5::{
-    AsyncClient, Broker, ClientError, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
-    NetworkOptions, PublishNotice, PublishNoticeError, PublishOptions, PublishResult, StateError,
-    SubscribeFilterInput, SubscribeNoticeError, Transport,
+    AsyncClient, Broker, BrokerSessionResumePolicy, ClientError, ConnectionError, Event, EventLoop,
+    Incoming, MqttOptions, NetworkOptions, PublishNotice, PublishNoticeError, PublishOptions,
+    PublishResult, StateError, SubscribeFilterInput, SubscribeNoticeError, Transport,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -46,6 +46,10 @@ fn options(opening: &Opening) -> Result<MqttOptions, String> {
     let delay_s = broker.will.as_ref().map_or(0, |will| will.delay_s);
     options.set_clean_start(delay_s == 0);
     options.set_session_expiry_interval(Some(delay_s));
+    if delay_s > 0 {
+        // The session may be one that another gateway began.
+        options.set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly);
+    }
     options.set_receive_maximum(Some(UNACKNOWLEDGED_MAX));
     options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX);
     options.set_max_packet_size(Some(PACKET_BYTES_MAX));
