@@ -40,9 +40,7 @@ async fn set_on(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_publishes_the_last_will_of_a_gateway_that_dies() {
-    for settings in
-        [json!({"version": "3.1.1", "will": {}}), json!({"version": "5", "will": {"delay_s": 1}})]
-    {
+    for settings in [json!({"version": "3.1.1", "will": {}}), json!({"version": "5", "will": {}})] {
         let mut site = Site::start(1).await;
         let broker = Broker::start(site.workplace().path());
         let plug = plug_with_will(&site, &broker, &settings).await;
@@ -60,26 +58,10 @@ async fn the_broker_publishes_the_last_will_of_a_gateway_that_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_will_waits_for_the_next_owner_and_is_dropped_in_an_orderly_end() {
+async fn an_orderly_end_is_a_goodbye_and_a_death_is_told_to_the_next_owner_as_drift() {
     let mut site = Site::start(3).await;
     let broker = Broker::start(site.workplace().path());
-    let settings = json!({"version": "5", "will": {"delay_s": 60}});
-    let plug = plug_with_will(&site, &broker, &settings).await;
-    let first = owner_but(&site.client, PLUG, &[]).await;
-    site.agents[first].kill();
-    let next = owner_but(&site.client, PLUG, &[first]).await;
-    let took_over = |seen: &Value| {
-        seen["observed"]["node"].as_u64() == u64::try_from(next + 1).ok()
-            && seen["observed"]["availability"] == "online"
-    };
-    until_device(&site.client, PLUG, "it is taken over", took_over).await;
-    set_on(&site).await;
-    assert_eq!(plug.told("OFF"), 0, "{:?}", plug.journal());
-    // Without a delay it would go off at the next end that is no goodbye; a pause is one.
-    let body = json!({"connector": "mqtt", "address": broker.address(), "placement": "any",
-        "settings": {"will": {"topic": "cmnd/plug/POWER", "payload": "OFF", "delay_s": 0}}});
-    register_link(&site.client, "broker", &body).await;
-    set_on(&site).await;
+    let plug = plug_with_will(&site, &broker, &json!({"will": {}})).await;
     assert_eq!(site.cli.run(&["link", "pause", "broker"]).code, Some(0));
     until_link(&site.client, "broker", "it is paused", |seen| {
         seen["observed"]["state"] == "paused"
@@ -88,6 +70,17 @@ async fn a_last_will_waits_for_the_next_owner_and_is_dropped_in_an_orderly_end()
     assert_eq!(site.cli.run(&["link", "resume", "broker"]).code, Some(0));
     set_on(&site).await;
     assert_eq!(plug.told("OFF"), 0, "{:?}", plug.journal());
+
+    let first = owner_but(&site.client, PLUG, &[]).await;
+    site.agents[first].kill();
+    let next = owner_but(&site.client, PLUG, &[first]).await;
+    let took_over = |seen: &Value| {
+        seen["observed"]["node"].as_u64() == u64::try_from(next + 1).ok()
+            && seen["observed"]["drift"]["on"]["reported"] == false
+    };
+    until_device(&site.client, PLUG, "it is taken over", took_over).await;
+    assert_eq!(plug.told("OFF"), 1, "{:?}", plug.journal());
+    set_on(&site).await;
 }
 
 /// A drive whose own watchdog stops it a second after the last refresh.
@@ -156,7 +149,7 @@ async fn what_could_never_go_off_is_refused_when_it_is_registered() {
     for settings in [
         json!({"will": {"topic": "a/#", "payload": "OFF"}}),
         json!({"will": {"topic": "a"}}),
-        json!({"version": "3.1.1", "will": {"topic": "a", "payload": "b", "delay_s": 5}}),
+        json!({"will": {"topic": "a", "payload": "b", "delay_s": 5}}),
     ] {
         let register = "control.commands.link.register.broker";
         client.request(register, link(settings).to_string()).await.refused("malformed");

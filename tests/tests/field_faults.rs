@@ -101,10 +101,9 @@ impl Field {
         let headers = [("Flotilla-Request-Id", request_id.as_str())];
         let client = self.site.client.hasty();
         wait::until("the site takes a command", RIG_LIMIT, || async {
-            match client.request_with(subject, &headers, body.clone()).await {
-                Answer::Reply(reply) if reply.is_ok() => reply.revision(),
-                _ => None,
-            }
+            let answer = client.request_with(subject, &headers, body.clone()).await;
+            let Answer::Reply(reply) = answer else { return None };
+            reply.is_ok().then(|| reply.revision())?
         })
         .await
     }

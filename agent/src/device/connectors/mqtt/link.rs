@@ -4,7 +4,7 @@
 //! `version` (`"5"` unless said, or `"3.1.1"`), `keep_alive_s`, and the names of files in the
 //! node's folder for secrets: `credentials` (TOML with `username` and `password`), `ca` (PEM; the
 //! system's authorities unless said), `client_certificate` and `client_key` (PEM); and `will`, a
-//! `topic`, a `payload` and `delay_s`: what the broker publishes when nobody controls the link any more. A secret itself
+//! `topic` and a `payload`: what the broker publishes when nobody controls the link any more. A secret itself
 //! has no place in a link: it would stand in the log of every node.
 
 use crate::device::connector::{LinkSetup, Refusal};
@@ -17,9 +17,6 @@ const KEEP_ALIVE_S: i64 = 10;
 const FILE_NAME_CHARS_MAX: usize = 64;
 /// Bytes of a last will's payload.
 const WILL_BYTES_MAX: usize = 4_096;
-/// Seconds that a last will waits, unless said: longer than a take-over takes.
-const WILL_DELAY_S: i64 = 10;
-const WILL_DELAY_S_MAX: i64 = 3_600;
 const PORT: u16 = 1883;
 const PORT_TLS: u16 = 8883;
 
@@ -49,8 +46,6 @@ pub(crate) struct Will {
     pub(crate) topic: String,
     /// What it says.
     pub(crate) payload: String,
-    /// How long it waits for somebody to take the link over.
-    pub(crate) delay_s: u32,
 }
 
 /// A version of the protocol.
@@ -105,7 +100,7 @@ impl Broker {
                 .with_hint("say mqtts://"));
         }
         let will = match fields.object("will")? {
-            Some(will) => Some(will_of(will, version)?),
+            Some(will) => Some(will_of(will)?),
             None => None,
         };
         let broker = Self {
@@ -122,7 +117,7 @@ impl Broker {
     }
 }
 
-fn will_of(fields: Fields<'_>, version: Version) -> Result<Will, Refusal> {
+fn will_of(fields: Fields<'_>) -> Result<Will, Refusal> {
     let topic = fields.required_text("topic")?;
     super::topic::check("settings.will.topic", topic)?;
     let payload = fields.required_text("payload")?;
@@ -130,16 +125,8 @@ fn will_of(fields: Fields<'_>, version: Version) -> Result<Will, Refusal> {
         let problem = format!("{} bytes, the limit is {WILL_BYTES_MAX}", payload.len());
         return Err(fields.refuse("payload", problem));
     }
-    let delay_s = fields.whole("delay_s", 0..=WILL_DELAY_S_MAX)?;
-    if version == Version::V4 && delay_s.is_some_and(|delay_s| delay_s > 0) {
-        return Err(fields.refuse("delay_s", "MQTT 3.1.1 knows no delay").with_hint(
-            "say 0: then every gateway that dies sets it off, and so does a take-over",
-        ));
-    }
-    let default = if version == Version::V5 { WILL_DELAY_S } else { 0 };
     fields.finish()?;
-    let delay_s = u32::try_from(delay_s.unwrap_or(default)).unwrap_or(u32::MAX);
-    Ok(Will { topic: topic.to_owned(), payload: payload.to_owned(), delay_s })
+    Ok(Will { topic: topic.to_owned(), payload: payload.to_owned() })
 }
 
 fn address(text: &str) -> Result<(String, u16, bool), Refusal> {
@@ -269,13 +256,8 @@ mod tests {
         assert_eq!(broker.version, Version::V4);
         assert_eq!(broker.keep_alive_s, 30);
         assert_eq!(broker.tls.unwrap().client, Some(("c.pem".to_owned(), "k.pem".to_owned())));
-        for (version, delay_s) in [("5", 10), ("3.1.1", 0)] {
-            let settings =
-                format!(r#"{{"version": "{version}", "will": {{"topic": "a", "payload": "b"}}}}"#);
-            let will = parse("broker", &settings).unwrap().will.unwrap();
-            assert_eq!((will.topic.as_str(), will.payload.as_str()), ("a", "b"));
-            assert_eq!(will.delay_s, delay_s, "{version}");
-        }
+        let will = parse("broker", r#"{"will": {"topic": "a", "payload": "b"}}"#).unwrap().will;
+        assert_eq!(will, Some(Will { topic: "a".to_owned(), payload: "b".to_owned() }));
         let cases = [
             (r#"{"version": "4"}"#, "settings.version"),
             (r#"{"version": 5}"#, "settings.version"),
@@ -289,11 +271,7 @@ mod tests {
             (r#"{"will": {"payload": "OFF"}}"#, "settings.will.topic"),
             (r#"{"will": {"topic": "a/#", "payload": "OFF"}}"#, "settings.will.topic"),
             (r#"{"will": {"topic": "a", "payload": 0}}"#, "settings.will.payload"),
-            (r#"{"will": {"topic": "a", "payload": "b", "dealy_s": 1}}"#, "settings.will.dealy_s"),
-            (
-                r#"{"version": "3.1.1", "will": {"topic": "a", "payload": "b", "delay_s": 1}}"#,
-                "settings.will.delay_s",
-            ),
+            (r#"{"will": {"topic": "a", "payload": "b", "retain": true}}"#, "settings.will.retain"),
         ];
         for (settings, field) in cases {
             assert_eq!(parse("broker", settings).unwrap_err().field, field, "{settings}");

@@ -3,9 +3,7 @@
 //! One [`Wire`] is one connection: when it is lost it is over, and the agent decides whether to
 //! connect again. So nothing is kept for later, nothing is sent twice by a client library, and
 //! the session at the broker ends with the connection (clean start, no expiry): what was
-//! published while nobody listened is not replayed. Where a last will waits, the session waits as
-//! long, and the next owner goes on with it; then reports are asked for with QoS 0, which a broker
-//! keeps for nobody.
+//! published while nobody listened is not replayed.
 //!
 //! A task polls the client library and passes on what arrives through a bounded queue; when that
 //! is full the socket is not read, which slows a flood down at the broker. [`Delivery`] tells
@@ -105,8 +103,8 @@ pub(crate) struct Wire {
 pub(crate) enum Client {
     /// 3.1.1.
     V4(rumqttc_v4::AsyncClient),
-    /// 5, and how reports are asked for.
-    V5(rumqttc_v5::AsyncClient, rumqttc_v5::mqttbytes::QoS),
+    /// 5.
+    V5(rumqttc_v5::AsyncClient),
 }
 
 /// What becomes of one message.
@@ -130,11 +128,7 @@ impl Wire {
         let connecting = async {
             match opening.broker.version {
                 Version::V4 => v4::open(&opening, sender).await.map(|(c, r)| (Client::V4(c), r)),
-                Version::V5 => {
-                    let heard = v5::heard(&opening.broker);
-                    let opened = v5::open(&opening, sender).await;
-                    opened.map(|(client, reader)| (Client::V5(client, heard), reader))
-                }
+                Version::V5 => v5::open(&opening, sender).await.map(|(c, r)| (Client::V5(c), r)),
             }
         };
         match timeout(CONNECT_WITHIN, connecting).await {
@@ -156,7 +150,7 @@ impl Wire {
     pub(crate) async fn close(mut self) {
         let said = match &self.client {
             Client::V4(client) => client.try_disconnect_now().is_ok(),
-            Client::V5(client, _) => client.try_disconnect_now().is_ok(),
+            Client::V5(client) => client.try_disconnect_now().is_ok(),
         };
         if said {
             let _late = timeout(GOODBYE_WITHIN, &mut self.reader).await;
@@ -167,7 +161,7 @@ impl Wire {
 impl Client {
     /// Whether messages can carry a time after which nobody is to get them.
     pub(crate) fn has_expiry(&self) -> bool {
-        matches!(self, Client::V5(..))
+        matches!(self, Client::V5(_))
     }
 
     /// Hands a message to the connection. Never retained.
@@ -181,7 +175,7 @@ impl Client {
     ) -> Result<Delivery, Undelivered> {
         match self {
             Client::V4(client) => v4::publish(client, message).map(Delivery::V4),
-            Client::V5(client, _) => v5::publish(client, message, expiry_s).map(Delivery::V5),
+            Client::V5(client) => v5::publish(client, message, expiry_s).map(Delivery::V5),
         }
     }
 
@@ -208,7 +202,7 @@ impl Client {
     async fn are_granted(&self, topics: &[String]) -> Result<bool, String> {
         match self {
             Client::V4(client) => v4::subscribe(client, topics).await,
-            Client::V5(client, heard) => v5::subscribe(client, topics, *heard).await,
+            Client::V5(client) => v5::subscribe(client, topics).await,
         }
     }
 
@@ -217,7 +211,7 @@ impl Client {
         for topic in topics {
             let _what_still_comes_is_ignored = match self {
                 Client::V4(client) => client.try_unsubscribe(topic.as_str()).is_ok(),
-                Client::V5(client, _) => client.try_unsubscribe(topic.as_str()).is_ok(),
+                Client::V5(client) => client.try_unsubscribe(topic.as_str()).is_ok(),
             };
         }
     }

@@ -2,8 +2,8 @@
 
 use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, LastWill, LastWillProperties, PubAckReason,
-    PublishProperties, SubscribeReasonCode,
+    ConnectReturnCode, DisconnectReasonCode, LastWill, PubAckReason, PublishProperties,
+    SubscribeReasonCode,
 };
 use rumqttc_v5::{
     AsyncClient, Broker, ClientError, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
@@ -41,11 +41,8 @@ fn options(opening: &Opening) -> Result<MqttOptions, String> {
     let host = if broker.tls.is_some() { broker.host.clone() } else { with_brackets(&broker.host) };
     let mut options = MqttOptions::new(&opening.client_id, Broker::tcp(host, broker.port));
     options.set_keep_alive(broker.keep_alive_s);
-    // A session that is begun anew, or has ended, publishes its last will at once. So one whose will
-    // waits lives as long, and the next owner goes on with it.
-    let delay_s = broker.will.as_ref().map_or(0, |will| will.delay_s);
-    options.set_clean_start(delay_s == 0);
-    options.set_session_expiry_interval(Some(delay_s));
+    options.set_clean_start(true);
+    options.set_session_expiry_interval(Some(0));
     options.set_receive_maximum(Some(UNACKNOWLEDGED_MAX));
     options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX);
     options.set_max_packet_size(Some(PACKET_BYTES_MAX));
@@ -54,17 +51,10 @@ fn options(opening: &Opening) -> Result<MqttOptions, String> {
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
     if let Some(will) = &broker.will {
-        let properties = LastWillProperties {
-            delay_interval: Some(will.delay_s),
-            payload_format_indicator: None,
-            message_expiry_interval: None,
-            content_type: None,
-            response_topic: None,
-            correlation_data: None,
-            user_properties: Vec::new(),
-        };
+        // At once: to wait it would need a session that the next owner goes on with, which the client
+        // library doesn't do for one that another process began.
         let (payload, qos) = (will.payload.as_str(), QoS::AtLeastOnce);
-        options.set_last_will(LastWill::new(&will.topic, payload, qos, false, Some(properties)));
+        options.set_last_will(LastWill::new(&will.topic, payload, qos, false, None));
     }
     if let Some(login) = &opening.login {
         options.set_credentials(&login.username, login.password.reveal().to_owned());
@@ -84,12 +74,6 @@ fn transport(opening: &Opening) -> Result<Transport, String> {
         None if client.is_some() => Err("a client certificate needs settings.ca too".to_owned()),
         None => Transport::try_tls_with_default_config().map_err(|error| error.to_string()),
     }
-}
-
-/// How reports are asked for: where the session outlives the connection, nothing may be kept for it.
-pub(super) fn heard(broker: &super::Broker) -> QoS {
-    let waits = broker.will.as_ref().is_some_and(|will| will.delay_s > 0);
-    if waits { QoS::AtMostOnce } else { QoS::AtLeastOnce }
 }
 
 async fn read(mut eventloop: EventLoop, events: mpsc::Sender<WireEvent>) {
@@ -202,14 +186,11 @@ pub(super) async fn delivered(notice: PublishNotice) -> Result<(), Undelivered> 
 }
 
 /// Whether all of them were granted; one that was refused refuses them all.
-pub(super) async fn subscribe(
-    client: &AsyncClient,
-    topics: &[String],
-    qos: QoS,
-) -> Result<bool, String> {
+pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result<bool, String> {
     // Our own commands must not come back as somebody else's.
-    let filters =
-        topics.iter().map(|topic| SubscribeFilterInput::new(topic.clone(), qos).no_local(true));
+    let filters = topics
+        .iter()
+        .map(|topic| SubscribeFilterInput::new(topic.clone(), QoS::AtLeastOnce).no_local(true));
     let notice = client.subscribe_many_tracked(filters).await.map_err(|error| error.to_string())?;
     let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
     match notice.wait_async().await {
