@@ -95,7 +95,12 @@ async fn changes_are_watched_through_a_door_while_its_agent_restarts() {
             .any(|change| change["record"]["value"] == json!(value))
     };
     for value in 1..=3u64 {
-        site.client.set_param("seen", &json!(value), &format!("v{value}")).await.accepted();
+        // The server may hand it to the agent that was killed, so it is sent again if need be.
+        let (client, request_id) = (site.client.hasty(), format!("v{value}"));
+        wait::until_true(&format!("{value} is set"), LIMIT, || async {
+            client.set_param("seen", &json!(value), &request_id).await.is_ok()
+        })
+        .await;
         wait::until_true(&format!("the watcher saw {value}"), LIMIT, || async { saw(value) }).await;
         if value == 2 {
             site.agents[1].kill();

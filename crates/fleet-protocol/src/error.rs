@@ -76,7 +76,7 @@ error_codes! {
     Compacted = "compacted", false, 410, 1, "Changes since that revision are no longer kept.", "Read everything with queries, then follow from the revision they answer with.";
     RevisionAhead = "revision_ahead", false, 416, 8, "The site has not come to that revision.", "Read everything with queries, then follow from the revision they answer with; a site that was restored counts on from its snapshot.";
     Unsupported = "unsupported", false, 501, 1, "This agent does not offer that.", "Check the agent's version: flotilla status.";
-    Busy = "busy", true, 429, 5, "The agent has as much to do as it can hold.", "Send it again a little later, with the same request id.";
+    Busy = "busy", true, 429, 5, "The agent has as much to do as it can hold, or members run programs that do not know the command yet.", "Send it again a little later, with the same request id.";
     NoLeader = "no_leader", true, 503, 5, "The site has no leader at the moment, so nothing can be agreed.", "Send it again with the same request id; if it stays, see which agents are up: flotilla status.";
     Unreachable = "unreachable", true, 503, 5, "The node that is asked can't be reached.", "See which nodes are up and which ways lead to them: flotilla status.";
     Stopping = "stopping", true, 503, 5, "The agent is stopping.", "Send it again with the same request id; another agent will take it.";

@@ -61,7 +61,7 @@ fn a_program_that_reads_less_than_the_site_has_stops_and_says_so() {
     hall.until_led();
     hall.until("the newer level", |hall| (1..=3).all(|node| level(hall, node) == NEWER));
     assert!(is_taken(&mut hall, 2, 1_000));
-    let error = restart(&mut hall, 3, FEATURE_LEVEL).err().expect("it does not start");
+    let error = restart(&mut hall, 3, FEATURE_LEVEL).expect_err("it does not start");
     let text = error.to_string();
     assert!(
         matches!(error, StartError::Fault(Fault::TooOld { site: NEWER, reads: FEATURE_LEVEL })),
