@@ -46,10 +46,6 @@ impl Course {
             }
             match ended {
                 Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
-                Err(error) if error.may_have_acted && seeded::on("doubt-counts-as-taken") => {
-                    let how = Handed::Acknowledged;
-                    track.handed_over(HandOver { how, began_ms, ended_ms: now_ms });
-                }
                 // One of them may be what was refused.
                 Err(error) if several && error.is_final() => track.alone = true,
                 Err(error) => {

@@ -81,7 +81,6 @@ pub const BUGS: &[Bug] = &[
     bug("expiry-ignored", "a one-shot that was granted in time is handed over after it"),
     bug("epoch-not-checked", "what a former owner says counts"),
     bug("end-of-another-wish-counts", "the end of a write counts for a newer wish too"),
-    bug("doubt-counts-as-taken", "a write without an answer is told as acknowledged"),
     // Reads.
     bug("read-answered-before-apply", "a read does not wait until its index is applied"),
     bug("read-without-majority", "a leader answers reads without asking whether it still leads"),
