@@ -121,16 +121,23 @@ async fn the_leader_stays_when_the_nats_server_stands_still() {
     assert_eq!(leaders(&site).await, before, "no election in all this");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_site_whose_frames_go_over_the_mesh_alone() {
+/// A meshed site whose frames go one way only. Its agents were restarted, so they have found each
+/// other again by what they wrote down.
+async fn meshed_with_frames_over(way: &str) -> Site {
     let mut site = meshed(3).await;
-    // From here on agents have to find each other again by what they wrote down.
     for index in 0..3 {
         site.agents[index].stop().await;
-        site.agents[index].set_config(&format!("{}[raft]\ntransport = \"mesh\"\n", site.config()));
+        let config = format!("{}[raft]\ntransport = \"{way}\"\n", site.config());
+        site.agents[index].set_config(&config);
     }
     site.start_all();
     site.await_leader().await;
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_frames_go_over_the_mesh_alone() {
+    let mut site = meshed_with_frames_over("mesh").await;
     await_meshed(&site).await;
     let sent = sum(&site, "flotilla_frames_sent_total{way=\"nats\"}").await;
     assert_eq!(sent, 0.0, "frames went over NATS");
@@ -148,13 +155,7 @@ async fn a_site_whose_frames_go_over_the_mesh_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_whose_frames_go_over_nats_alone_lets_its_mesh_carry_none() {
-    let mut site = meshed(3).await;
-    for index in 0..3 {
-        site.agents[index].stop().await;
-        site.agents[index].set_config(&format!("{}[raft]\ntransport = \"nats\"\n", site.config()));
-    }
-    site.start_all();
-    site.await_leader().await;
+    let mut site = meshed_with_frames_over("nats").await;
     // The mesh stands: presence, joining and questions go over it.
     await_meshed(&site).await;
     let load = Load::start(&site.client, "nats", 8);

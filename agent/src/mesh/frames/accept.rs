@@ -186,7 +186,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, ready};
 
-    use tokio::time::{Instant, Sleep};
+    use tokio::time::{Instant, Interval, interval_at};
 
     use super::*;
     use crate::transport::inbox;
@@ -197,13 +197,12 @@ mod tests {
         at_once: usize,
         /// Of these, what is left of this time.
         here: usize,
-        every: Duration,
-        next: Pin<Box<Sleep>>,
+        next: Interval,
     }
 
     impl Drip {
         fn new(bytes: Vec<u8>, at_once: usize, every: Duration) -> Self {
-            Self { bytes, at_once, here: 0, every, next: Box::pin(tokio::time::sleep(every)) }
+            Self { bytes, at_once, here: 0, next: interval_at(Instant::now() + every, every) }
         }
     }
 
@@ -214,9 +213,7 @@ mod tests {
             buffer: &mut [u8],
         ) -> Poll<io::Result<usize>> {
             if self.here == 0 {
-                ready!(self.next.as_mut().poll(context));
-                let due = Instant::now() + self.every;
-                self.next.as_mut().reset(due);
+                ready!(self.next.poll_tick(context));
                 self.here = self.at_once;
             }
             let count = self.here.min(buffer.len()).min(self.bytes.len());

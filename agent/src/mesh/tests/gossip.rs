@@ -8,8 +8,9 @@ use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use super::strangers::{connect_by_hand, peer_of_number};
+use super::strangers::{connect_by_hand, drive, peer_of_number};
 use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, id, resident_bytes, site_of, until};
+use crate::mesh::EventLoop;
 use crate::mesh::presence::{Beat, Life};
 
 const GOSSIP: StreamProtocol = StreamProtocol::new("/flotilla/home/gossip/1.1.0");
@@ -29,17 +30,13 @@ fn lie(sequence: u64) -> Beat {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_speaks_for_another_is_refused() {
-    let mut node = Node::start(1, site_of(3), &[]);
-    let address = node.nameless_address().await;
-    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
-    assert!(stayed);
+/// Tells all who listen, again and again, until it shows.
+async fn tell_until(rogue: &mut EventLoop, what: impl Fn(u64) -> Beat, shows: impl Fn() -> bool) {
     let deadline = Instant::now() + LIMIT;
     let mut again = tokio::time::interval(Duration::from_millis(200));
     let mut sequence = 0;
-    while node.refused("presence", "not_the_author") == 0 {
-        assert!(Instant::now() < deadline, "nobody heard the lie, {sequence} times");
+    while !shows() {
+        assert!(Instant::now() < deadline, "nobody heard it, {sequence} times");
         tokio::select! {
             _ = rogue.swarm.select_next_some() => {}
             _ = again.tick() => {
@@ -47,10 +44,19 @@ async fn a_member_that_speaks_for_another_is_refused() {
                 let topic = rogue.names.presence.clone();
                 let gossip = &mut rogue.swarm.behaviour_mut().members.gossip;
                 // Before the other one has said what it wants to hear there is nobody to tell.
-                let _nobody = gossip.publish(topic, lie(sequence).encode());
+                let _nobody = gossip.publish(topic, what(sequence).encode());
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_speaks_for_another_is_refused() {
+    let mut node = Node::start(1, site_of(3), &[]);
+    let address = node.nameless_address().await;
+    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    assert!(stayed);
+    tell_until(&mut rogue, lie, || node.refused("presence", "not_the_author") > 0).await;
     let status = node.handle.status.borrow().clone();
     let seen = status.nodes.get(&id(3));
     assert!(seen.is_none_or(|seen| seen.beat.is_none()), "it was believed: {seen:?}");
@@ -105,17 +111,15 @@ async fn a_flood_of_grafts_and_prunes_is_counted_and_costs_no_memory() {
     let address = node.address().await;
     let honest = Node::start(3, site_of(3), std::slice::from_ref(&address));
     let bare = address.split("/p2p/").next().unwrap().to_owned();
-    let (mut rogue, stayed) = connect_by_hand(2, &bare).await;
+    let (rogue, stayed) = connect_by_hand(2, &bare).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     let flood = grafts_and_prunes();
     let (mut written, mut before) = (0, None);
+    let deadline = Instant::now() + LIMIT;
     while written < FLOOD {
+        assert!(Instant::now() < deadline, "only {written} messages of the flood were taken");
         let opened = control.open_stream(peer_of_number(1), GOSSIP).await;
         let mut stream = opened.expect("members stay connected");
         // One that is not read any more is left for a new one.
@@ -138,21 +142,16 @@ async fn a_flood_of_grafts_and_prunes_is_counted_and_costs_no_memory() {
     let heard = sequence(&node);
     until("the honest one is heard again", || sequence(&node) > heard).await;
     assert!(honest.connected().contains(&1));
-    driver.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_come_together_are_taken_apart() {
     let mut node = Node::start(1, site_of(3), &[]);
     let address = node.nameless_address().await;
-    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    let (rogue, stayed) = connect_by_hand(2, &address).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     // Small ones, sixty in one piece; that they were read shows in what is thought of their sender.
     let small = |field_of: u8| {
         let rpc = field(3, &field(field_of, &field(1, TOPIC.as_bytes())));
@@ -163,7 +162,6 @@ async fn messages_that_come_together_are_taken_apart() {
     stream.write_all(&together).await.unwrap();
     stream.flush().await.unwrap();
     until("all of them are read", || node.refused("presence", "ignored_peer") > 0).await;
-    driver.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,21 +187,8 @@ async fn whatever_a_member_tells_of_itself_changes_nothing_but_what_is_shown() {
         let status = node.handle.status.borrow().clone();
         status.nodes.get(&id(2)).and_then(|seen| seen.beat)
     };
-    let deadline = Instant::now() + LIMIT;
-    let mut again = tokio::time::interval(Duration::from_millis(300));
-    let mut sequence = 0;
-    while shown(&node).is_none_or(|beat| beat.sequence < 3) {
-        assert!(Instant::now() < deadline, "nobody heard it, {sequence} times");
-        tokio::select! {
-            _ = rogue.swarm.select_next_some() => {}
-            _ = again.tick() => {
-                sequence += 1;
-                let topic = rogue.names.presence.clone();
-                let gossip = &mut rogue.swarm.behaviour_mut().members.gossip;
-                let _nobody = gossip.publish(topic, claim(sequence).encode());
-            }
-        }
-    }
+    let heard = || shown(&node).is_some_and(|beat| beat.sequence >= 3);
+    tell_until(&mut rogue, claim, heard).await;
     assert_eq!(shown(&node).map(|beat| (beat.term, beat.applied)), Some((u64::MAX, u64::MAX)));
     // It is shown to people. What the replica has of the mesh is frames and who crashed.
     assert!(node.inbox.try_recv().is_err(), "gossip made a frame");
@@ -227,14 +212,10 @@ async fn floods_and_forged_signatures_change_nothing_for_the_others() {
     let mut node = Node::start(1, site_of(4), &[]);
     let address = node.address().await;
     let bare = address.split("/p2p/").next().unwrap().to_owned();
-    let (mut rogue, stayed) = connect_by_hand(2, &bare).await;
+    let (rogue, stayed) = connect_by_hand(2, &bare).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     let mut written = 0;
     for round in 0..50u64 {
         // A stream that was closed for what it carried is opened anew.
@@ -263,5 +244,4 @@ async fn floods_and_forged_signatures_change_nothing_for_the_others() {
     let seen = status.nodes.get(&id(3));
     assert!(seen.is_none_or(|seen| seen.beat.is_none()), "it was believed: {seen:?}");
     assert!(honest.connected().contains(&1));
-    driver.abort();
 }

@@ -5,7 +5,7 @@ use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::AsyncWriteExt as _;
 use libp2p::swarm::SwarmEvent;
 
-use super::strangers::{connect_by_hand, peer_of_number};
+use super::strangers::{connect_by_hand, drive, peer_of_number};
 use super::swarms::{LIMIT, Node, id, key, site_of, until};
 use crate::mesh::joiner::{Joiner, JoinerParts};
 use crate::mesh::joins::{JoinAsked, JoinQuestion};
@@ -120,15 +120,11 @@ async fn a_crowd_at_the_gate_takes_no_place_from_members() {
 async fn questions_of_impossible_sizes_and_slow_ones_are_given_up() {
     let mut node = Node::start(1, site_of(2), &[]);
     let address = node.nameless_address().await;
-    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    let (rogue, stayed) = connect_by_hand(2, &address).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
     let protocol = rogue.names.join.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     let mut streams = Vec::new();
     for length in [u32::MAX, 9_000] {
         let before = node.refused("join", "malformed");
@@ -147,5 +143,4 @@ async fn questions_of_impossible_sizes_and_slow_ones_are_given_up() {
     }
     until("slow ones are given up", || node.refused("join", "slow") >= 2).await;
     assert!(node.joins.try_recv().is_err(), "control heard of none of it");
-    driver.abort();
 }

@@ -7,6 +7,7 @@ use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::AsyncWriteExt as _;
 use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
+use tokio::task::JoinSet;
 
 use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, prepare, resident_bytes, site_of, until};
 use crate::mesh::identity::peer_of;
@@ -36,6 +37,17 @@ pub(super) async fn connect_by_hand(number: u64, address: &str) -> (crate::mesh:
     (rogue, connected)
 }
 
+/// Runs a swarm, until what this gives back is dropped.
+pub(super) fn drive(mut rogue: crate::mesh::EventLoop) -> JoinSet<()> {
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        loop {
+            rogue.swarm.select_next_some().await;
+        }
+    });
+    driver
+}
+
 pub(super) fn peer_of_number(number: u64) -> libp2p::PeerId {
     peer_of(&super::swarms::key(number).verifying_key().to_bytes()).unwrap()
 }
@@ -44,21 +56,17 @@ pub(super) fn peer_of_number(number: u64) -> libp2p::PeerId {
 async fn an_unknown_key_is_refused() {
     let mut node = Node::start(1, site_of(3), &[]);
     let address = node.nameless_address().await;
-    let (mut rogue, _) = connect_by_hand(77, &address).await;
+    let (rogue, _) = connect_by_hand(77, &address).await;
     assert!(node.connected().is_empty(), "a stranger is no node");
     // It is a guest: whatever it opens but a question has nobody behind it.
     let mut control = rogue.control.clone();
     let names = rogue.names.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let driver = drive(rogue);
     for protocol in [names.urgent, names.echo, names.asks] {
         let opened = control.open_stream(peer_of_number(1), protocol).await;
         assert!(opened.is_err(), "a stream was opened");
     }
-    driver.abort();
+    drop(driver);
     let (_member, stayed) = connect_by_hand(2, &address).await;
     assert!(stayed, "a member was not let in");
 }
@@ -67,15 +75,11 @@ async fn an_unknown_key_is_refused() {
 async fn frames_of_impossible_sizes_end_their_stream() {
     let mut node = Node::start(1, site_of(2), &[]);
     let address = node.nameless_address().await;
-    let (mut rogue, stayed) = connect_by_hand(2, &address).await;
+    let (rogue, stayed) = connect_by_hand(2, &address).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
     let protocol = rogue.names.urgent.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     for length in [u32::MAX, 0, 2_000_000] {
         let before = node.refused("mesh", "frame_size");
         let mut stream = control.open_stream(peer_of_number(1), protocol.clone()).await.unwrap();
@@ -94,7 +98,6 @@ async fn frames_of_impossible_sizes_end_their_stream() {
     }
     assert_eq!(&node.receive().await.frame[..], [5, 5]);
     until("streams are bounded", || node.refused("mesh", "too_many_streams") > 0).await;
-    driver.abort();
 }
 
 /// Streams that a slow member opens, one after the other, and how many it holds.
@@ -107,15 +110,11 @@ async fn slow_streams_of_a_member_are_counted_and_take_no_place_but_its_own() {
     let address = node.address().await;
     let honest = Node::start(3, site_of(3), std::slice::from_ref(&address));
     let bare = address.split("/p2p/").next().unwrap().to_owned();
-    let (mut rogue, stayed) = connect_by_hand(2, &bare).await;
+    let (rogue, stayed) = connect_by_hand(2, &bare).await;
     assert!(stayed);
     let mut control = rogue.control.clone();
     let protocol = rogue.names.urgent.clone();
-    let driver = tokio::spawn(async move {
-        loop {
-            rogue.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(rogue);
     node.await_connected(&[2, 3]).await;
     honest.await_connected(&[1]).await;
     let mut held = std::collections::VecDeque::new();
@@ -149,7 +148,6 @@ async fn slow_streams_of_a_member_are_counted_and_take_no_place_but_its_own() {
         let _refused = stream.write_all(&[0, 0, 0, 1, 2]).await;
         let _refused = stream.close().await;
     }
-    driver.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,14 +156,10 @@ async fn one_that_does_not_read_holds_nobody_up() {
     let address = node.address().await;
     let mut honest = Node::start(2, site_of(3), std::slice::from_ref(&address));
     let bare = address.split("/p2p/").next().unwrap().to_owned();
-    let (mut deaf, stayed) = connect_by_hand(3, &bare).await;
+    let (deaf, stayed) = connect_by_hand(3, &bare).await;
     assert!(stayed);
     // Its swarm runs; its streams are taken in and never read.
-    let driver = tokio::spawn(async move {
-        loop {
-            deaf.swarm.select_next_some().await;
-        }
-    });
+    let _driver = drive(deaf);
     node.await_connected(&[2, 3]).await;
     let mut dropped = 0;
     for round in 0..200u32 {
@@ -177,5 +171,4 @@ async fn one_that_does_not_read_holds_nobody_up() {
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
     assert!(dropped > 50, "the queue is bounded, and the oldest go: {dropped}");
-    driver.abort();
 }

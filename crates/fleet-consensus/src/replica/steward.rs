@@ -290,7 +290,7 @@ impl<D: Disk, T> Replica<D, T> {
         self.step_own(raft::eraftpb::Entry { data: entry.encode().into(), ..Default::default() })
     }
 
-    fn propose_change(&mut self, change: ConfChange) -> Result<(), Fault> {
+    pub(super) fn propose_change(&mut self, change: ConfChange) -> Result<(), Fault> {
         let entry = LogEntry { index: 0, term: 0, payload: EntryPayload::ConfChange(change) };
         self.step_own(entry.into_raft())
     }

@@ -9,5 +9,6 @@ mod opening;
 mod poison;
 mod resting;
 mod sending;
+mod stepping_down;
 mod syncing;
 mod taking;

@@ -164,7 +164,7 @@ fn known<'r>(
     Ok((Arc::clone(name), register))
 }
 
-fn no_register(fields: &Fields<'_>, field: &str, name: &str) -> Refusal {
+pub(super) fn no_register(fields: &Fields<'_>, field: &str, name: &str) -> Refusal {
     fields.refuse(field, format!("there is no register {}", shown(name)))
 }
 

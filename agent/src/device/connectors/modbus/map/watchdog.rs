@@ -16,9 +16,9 @@ use fleet_state::Value;
 
 use crate::device::connector::Refusal;
 
-use super::super::super::settings::{Fields, shown};
+use super::super::super::settings::Fields;
 use super::super::register::{Register, Use};
-use super::action::Registers;
+use super::action::{Registers, no_register};
 
 /// Time between two refreshes, unless said.
 const REFRESH_MS: i64 = 1_000;
@@ -80,7 +80,7 @@ fn own<'r>(
     registers: &'r Registers,
 ) -> Result<(Arc<str>, &'r Register), Refusal> {
     let Some((name, register)) = registers.get_key_value(name) else {
-        return Err(fields.refuse(field, format!("there is no register {}", shown(name))));
+        return Err(no_register(fields, field, name));
     };
     if register.usage != Use::Action {
         return Err(fields
