@@ -47,15 +47,21 @@ impl Foreign {
         self.newest = Some(Newest { values, retained, wall_ms: wall_ms() });
     }
 
-    fn take(&mut self, now_ms: u64) -> Option<(u64, Newest)> {
-        let newest = self.newest.clone().filter(|_| self.untold > 0)?;
-        self.next_ms = now_ms.saturating_add(DEVICE_EVERY_MS);
+    /// From now on it is shown with the newest of them, whether that can be told or not.
+    fn show(&mut self) {
+        let Some(newest) = &self.newest else { return };
         let mut shown = Object::new();
         shown.insert("values", newest.values.clone());
         shown.insert("retained", newest.retained);
         shown.insert("count", self.count);
         shown.insert("heard_wall_ms", newest.wall_ms);
         self.shown = Some(Arc::new(shown));
+    }
+
+    fn take(&mut self, now_ms: u64) -> Option<(u64, Newest)> {
+        let newest = self.newest.clone().filter(|_| self.untold > 0)?;
+        // Those that wait for the link's next second come first then.
+        self.next_ms = now_ms.saturating_add(DEVICE_EVERY_MS + 1);
         Some((std::mem::take(&mut self.untold), newest))
     }
 }
@@ -88,7 +94,12 @@ impl Work<'_> {
             return;
         };
         let device_ms = slot.foreign.next_ms;
-        let due = if now_ms < device_ms { Err(device_ms) } else { self.foreign.spend(now_ms) };
+        let due = if now_ms < device_ms {
+            Err(device_ms)
+        } else {
+            slot.foreign.show();
+            self.foreign.spend(now_ms)
+        };
         if let Err(at_ms) = due {
             self.agenda.insert((at_ms, id.clone()));
             return;
@@ -139,6 +150,6 @@ mod tests {
         let (count, newest) = foreign.take(1_000).expect("news");
         assert_eq!((count, newest.values.to_json().as_str()), (3, r#"{"on":true}"#));
         assert!(foreign.take(1_000).is_none());
-        assert_eq!(foreign.next_ms, 2_000);
+        assert_eq!(foreign.next_ms, 2_001);
     }
 }

@@ -234,6 +234,8 @@ impl Case<'_> {
                 // An answer of the log tells how late it is at most.
                 Ok(None) => return Some(Verdict::Claim),
                 Ok(Some(age_ms)) if age_ms <= age_ms_max => return None,
+                // What the log said before this wish was heard of tells the age of its answer.
+                Ok(Some(_)) if self.was_asked_before(track) => return Some(Verdict::Claim),
                 Ok(Some(age_ms)) => {
                     let message = format!(
                         "the device was away, and is back up to {age_ms} ms after it was wished, which is more than {age_ms_max}; wish it again if it still holds"
@@ -258,6 +260,14 @@ impl Case<'_> {
         };
         track.give_up(code, message);
         Some(Verdict::Rest)
+    }
+
+    fn was_asked_before(&self, track: &Track) -> bool {
+        let asked_ms = match self.wish.age {
+            Age::AtMost { at_ms, .. } if self.wish.local.is_none() => Some(at_ms),
+            Age::AtMost { .. } | Age::Unasked | Age::Unknown => None,
+        };
+        asked_ms.is_some_and(|asked_ms| asked_ms < track.met_ms)
     }
 
     /// How old the wish is at most; nothing while the log has not been asked.

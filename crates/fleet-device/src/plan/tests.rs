@@ -232,7 +232,7 @@ impl Hall {
                     if revisions.contains(&wish.revision) && wish.ttl != Ttl::Unlimited {
                         wish.ttl = Ttl::Claimed { until_ms: self.now_ms + 1_000 };
                     }
-                    if wish.age == Age::Unasked {
+                    if wish.age == Age::Unasked || wish.ttl == Ttl::Unlimited {
                         wish.age = self.age;
                     }
                 }

@@ -69,7 +69,11 @@ impl MqttSession {
         let session = Self { asks, devices, closed, task: tokio::spawn(actor.run()) };
         match subscribed.await {
             Ok(Ok(())) => Ok(session),
-            Ok(Err(problem)) => Err(ConnectError::new(problem)),
+            Ok(Err(problem)) => {
+                // With a goodbye, or the broker would publish the last will.
+                Box::new(session).close().await;
+                Err(ConnectError::new(problem))
+            }
             Err(_) => Err(ConnectError::new("the connection ended while subscribing")),
         }
     }

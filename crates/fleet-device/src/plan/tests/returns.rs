@@ -70,6 +70,22 @@ fn the_age_of_a_wish_is_what_the_log_says_and_not_how_long_this_session_knows_it
 }
 
 #[test]
+fn an_old_answer_of_the_log_makes_no_fresh_wish_old() {
+    let mut hall = silent_lamp(OnReturn::Apply { age_ms_max: 300_000 });
+    hall.run_to(3 * HOUR_MS);
+    hall.wishes("on", 1, 7);
+    // Something else was asked of the log hours ago.
+    let wish = hall.orders.wishes.get_mut("on").expect("just wished");
+    wish.age = Age::AtMost { age_ms: 0, at_ms: 1_000 };
+    hall.age = Age::AtMost { age_ms: 60_000, at_ms: 3 * HOUR_MS + 60_000 };
+    hall.run_to(3 * HOUR_MS + 60_000);
+    hall.silent = false;
+    let plan = hall.run_to(3 * HOUR_MS + 200_000);
+    assert_eq!((plan.trouble, hall.device), (None, object(&[("on", 1)])));
+    assert_eq!(hall.claims, 1, "it is asked again, once");
+}
+
+#[test]
 fn a_device_that_sleeps_is_not_away() {
     let mut hall = silent_lamp(OnReturn::Discard);
     hall.goes(Availability::Asleep);

@@ -45,6 +45,8 @@ pub(super) struct Actor {
     pub(super) units: BTreeMap<DeviceId, Unit>,
     inputs: Inputs,
     outputs: Outputs,
+    /// The last thing done was to refresh a watchdog.
+    pub(super) kept_last: bool,
 }
 
 /// What ends the loop.
@@ -62,7 +64,8 @@ impl Actor {
         outputs: Outputs,
     ) -> Self {
         let units = BTreeMap::new();
-        let mut actor = Self { link, bus, budgets, may_write, units, inputs, outputs };
+        let mut actor =
+            Self { link, bus, budgets, may_write, units, inputs, outputs, kept_last: false };
         actor.take_devices();
         actor
     }
@@ -91,16 +94,19 @@ impl Actor {
         let due = self.units.values().filter_map(Unit::due).min();
         let due = due.unwrap_or_else(|| Instant::now() + IDLE);
         let keeping = self.keeping_due().unwrap_or_else(|| Instant::now() + IDLE);
+        let kept_last = std::mem::take(&mut self.kept_last);
         tokio::select! {
             // 1. What a device is now: a command to it by its former map would go to another
-            //    register. 2. What keeps devices armed, which is rare and must not wait long.
-            //    3. What is handed over, 4. what is asked, 5. what is read anyway.
+            //    register. 2. What keeps devices armed, which must not wait long, and not twice in a
+            //    row while something else waits. 3. What is handed over, 4. what is asked, 5. what is
+            //    read anyway.
             biased;
             Ok(()) = self.inputs.changed.changed() => { self.take_devices(); None }
-            () = sleep_until(keeping) => self.keep_one().await,
+            () = sleep_until(keeping), if !kept_last => self.keep_one().await,
             ask = self.inputs.asked.recv() => self.on_ask(ask).await,
             Some(question) = self.inputs.questioned.recv() => { self.on_question(question).await; None }
             () = sleep_until(due) => self.on_due().await,
+            () = sleep_until(keeping), if kept_last => self.keep_one().await,
         }
     }
 
@@ -254,11 +260,11 @@ impl Actor {
         if let Some(availability) = unit.on_answer() {
             report(&self.outputs.reports, &read.device, availability);
         }
-        let problem = unit.keeping.as_ref().and_then(|kept| kept.problem.clone()).or(problem);
         if values.is_empty() {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });
         }
+        let problem = unit.keeping.as_ref().and_then(|kept| kept.problem.clone()).or(problem);
         Ok(Reading { values, quality: Quality::Good, source_ms: None, problem })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What ends the refreshing is what the watchdog is for: the process is gone or stopped, the
 //! network, the lease. So nothing here tries to be clever: a refresh that fails is tried again
-//! when the next is due, and the device is armed anew before it.
+//! when the next is due, and the device is armed anew before it. One that fails again and again
+//! is tried less often, for each attempt takes the bus from all other devices.
 
 use fleet_state::{DeviceId, Value};
 use tokio::time::Instant;
@@ -31,9 +32,11 @@ impl Actor {
         let (id, map) = (id.clone(), &unit.map);
         let (watchdog, kept) = (map.watchdog.as_ref()?, unit.keeping.as_mut()?);
         kept.at = now + watchdog.refresh;
+        self.kept_last = true;
         let Some(until) = self.may_write.until(&id) else {
             // What it was armed with may be another's by the time that this node may write again.
             kept.is_armed = false;
+            (kept.failures, kept.problem) = (0, None);
             return None;
         };
         self.bus.limit(Some(until));
@@ -51,6 +54,8 @@ impl Actor {
                 kept.failures = kept.failures.saturating_add(1);
                 let problem = failure.told().message;
                 complain(&id, kept.failures, &problem);
+                // Counted from now: it may have taken as long as one interval.
+                kept.at = Instant::now() + watchdog.refresh * kept.failures.min(REST_MAX);
                 kept.problem = Some(format!("its watchdog isn't refreshed: {problem}"));
                 match failure {
                     Failure::Bus { error: error @ BusError::NotConnected(_), .. } => {
@@ -62,6 +67,9 @@ impl Actor {
         }
     }
 }
+
+/// A watchdog that can't be refreshed is tried at least once in so many of its intervals.
+const REST_MAX: u32 = 8;
 
 /// Said at the 1st, 2nd, 4th, … time in a row.
 fn complain(device: &DeviceId, failures: u32, problem: &str) {
