@@ -56,9 +56,9 @@ pub const CATCH_UP_TICKS_MAX: u64 = 2;
 pub const READY_ROUNDS_MAX: usize = 16;
 /// Bytes of a snapshot asked for at a time.
 pub const SNAPSHOT_WINDOW_BYTES: u64 = 512 * 1024;
-/// Bytes of a snapshot in one chunk: four seconds at 64 kbit/s, well below
-/// [`SNAPSHOT_STALL_MS`].
-pub const SNAPSHOT_CHUNK_BYTES: u64 = 32 * 1024;
+/// Bytes of a snapshot in one chunk: two seconds at 64 kbit/s, well below
+/// [`SNAPSHOT_STALL_MS`] also where heartbeats take half of that.
+pub const SNAPSHOT_CHUNK_BYTES: u64 = 16 * 1024;
 /// A window of a snapshot is asked for again after this time without a chunk.
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
 /// A receiver asks at least every [`SNAPSHOT_RETRY_MS`]; after so long without a word the offer

@@ -3,8 +3,8 @@
 //! One connection carries all classes, and what the system has taken in of it leaves in order: were
 //! a snapshot poured in, or a long append, a heartbeat behind it would wait until it is through, and on a narrow
 //! cable that is many election timeouts. So the other end tells how far it has read, and no more is
-//! written than this window leaves room for. It grows while pieces are read about as soon as the
-//! quickest was, doubling with each round trip, and shrinks when they come to wait for each other
+//! written than this window leaves room for. It grows while it is filled and pieces are read about as
+//! soon as the quickest was, doubling with each round trip, and shrinks when they come to wait for each other
 //! (the idea is that of LEDBAT, RFC 6817). What is urgent then waits for a quarter of a second of
 //! all else at most, whatever the cable carries, and where that is much the window is no bound.
 
@@ -39,6 +39,8 @@ struct Piece {
     /// Of these, what was not read yet.
     left: usize,
     written_ms: u64,
+    /// What was on its way when it was written, with it.
+    with_bytes: usize,
 }
 
 /// The window to one node.
@@ -88,8 +90,9 @@ impl Window {
 
     /// A piece was written.
     pub(super) fn written(&mut self, bytes: usize, now_ms: u64) {
-        self.on_way.push_back(Piece { bytes, left: bytes, written_ms: now_ms });
         self.on_way_bytes = self.on_way_bytes.saturating_add(bytes);
+        let with_bytes = self.on_way_bytes;
+        self.on_way.push_back(Piece { bytes, left: bytes, written_ms: now_ms, with_bytes });
     }
 
     /// The other end has read so much more.
@@ -118,9 +121,11 @@ impl Window {
         self.quickest_ms = Some(self.quickest_ms.map_or(took_ms, |known_ms| known_ms.min(took_ms)));
         let quickest_ms = [self.quickest_ms, self.quickest_before_ms].into_iter().flatten().min();
         let waited_ms = took_ms.saturating_sub(quickest_ms.unwrap_or(took_ms));
-        if waited_ms <= PROMPT_MS {
+        // That little is read promptly says nothing of how long much would take.
+        let filled = piece.with_bytes >= self.bytes / 2;
+        if waited_ms <= PROMPT_MS && filled {
             self.grow(piece.bytes);
-        } else if waited_ms <= SOON_MS {
+        } else if waited_ms <= SOON_MS && filled {
             self.grow(piece.bytes / SOON_PART);
         } else if waited_ms > LATE_MS && piece.written_ms >= self.shrunk_ms {
             self.bytes = (self.bytes / 2).max(BYTES_MIN);
@@ -163,9 +168,15 @@ mod tests {
         /// Goes on for so long; gives what was read, and how long something small that was
         /// written meanwhile had to wait at most.
         fn run(&mut self, for_ms: u64) -> (usize, u64) {
-            let (mut read, mut wait_ms) = (0, 0);
+            self.run_with(for_ms, |_| usize::MAX)
+        }
+
+        /// The same where so much comes to be written at each moment.
+        fn run_with(&mut self, for_ms: u64, comes: impl Fn(u64) -> usize) -> (usize, u64) {
+            let (mut read, mut wait_ms, mut waiting) = (0, 0, 0_usize);
             for _ in 0..for_ms {
                 self.now_ms += 1;
+                waiting = waiting.saturating_add(comes(self.now_ms));
                 while let Some((at_ms, bytes)) = self.reads.front().copied()
                     && at_ms <= self.now_ms
                 {
@@ -173,8 +184,9 @@ mod tests {
                     self.window.read(bytes, self.now_ms).unwrap();
                     read += bytes;
                 }
-                while self.window.room() > 0 {
-                    let piece = self.window.room();
+                while self.window.room() > 0 && waiting > 0 {
+                    let piece = self.window.room().min(waiting);
+                    waiting -= piece;
                     self.window.written(piece, self.now_ms);
                     let takes_us = (piece * 1_000 / self.bytes_per_ms) as u64;
                     self.busy_until_us = self.busy_until_us.max(self.now_ms * 1_000) + takes_us;
@@ -207,6 +219,18 @@ mod tests {
                 assert!(share > least, "{what}: {share} % of it was used");
             }
         }
+    }
+
+    #[test]
+    fn a_window_that_was_never_filled_has_not_grown() {
+        let mut cable = Cable::new(8, 1);
+        let every_tenth_second = |now_ms: u64| if now_ms.is_multiple_of(100) { 250 } else { 0 };
+        cable.run_with(600_000, every_tenth_second);
+        let begun_ms = cable.now_ms + 1;
+        let long = |now_ms| if now_ms == begun_ms { 256 * 1024 } else { 0 };
+        let (read, wait_ms) = cable.run_with(60_000, long);
+        assert_eq!(read, 256 * 1024);
+        assert!(wait_ms <= 260, "{wait_ms} ms");
     }
 
     #[test]
