@@ -164,6 +164,10 @@ async fn bridges_rings_and_leaves_of_five_go_on() {
     hall.judge(load).await;
 }
 
+/// Two followers say little to each other, and of that a hundredth is to be lost, both ways, between
+/// all of them.
+const CHANCE_LIMIT: Duration = Duration::from_secs(300);
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: five gateways, and packets that are sent again and again"]
 async fn chance_takes_packets_and_no_command_is_lost() {
@@ -177,8 +181,7 @@ async fn chance_takes_packets_and_no_command_is_lost() {
         hall.lan.cut(&cuts);
         load.await_more(60).await;
         let lost = "packets were lost between all";
-        wait::until_true(lost, Duration::from_secs(60), || async { hall.lan.fired().is_all() })
-            .await;
+        wait::until_true(lost, CHANCE_LIMIT, || async { hall.lan.fired().is_all() }).await;
         let fired = hall.lan.heal();
         eprintln!("{loss_permille} of a thousand: {} packets lost", fired.total());
         load.await_more(60).await;

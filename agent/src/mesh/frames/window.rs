@@ -229,7 +229,7 @@ mod tests {
         let begun_ms = cable.now_ms + 1;
         let long = |now_ms| if now_ms == begun_ms { 256 * 1024 } else { 0 };
         let (read, wait_ms) = cable.run_with(60_000, long);
-        assert_eq!(read, 256 * 1024);
+        assert!(read >= 256 * 1024, "{read} bytes");
         assert!(wait_ms <= 260, "{wait_ms} ms");
     }
 
