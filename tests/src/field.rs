@@ -21,7 +21,7 @@ const PLAY_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Broker {
     port: u16,
-    _process: Process,
+    process: Process,
 }
 
 impl Broker {
@@ -53,7 +53,7 @@ impl Broker {
                 TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
             });
             if listens {
-                return Self { port, _process: process };
+                return Self { port, process };
             }
         }
     }
@@ -61,6 +61,12 @@ impl Broker {
     /// The address that links are registered with.
     pub fn address(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// How often a client has been let in under this identifier.
+    pub fn sessions(&self, client: &str) -> usize {
+        let let_in = format!(" as {client} (");
+        self.process.output().lines().filter(|line| line.contains(&let_in)).count()
     }
 }
 

@@ -7,6 +7,8 @@
     reason = "this whole file is a test"
 )]
 
+use flotilla_tests::bare::Answer;
+use flotilla_tests::door::BareDoor;
 use flotilla_tests::field::{Broker, FieldDevice};
 use flotilla_tests::rig::{owner_but, register_device, register_link, tank_settings, until_device};
 use flotilla_tests::site::Site;
@@ -114,7 +116,16 @@ async fn drift_goes_on_since_when_it_began_over_reconnects_and_owners() {
     let since = |seen: &Value| seen["observed"]["drift"]["level"]["since_wall_ms"].as_u64();
     let seen = until_device(&site.client, &id, "it drifts", |seen| since(seen).is_some()).await;
     let (began, first) = (since(&seen), owner_but(&site.client, &id, &[]).await);
-
+    // The next owner, whoever it is, can only go on from what it was told.
+    for agent in &site.agents {
+        let door = BareDoor::of(agent.data_dir());
+        let query = format!("control.query.device.get.{id}");
+        wait::until_true("every agent was told", LIMIT, || async {
+            let answer = door.request(&query, "").await;
+            matches!(answer, Answer::Reply(reply) if since(&reply.0["item"]).is_some())
+        })
+        .await;
+    }
     site.agents[first].kill();
     let next = owner_but(&site.client, &id, &[first]).await;
     let again = |owner: usize| {
@@ -130,11 +141,14 @@ async fn drift_goes_on_since_when_it_began_over_reconnects_and_owners() {
     let epoch = seen["observed"]["epoch"].clone();
     let body = json!({"connector": "mqtt", "address": broker.address(), "placement": "any",
                       "settings": {"keep_alive_s": 20}});
+    let sessions = || broker.sessions("flotilla-home-broker");
+    let before = sessions();
     register_link(&site.client, "broker", &body).await;
-    let failures = |site: &Site| site.agents[next].counter("flotilla_device_reports_total");
-    let before = failures(&site);
+    wait::until_true("it is let in again", LIMIT, || async { sessions() > before }).await;
+    let reports = |site: &Site| site.agents[next].counter("flotilla_device_reports_total");
+    let heard = reports(&site);
     tank.tell(&json!({"publish": {"topic": "tank/get", "payload": "", "qos": 1}}));
-    wait::until_true("it is heard again", LIMIT, || async { failures(&site) > before }).await;
+    wait::until_true("it is heard again", LIMIT, || async { reports(&site) > heard }).await;
     let seen = until_device(&site.client, &id, "it is told again", again(next)).await;
     assert_eq!((since(&seen), &seen["observed"]["epoch"]), (began, &epoch), "{seen}");
 
