@@ -7,16 +7,13 @@ use std::sync::Arc;
 use fleet_consensus::frame::Class;
 use fleet_state::NodeId;
 
-use super::frames::{FrameQueue, Large, QueueBounds};
+use super::frames::{FrameQueue, QueueBounds};
 
 /// What may wait for a stream, by class. Heartbeats older than a few beats help nobody; entries
 /// and proposals come in bursts; a snapshot is asked for in windows by its receiver.
-const URGENT: QueueBounds =
-    QueueBounds { frames_max: 64, bytes_max: 1024 * 1024, large: Large::Newest };
-const NORMAL: QueueBounds =
-    QueueBounds { frames_max: 1_024, bytes_max: 16 * 1024 * 1024, large: Large::Newest };
-const BULK: QueueBounds =
-    QueueBounds { frames_max: 128, bytes_max: 16 * 1024 * 1024, large: Large::Oldest };
+const URGENT: QueueBounds = QueueBounds { frames_max: 64, bytes_max: 1024 * 1024 };
+const NORMAL: QueueBounds = QueueBounds { frames_max: 1_024, bytes_max: 16 * 1024 * 1024 };
+const BULK: QueueBounds = QueueBounds { frames_max: 128, bytes_max: 16 * 1024 * 1024 };
 
 /// The queues to one node.
 #[derive(Debug)]

@@ -58,7 +58,7 @@ mod tests;
 pub use addresses::{AddressError, check_address};
 pub use asks::{Question, Told};
 pub use event_loop::{EventLoop, MeshError, MeshOut, MeshParts, new};
-pub use frames::{FRAME_BYTES_PREFERRED, FrameQueue, Large, QueueBounds};
+pub use frames::{FRAME_BYTES_PREFERRED, FrameQueue, QueueBounds};
 pub use gone::Refusals;
 pub use handle::{MeshEvent, MeshHandle, MeshStatus, PingError};
 pub use joiner::{Joiner, JoinerError, JoinerParts};

@@ -54,18 +54,25 @@ pub const READ_ROUNDS_MAX: usize = 8;
 pub const CATCH_UP_TICKS_MAX: u64 = 2;
 /// Turns of ready handling in one poll, so that input is looked at again.
 pub const READY_ROUNDS_MAX: usize = 16;
-/// Bytes of a snapshot asked for at a time.
+/// Bytes of a snapshot asked for at a time, at most.
 pub const SNAPSHOT_WINDOW_BYTES: u64 = 512 * 1024;
 /// Bytes of a snapshot in one chunk: two seconds at 64 kbit/s, well below
 /// [`SNAPSHOT_STALL_MS`] also where heartbeats take half of that.
 pub const SNAPSHOT_CHUNK_BYTES: u64 = 16 * 1024;
-/// A window of a snapshot is asked for again after this time without a chunk.
-pub const SNAPSHOT_RETRY_MS: u64 = 500;
-/// A receiver asks at least every [`SNAPSHOT_RETRY_MS`]; after so long without a word the offer
+/// A part of a snapshot is asked for again after this time without a chunk, as long as none has come.
+pub const SNAPSHOT_PATIENCE_MS: u64 = 2_000;
+/// The same where chunks come quickly.
+pub const SNAPSHOT_PATIENCE_MIN_MS: u64 = 500;
+/// The same where they take long.
+pub const SNAPSHOT_PATIENCE_MAX_MS: u64 = 8_000;
+/// A receiver that waits for chunks says so this often.
+pub const SNAPSHOT_TELL_MS: u64 = 500;
+/// A receiver says something every [`SNAPSHOT_TELL_MS`]; after so long without a word the offer
 /// was lost or the receiver restarted, and the snapshot is offered anew. It goes on where it was.
 pub const SNAPSHOT_SILENCE_MS: u64 = 2_000;
 /// A receiver that got nothing of a snapshot for this long gives it up for another one.
-pub const SNAPSHOT_STALL_MS: u64 = 10_000;
+pub const SNAPSHOT_STALL_MS: u64 = 30_000;
+const _: () = assert!(SNAPSHOT_STALL_MS > 3 * SNAPSHOT_PATIENCE_MAX_MS);
 /// A node that could not store a snapshot takes no offer for this long.
 pub const SNAPSHOT_REFUSED_REST_MS: u64 = 5_000;
 /// Largest snapshot file that is written, offered, received or read.

@@ -1,8 +1,8 @@
 //! Snapshots on their way to a node that the log can no longer serve.
 //!
 //! The leader's snapshot message carries a reference (size, checksum), no data. The receiver
-//! asks for the file window by window, in the same sealed frames as everything else, from
-//! where it has got to: a lost chunk costs one repeated window, and a leader that comes back
+//! asks for the file window by window ([`asking`]), in the same sealed frames as everything else,
+//! from where it has got to: a lost chunk costs one repeated window, and a leader that comes back
 //! with the same snapshot is asked for the rest only. Raft is told of the snapshot when the
 //! file is complete, verified and durable. The sender answers what it is asked for and keeps
 //! no file open; it reports to raft how the transfer ended, always, be it by its silence.
@@ -19,14 +19,17 @@ use bytes::Bytes;
 use fleet_log::Disk;
 use fleet_state::{NodeId, SiteUid};
 
+use self::asking::{Ask, Asking};
 use crate::config::{
-    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_REFUSED_REST_MS, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS,
-    SNAPSHOT_STALL_MS, SNAPSHOT_WINDOW_BYTES,
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_REFUSED_REST_MS, SNAPSHOT_SILENCE_MS, SNAPSHOT_STALL_MS,
+    SNAPSHOT_WINDOW_BYTES,
 };
 use crate::frame::{Payload, SnapshotId};
 use crate::snapshot_store::{
     IncomingFile, LoadedSnapshot, ReceiveError, SnapshotFile, SnapshotStore,
 };
+
+mod asking;
 
 /// What an offer led to.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ pub(crate) struct Served {
     pub(crate) failed: bool,
 }
 
-/// A window that is asked for.
+/// A window that is asked for; an empty one says that the receiver still waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Want {
     pub(crate) id: SnapshotId,
@@ -80,12 +83,7 @@ struct Incoming<D: Disk> {
     from: NodeId,
     target: SnapshotFile,
     file: IncomingFile<D>,
-    received: u64,
-    asked_through: u64,
-    /// When a window was asked for last.
-    asked_ms: u64,
-    /// When the last chunk came, or the offer.
-    progress_ms: u64,
+    asking: Asking,
 }
 
 /// A snapshot that a member was offered.
@@ -129,6 +127,13 @@ impl<D: Disk> Transfer<D> {
         let id = want.id;
         let end = want.offset.saturating_add(want.len.min(SNAPSHOT_WINDOW_BYTES));
         let mut served = Served { chunks: Vec::new(), failed: false };
+        if want.len == 0 {
+            served.failed = self.store.read_chunk(id.index, id.term, want.offset, 1).is_err();
+            if !served.failed {
+                self.heard(from, id.index, now_ms);
+            }
+            return served;
+        }
         let mut offset = want.offset;
         while offset < end {
             let len = usize::try_from(SNAPSHOT_CHUNK_BYTES.min(end - offset)).unwrap_or(0);
@@ -143,13 +148,15 @@ impl<D: Disk> Transfer<D> {
             served.chunks.push(Payload::SnapshotChunk { id, offset, total, bytes: bytes.into() });
             offset += read;
         }
-        let of_offer = self.sending.get_mut(&from).filter(|outgoing| outgoing.index == id.index);
-        if let Some(outgoing) = of_offer
-            && !served.chunks.is_empty()
-        {
-            outgoing.heard_ms = now_ms;
+        if !served.chunks.is_empty() {
+            self.heard(from, id.index, now_ms);
         }
         served
+    }
+
+    fn heard(&mut self, from: NodeId, index: u64, now_ms: u64) {
+        let of_offer = self.sending.get_mut(&from).filter(|outgoing| outgoing.index == index);
+        of_offer.into_iter().for_each(|outgoing| outgoing.heard_ms = now_ms);
     }
 
     /// The transfer of this snapshot to `to` is over; returns whether it was under way.
@@ -190,11 +197,11 @@ impl<D: Disk> Transfer<D> {
             if incoming.target.checksum == target.checksum {
                 if incoming.from != from {
                     incoming.from = from;
-                    incoming.asked_through = incoming.received;
+                    incoming.asking.begin_anew();
                 }
                 return Accepted::Receiving;
             }
-            let moving = now_ms.saturating_sub(incoming.progress_ms) < SNAPSHOT_STALL_MS;
+            let moving = incoming.asking.silent_ms(now_ms) < SNAPSHOT_STALL_MS;
             if moving && incoming.from == from && incoming.target.index >= target.index {
                 return Accepted::Receiving;
             }
@@ -210,37 +217,26 @@ impl<D: Disk> Transfer<D> {
                 return Accepted::Failed(error);
             }
         };
-        self.incoming = Some(Incoming {
-            from,
-            target,
-            file,
-            received: 0,
-            asked_through: 0,
-            asked_ms: now_ms,
-            progress_ms: now_ms,
-        });
+        let asking = Asking::new(target.size_bytes, now_ms);
+        self.incoming = Some(Incoming { from, target, file, asking });
         Accepted::Receiving
     }
 
     /// What to ask for now, and whom.
     pub(crate) fn take_want(&mut self, now_ms: u64) -> Option<(NodeId, Payload)> {
         let incoming = self.incoming.as_mut()?;
-        let last_ms = incoming.asked_ms.max(incoming.progress_ms);
-        let waited = now_ms.saturating_sub(last_ms) >= SNAPSHOT_RETRY_MS;
-        if incoming.received < incoming.asked_through && !waited {
-            return None;
-        }
-        incoming.asked_ms = now_ms;
-        let rest = incoming.target.size_bytes.saturating_sub(incoming.received);
-        let len = rest.min(SNAPSHOT_WINDOW_BYTES);
-        incoming.asked_through = incoming.received + len;
+        let (offset, len) = match incoming.asking.ask(now_ms) {
+            Ask::Nothing => return None,
+            Ask::StillHere => (incoming.asking.received(), 0),
+            Ask::For { offset, len } => (offset, len),
+        };
         let want = Payload::SnapshotWant {
             id: SnapshotId {
                 index: incoming.target.index,
                 term: incoming.target.term,
                 checksum: incoming.target.checksum,
             },
-            offset: incoming.received,
+            offset,
             len: u32::try_from(len).unwrap_or(0),
         };
         Some((incoming.from, want))
@@ -253,7 +249,7 @@ impl<D: Disk> Transfer<D> {
         };
         let fits = incoming.from == from
             && incoming.target.checksum == chunk.id.checksum
-            && incoming.received == chunk.offset
+            && incoming.asking.received() == chunk.offset
             && !chunk.bytes.is_empty()
             && chunk.offset + chunk.bytes.len() as u64 <= incoming.target.size_bytes;
         if !fits {
@@ -263,9 +259,8 @@ impl<D: Disk> Transfer<D> {
             self.give_up_and_rest(now_ms);
             return Received::Failed(ReceiveError::Io(error));
         }
-        incoming.received += chunk.bytes.len() as u64;
-        incoming.progress_ms = now_ms;
-        if incoming.received < incoming.target.size_bytes {
+        incoming.asking.came(chunk.bytes.len() as u64, now_ms);
+        if !incoming.asking.is_complete() {
             return Received::Partly;
         }
         let Some(Incoming { file, target, .. }) = self.incoming.take() else {
@@ -288,7 +283,7 @@ impl<D: Disk> Transfer<D> {
     /// Gives up what is being received when the log has overtaken it or no more of it comes.
     pub(crate) fn give_up_if_needless(&mut self, commit: u64, now_ms: u64) {
         let needless = self.incoming.as_ref().is_some_and(|incoming| {
-            let stalled = now_ms.saturating_sub(incoming.progress_ms) >= SNAPSHOT_STALL_MS;
+            let stalled = incoming.asking.silent_ms(now_ms) >= SNAPSHOT_STALL_MS;
             incoming.target.index <= commit || stalled
         });
         if needless {
@@ -320,7 +315,7 @@ impl<D: Disk> Transfer<D> {
 impl<D: Disk> Transfer<D> {
     /// Bytes of the snapshot that is being received.
     pub(crate) fn received_bytes(&self) -> u64 {
-        self.incoming.as_ref().map_or(0, |incoming| incoming.received)
+        self.incoming.as_ref().map_or(0, |incoming| incoming.asking.received())
     }
 }
 

@@ -23,7 +23,7 @@ mod window;
 mod write;
 
 pub(super) use accept::{Intake, accept};
-pub use queue::{FrameQueue, Large, QueueBounds};
+pub use queue::{FrameQueue, QueueBounds};
 pub(super) use write::{StreamTo, write};
 
 /// What the accepting end writes when it begins to read.

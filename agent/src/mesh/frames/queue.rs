@@ -3,24 +3,12 @@
 //! A late heartbeat is worth less than the next one, and raft sends again what entries were
 //! lost; so when the stream behind a queue is slow, what waited longest is dropped. Bytes are
 //! bounded beside the number, because pieces of a snapshot are large and heartbeats are not.
-//!
-//! With pieces of a snapshot it is the other way round. Only the very next one is of use to the
-//! receiver, who asks again twice a second while none comes; on a cable that carries one in several
-//! seconds the newer ones are copies, and the oldest the one that is waited for. So where a queue is
-//! for them, a large frame that has waited is kept, and others like it are refused until it is gone.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
-
-/// A frame of this size is large.
-const LARGE_BYTES: usize = 16 * 1024;
-/// One that has waited for so long belongs to an earlier question than one that comes now.
-const WAITED: Duration = Duration::from_millis(250);
 
 /// What may wait in one queue.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +17,6 @@ pub struct QueueBounds {
     pub frames_max: usize,
     /// Bytes of all of them.
     pub bytes_max: usize,
-    /// Which of the large ones give way.
-    pub large: Large,
-}
-
-/// Which large frames are of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Large {
-    /// The newest, as of all others.
-    Newest,
-    /// Those that have waited.
-    Oldest,
 }
 
 /// Frames that wait for one stream. One task takes them out.
@@ -52,18 +29,8 @@ pub struct FrameQueue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    frames: VecDeque<(Bytes, Instant)>,
+    frames: VecDeque<Bytes>,
     bytes: usize,
-}
-
-impl Waiting {
-    /// Whether a large frame has waited.
-    fn is_large_waiting(&self, now: Instant) -> bool {
-        let waited = |(frame, since): &(Bytes, Instant)| {
-            frame.len() >= LARGE_BYTES && now.duration_since(*since) >= WAITED
-        };
-        self.frames.iter().any(waited)
-    }
 }
 
 impl FrameQueue {
@@ -78,26 +45,19 @@ impl FrameQueue {
         if frame.len() > self.bounds.bytes_max {
             return 1;
         }
-        let now = Instant::now();
         let mut waiting = self.lock();
-        let is_copy = self.bounds.large == Large::Oldest
-            && frame.len() >= LARGE_BYTES
-            && waiting.is_large_waiting(now);
-        if is_copy {
-            return 1;
-        }
         let mut dropped = 0;
         while waiting.frames.len() >= self.bounds.frames_max
             || waiting.bytes + frame.len() > self.bounds.bytes_max
         {
-            let Some((oldest, _)) = waiting.frames.pop_front() else {
+            let Some(oldest) = waiting.frames.pop_front() else {
                 break;
             };
             waiting.bytes -= oldest.len();
             dropped += 1;
         }
         waiting.bytes += frame.len();
-        waiting.frames.push_back((frame, now));
+        waiting.frames.push_back(frame);
         drop(waiting);
         self.filled.notify_one();
         dropped
@@ -106,7 +66,7 @@ impl FrameQueue {
     /// The next frame, if one waits.
     pub fn try_pop(&self) -> Option<Bytes> {
         let mut waiting = self.lock();
-        let (frame, _) = waiting.frames.pop_front()?;
+        let frame = waiting.frames.pop_front()?;
         waiting.bytes -= frame.len();
         Some(frame)
     }
@@ -141,25 +101,7 @@ mod tests {
     }
 
     fn bounds(bytes_max: usize) -> QueueBounds {
-        QueueBounds { frames_max: 3, bytes_max, large: Large::Newest }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_the_oldest_large_one_is_wanted_it_does_not_give_way() {
-        let bounds = QueueBounds { frames_max: 4, bytes_max: 1 << 20, large: Large::Oldest };
-        let queue = FrameQueue::new(bounds);
-        // What is asked for at a time comes at a time.
-        assert_eq!(queue.push(frame(0, LARGE_BYTES)), 0);
-        assert_eq!(queue.push(frame(1, LARGE_BYTES)), 0);
-        tokio::time::advance(WAITED).await;
-        assert_eq!(queue.push(frame(0, LARGE_BYTES)), 1, "it waits already");
-        assert_eq!(queue.push(frame(9, LARGE_BYTES - 1)), 0, "small ones are no copies");
-        assert_eq!(queue.try_pop().unwrap()[0], 0);
-        assert_eq!(queue.push(frame(2, LARGE_BYTES)), 1, "the second of then is next");
-        assert_eq!(queue.try_pop().unwrap()[0], 1);
-        assert_eq!(queue.push(frame(2, LARGE_BYTES)), 0);
-        assert_eq!(queue.try_pop().unwrap()[0], 9);
-        assert_eq!(queue.try_pop().unwrap()[0], 2);
+        QueueBounds { frames_max: 3, bytes_max }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use raft::eraftpb::ConfState;
 
 use super::Replica;
 use super::outputs::{BuildSnapshot, BuiltSnapshot, Notice};
-use crate::config::{SNAPSHOT_RETRY_DOUBLINGS_MAX, SNAPSHOT_RETRY_TICKS};
+use crate::config::{SNAPSHOT_RETRY_DOUBLINGS_MAX, SNAPSHOT_RETRY_TICKS, SNAPSHOT_WINDOW_BYTES};
 use crate::fault::Fault;
 use crate::frame::{Class, Payload, SnapshotEnd, SnapshotOffer, SnapshotRef};
 use crate::guard::check_offer;
@@ -75,7 +75,7 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     pub(super) fn ask_for_snapshot(&mut self, now: Now) {
-        if let Some((from, want)) = self.transfer.take_want(now.mono_ms) {
+        while let Some((from, want)) = self.transfer.take_want(now.mono_ms) {
             self.outbox.push((from, Class::Normal, want));
         }
     }
@@ -219,14 +219,16 @@ impl<D: Disk, T> Replica<D, T> {
 /// Sending.
 impl<D: Disk, T> Replica<D, T> {
     pub(super) fn handle_want(&mut self, from: NodeId, want: &Want, now: Now) {
-        // One window at a time, of what was offered: a question costs reading, and memory until
-        // the answer has left.
-        let is_answered = self.outbox.iter().any(|(to, class, payload)| {
-            *to == from && *class == Class::Bulk && matches!(payload, Payload::SnapshotChunk { .. })
+        // A window at a time, of what was offered: a question costs reading, and memory until the
+        // answer has left.
+        let leaves = self.outbox.iter().filter_map(|(to, _, payload)| {
+            let Payload::SnapshotChunk { bytes, .. } = payload else { return None };
+            (*to == from).then_some(bytes.len() as u64)
         });
-        if is_answered || !self.transfer.is_offered(from, want.id.index) {
-            self.counters
-                .refuse("snapshot", if is_answered { "asked_twice" } else { "not_offered" });
+        let is_too_much = leaves.sum::<u64>().saturating_add(want.len) > SNAPSHOT_WINDOW_BYTES;
+        if is_too_much || !self.transfer.is_offered(from, want.id.index) {
+            let reason = if is_too_much { "asked_too_much" } else { "not_offered" };
+            self.counters.refuse("snapshot", reason);
             return;
         }
         let served = self.transfer.serve(from, want, now.mono_ms);

@@ -5,6 +5,7 @@ use fleet_state::FleetState;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::config::{SNAPSHOT_PATIENCE_MS, SNAPSHOT_TELL_MS};
 
 const SITE: SiteUid = SiteUid::from_bytes([5; 16]);
 const ME: u64 = 1;
@@ -83,11 +84,17 @@ fn a_lost_chunk_costs_a_window_and_no_more() {
     let (to, first) = want(learner.take_want(0));
     assert_eq!((to, first.offset), (node(2), 0));
     let _lost = leader.serve(node(1), &first, 0);
-    assert!(learner.take_want(SNAPSHOT_RETRY_MS - 1).is_none());
-    let (_, again) = want(learner.take_want(SNAPSHOT_RETRY_MS));
+    let (to, waits) = want(learner.take_want(SNAPSHOT_TELL_MS));
+    assert_eq!((to, waits.offset, waits.len), (node(2), 0, 0), "it says that it still waits");
+    assert!(learner.take_want(SNAPSHOT_TELL_MS + 1).is_none());
+    let served = leader.serve(node(1), &waits, SNAPSHOT_SILENCE_MS);
+    assert!(served.chunks.is_empty() && !served.failed);
+    assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS).is_empty());
+    let (_, again) = want(learner.take_want(SNAPSHOT_PATIENCE_MS));
     assert_eq!(again.offset, 0);
-    let chunk = chunks(leader.serve(node(1), &again, SNAPSHOT_RETRY_MS)).remove(0).expect("one");
-    let received = learner.receive(node(2), &chunk, SNAPSHOT_RETRY_MS);
+    let served = leader.serve(node(1), &again, SNAPSHOT_PATIENCE_MS);
+    let chunk = chunks(served).remove(0).expect("one");
+    let received = learner.receive(node(2), &chunk, SNAPSHOT_PATIENCE_MS);
     assert!(matches!(received, Received::Complete(loaded) if loaded.meta.index == 8));
 }
 
@@ -99,7 +106,8 @@ fn a_transfer_goes_on_where_it_was() {
     learner.accept(node(2), file.clone(), 0);
     let (_, first) = want(learner.take_want(0));
     let mut window = chunks(leader.serve(node(1), &first, 0));
-    // The third chunk is lost: those behind it are out of place.
+    window.extend(chunks(leader.serve(node(1), &Want { offset: first.len, ..first }, 0)));
+    // The third chunk is lost: the one behind it is out of place.
     let mut got = 0;
     for (at, chunk) in window.drain(..).enumerate().filter(|(at, _)| *at != 2) {
         let received = learner.receive(node(2), &chunk, 10);
@@ -124,7 +132,7 @@ fn questions_alone_do_not_keep_a_transfer_going() {
         learner.receive(node(2), &chunk, 0);
     }
     // The leader dies. Nothing but questions happens from here on.
-    for now_ms in (SNAPSHOT_RETRY_MS..SNAPSHOT_STALL_MS).step_by(100) {
+    for now_ms in (100..SNAPSHOT_STALL_MS).step_by(100) {
         learner.take_want(now_ms);
         learner.give_up_if_needless(0, now_ms);
         assert!(learner.is_receiving());
@@ -175,8 +183,10 @@ fn a_sender_without_the_file_does_not_count_questions() {
     assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS).is_empty());
     disk.remove(&file.name).expect("pruned");
     for now_ms in (1_000..1_000 + SNAPSHOT_SILENCE_MS).step_by(500) {
-        let served = leader.serve(node(1), &first, now_ms);
-        assert!(served.failed && served.chunks.is_empty());
+        for len in [first.len, 0] {
+            let served = leader.serve(node(1), &Want { len, ..first }, now_ms);
+            assert!(served.failed && served.chunks.is_empty());
+        }
     }
     assert_eq!(leader.take_stalled(1_000 + SNAPSHOT_SILENCE_MS), [node(1)]);
 }
