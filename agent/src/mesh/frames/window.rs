@@ -5,8 +5,12 @@
 //! cable that is many election timeouts. So the other end tells how far it has read, and no more is
 //! written than this window leaves room for. It grows while it is filled and pieces are read about as
 //! soon as the quickest was, doubling with each round trip, and shrinks when they come to wait for each other
-//! (the idea is that of LEDBAT, RFC 6817). What is urgent then waits for a quarter of a second of
-//! all else at most, whatever the cable carries, and where that is much the window is no bound.
+//! (the idea is that of LEDBAT, RFC 6817). What is urgent then waits for about a third of a second of
+//! each stream at most, whatever the cable carries, and where that is much the window is no bound.
+//!
+//! How soon a piece can be read changes with the way. So every now and then the window waits until
+//! all is read, and measures anew with a small piece, as BBR does; otherwise a way that has become a
+//! longer one would be taken for a crowded one.
 
 use std::collections::VecDeque;
 
@@ -28,9 +32,10 @@ const LATE_MS: u64 = 250;
 /// Where pieces hardly wait, the window grows by so much slower.
 const SOON_PART: usize = 8;
 
-/// What the quickest piece took is forgotten after one to two of these times: the way may have
-/// become a longer one.
-const QUICKEST_MS: u64 = 600_000;
+/// What the quickest piece took is forgotten after this time.
+const QUICKEST_MS: u64 = 60_000;
+/// And the window begins with this part of what it was.
+const EMPTY_PART: usize = 4;
 
 /// A piece that is on its way.
 #[derive(Clone, Copy, Debug)]
@@ -43,17 +48,17 @@ struct Piece {
     with_bytes: usize,
 }
 
-/// The window to one node.
+/// The window of one stream.
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: usize,
     on_way: VecDeque<Piece>,
     on_way_bytes: usize,
-    /// What the quickest piece took, and the quickest of the time before.
+    /// What the quickest piece took; unknown until a first small piece is read.
     quickest_ms: Option<u64>,
-    quickest_before_ms: Option<u64>,
-    /// Since when they are these.
+    /// Since when it is measured, and how many pieces are on their way from before.
     quickest_from_ms: u64,
+    earlier: usize,
     /// Pieces that were written before this say nothing of the window as it is since.
     shrunk_ms: u64,
 }
@@ -69,8 +74,8 @@ impl Default for Window {
             on_way: VecDeque::new(),
             on_way_bytes: 0,
             quickest_ms: None,
-            quickest_before_ms: None,
             quickest_from_ms: 0,
+            earlier: 0,
             shrunk_ms: 0,
         }
     }
@@ -113,14 +118,14 @@ impl Window {
     }
 
     fn judge(&mut self, piece: Piece, now_ms: u64) {
-        let took_ms = now_ms.saturating_sub(piece.written_ms);
-        if now_ms.saturating_sub(self.quickest_from_ms) >= QUICKEST_MS {
-            self.quickest_before_ms = self.quickest_ms.take();
-            self.quickest_from_ms = now_ms;
+        if self.earlier > 0 {
+            self.earlier -= 1;
+            return;
         }
-        self.quickest_ms = Some(self.quickest_ms.map_or(took_ms, |known_ms| known_ms.min(took_ms)));
-        let quickest_ms = [self.quickest_ms, self.quickest_before_ms].into_iter().flatten().min();
-        let waited_ms = took_ms.saturating_sub(quickest_ms.unwrap_or(took_ms));
+        let took_ms = now_ms.saturating_sub(piece.written_ms);
+        let quickest_ms = self.quickest_ms.map_or(took_ms, |known_ms| known_ms.min(took_ms));
+        self.quickest_ms = Some(quickest_ms);
+        let waited_ms = took_ms - quickest_ms;
         // That little is read promptly says nothing of how long much would take.
         let filled = piece.with_bytes >= self.bytes / 2;
         if waited_ms <= PROMPT_MS && filled {
@@ -130,6 +135,13 @@ impl Window {
         } else if waited_ms > LATE_MS && piece.written_ms >= self.shrunk_ms {
             self.bytes = (self.bytes / 2).max(BYTES_MIN);
             self.shrunk_ms = now_ms;
+        }
+        if now_ms.saturating_sub(self.quickest_from_ms) >= QUICKEST_MS {
+            // What then is written at once finds the way empty, and must not fill it at once.
+            self.bytes = (self.bytes / EMPTY_PART).max(BYTES_MIN);
+            self.quickest_ms = None;
+            self.quickest_from_ms = now_ms;
+            self.earlier = self.on_way.len();
         }
     }
 
@@ -144,55 +156,54 @@ mod tests {
 
     /// A cable: what is on it is read in order, at its speed, and a while after it has come.
     struct Cable {
-        window: Window,
+        windows: Vec<Window>,
         bytes_per_ms: usize,
         away_ms: u64,
         now_ms: u64,
-        /// When the cable is through with what was written, and what of it is read when.
+        /// When the cable is through with what was written, and what of whose is read when.
         busy_until_us: u64,
-        reads: VecDeque<(u64, usize)>,
+        reads: VecDeque<(u64, usize, usize)>,
     }
 
     impl Cable {
         fn new(bytes_per_ms: usize, away_ms: u64) -> Self {
-            Self {
-                window: Window::default(),
-                bytes_per_ms,
-                away_ms,
-                now_ms: 0,
-                busy_until_us: 0,
-                reads: VecDeque::new(),
-            }
+            let (windows, reads) = (vec![Window::default()], VecDeque::new());
+            Self { windows, bytes_per_ms, away_ms, now_ms: 0, busy_until_us: 0, reads }
         }
 
         /// Goes on for so long; gives what was read, and how long something small that was
         /// written meanwhile had to wait at most.
         fn run(&mut self, for_ms: u64) -> (usize, u64) {
-            self.run_with(for_ms, |_| usize::MAX)
+            let (read, wait_ms) = self.run_with(for_ms, |_| usize::MAX);
+            (read.iter().sum(), wait_ms)
         }
 
-        /// The same where so much comes to be written at each moment.
-        fn run_with(&mut self, for_ms: u64, comes: impl Fn(u64) -> usize) -> (usize, u64) {
-            let (mut read, mut wait_ms, mut waiting) = (0, 0, 0_usize);
+        /// The same where so much comes to be written at each moment, for each window.
+        fn run_with(&mut self, for_ms: u64, comes: impl Fn(u64) -> usize) -> (Vec<usize>, u64) {
+            let mut read = vec![0; self.windows.len()];
+            let mut waiting = vec![0_usize; self.windows.len()];
+            let mut wait_ms = 0;
             for _ in 0..for_ms {
                 self.now_ms += 1;
-                waiting = waiting.saturating_add(comes(self.now_ms));
-                while let Some((at_ms, bytes)) = self.reads.front().copied()
+                while let Some((at_ms, whose, bytes)) = self.reads.front().copied()
                     && at_ms <= self.now_ms
                 {
                     self.reads.pop_front();
-                    self.window.read(bytes, self.now_ms).unwrap();
-                    read += bytes;
+                    self.windows[whose].read(bytes, self.now_ms).unwrap();
+                    read[whose] += bytes;
                 }
-                while self.window.room() > 0 && waiting > 0 {
-                    let piece = self.window.room().min(waiting);
-                    waiting -= piece;
-                    self.window.written(piece, self.now_ms);
-                    let takes_us = (piece * 1_000 / self.bytes_per_ms) as u64;
-                    self.busy_until_us = self.busy_until_us.max(self.now_ms * 1_000) + takes_us;
-                    // It is told a little later.
-                    let read_ms = self.busy_until_us / 1_000 + self.away_ms + 5;
-                    self.reads.push_back((read_ms, piece));
+                for (whose, window) in self.windows.iter_mut().enumerate() {
+                    waiting[whose] = waiting[whose].saturating_add(comes(self.now_ms));
+                    while window.room() > 0 && waiting[whose] > 0 {
+                        let piece = window.room().min(waiting[whose]);
+                        waiting[whose] -= piece;
+                        window.written(piece, self.now_ms);
+                        let takes_us = (piece * 1_000 / self.bytes_per_ms) as u64;
+                        self.busy_until_us = self.busy_until_us.max(self.now_ms * 1_000) + takes_us;
+                        // It is told a little later.
+                        let read_ms = self.busy_until_us / 1_000 + self.away_ms + 5;
+                        self.reads.push_back((read_ms, whose, piece));
+                    }
                 }
                 let busy_ms = self.busy_until_us / 1_000;
                 wait_ms = wait_ms.max(busy_ms.saturating_sub(self.now_ms));
@@ -208,12 +219,12 @@ mod tests {
                 let what = format!("{bytes_per_ms} kB/s, {away_ms} ms away");
                 let mut cable = Cable::new(bytes_per_ms, away_ms);
                 let (_, first_ms) = cable.run(10_000);
-                let (read, wait_ms) = cable.run(60_000);
+                let (read, wait_ms) = cable.run(120_000);
                 // What is least is half a second of a cable that carries 2 kB/s.
                 let (first, alone) = (FIRST_BYTES / bytes_per_ms, BYTES_MIN / bytes_per_ms);
                 assert!(first_ms <= first as u64 + 260, "{what}: {first_ms} ms at first");
                 assert!(wait_ms <= 260.max(alone as u64), "{what}: {wait_ms} ms");
-                let share = read * 100 / (60_000 * bytes_per_ms);
+                let share = read * 100 / (120_000 * bytes_per_ms);
                 // Two pieces at a time are little for a way that is long and narrow.
                 let least = if bytes_per_ms > 2 { 85 } else { 50 };
                 assert!(share > least, "{what}: {share} % of it was used");
@@ -229,7 +240,7 @@ mod tests {
         let begun_ms = cable.now_ms + 1;
         let long = |now_ms| if now_ms == begun_ms { 256 * 1024 } else { 0 };
         let (read, wait_ms) = cable.run_with(60_000, long);
-        assert!(read >= 256 * 1024, "{read} bytes");
+        assert!(read[0] >= 256 * 1024, "{read:?} bytes");
         assert!(wait_ms <= 260, "{wait_ms} ms");
     }
 
@@ -237,21 +248,42 @@ mod tests {
     fn a_wide_cable_is_soon_not_bounded_by_it() {
         let mut cable = Cable::new(100_000, 1);
         cable.run(100);
-        assert_eq!(cable.window.bytes, BYTES_MAX);
+        assert_eq!(cable.windows[0].bytes, BYTES_MAX);
         let mut far = Cable::new(100_000, 50);
         far.run(2_000);
-        assert_eq!(far.window.bytes, BYTES_MAX, "distance is no congestion");
+        assert_eq!(far.windows[0].bytes, BYTES_MAX, "distance is no congestion");
     }
 
     #[test]
-    fn a_way_that_has_become_longer_is_not_taken_for_congestion_for_ever() {
+    fn a_way_that_has_become_longer_is_soon_not_taken_for_congestion() {
         let mut cable = Cable::new(200, 1);
         cable.run(10_000);
         cable.away_ms = 400;
         cable.run(5_000);
-        assert_eq!(cable.window.bytes, BYTES_MIN, "who can tell");
-        cable.run(2 * QUICKEST_MS + 20_000);
-        assert!(cable.window.bytes > 60_000, "{}", cable.window.bytes);
+        assert_eq!(cable.windows[0].bytes, BYTES_MIN, "who can tell");
+        cable.run(QUICKEST_MS + 5_000);
+        assert!(cable.windows[0].bytes > 60_000, "{}", cable.windows[0].bytes);
+    }
+
+    #[test]
+    fn streams_that_share_a_cable_all_get_on_and_leave_room_for_what_is_urgent() {
+        for bytes_per_ms in [8, 30, 125] {
+            for away_ms in [1, 50] {
+                let what = format!("{bytes_per_ms} kB/s, {away_ms} ms away");
+                let mut cable = Cable::new(bytes_per_ms, away_ms);
+                cable.run(30_000);
+                // Others begin when the cable is full already.
+                cable.windows.extend([Window::default(), Window::default()]);
+                cable.run(60_000);
+                let (read, wait_ms) = cable.run_with(180_000, |_| usize::MAX);
+                let all: usize = read.iter().sum();
+                assert!(all * 100 / (180_000 * bytes_per_ms) > 85, "{what}: {all} bytes");
+                for of_one in &read {
+                    assert!(of_one * 100 / all >= 10, "{what}: {read:?}");
+                }
+                assert!(wait_ms <= 3 * 350, "{what}: {wait_ms} ms");
+            }
+        }
     }
 
     #[test]
