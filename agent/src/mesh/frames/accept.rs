@@ -24,8 +24,10 @@ use crate::transport::{Dropped, InboxSender};
 const STREAMS_PER_PEER_MAX: usize = 8;
 /// Inbound streams in all.
 const STREAMS_MAX: usize = 2_048;
-/// How long the rest of a frame may take once it has begun: the largest append takes half of it at
-/// 64 kbit/s.
+/// How long the rest of a frame may take once it has begun: one of [`FRAME_BYTES_PREFERRED`] takes
+/// an eighth of it at 64 kbit/s, if nothing else is on the cable.
+///
+/// [`FRAME_BYTES_PREFERRED`]: super::FRAME_BYTES_PREFERRED
 const FRAME_MAX: Duration = Duration::from_secs(60);
 /// How long the other end may take to hear that it may send.
 const READY_MAX: Duration = Duration::from_secs(5);

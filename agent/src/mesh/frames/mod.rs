@@ -29,5 +29,6 @@ pub(super) use write::{StreamTo, write};
 /// What the accepting end writes when it begins to read.
 const READY: u8 = 1;
 
-/// Frames are made no larger than this for the mesh; the rest of a payload goes in fragments.
-pub const FRAME_BYTES_PREFERRED: usize = 256 * 1024;
+/// Frames are made no larger than this for the mesh: eight seconds at 64 kbit/s. The rest of a payload
+/// goes in fragments.
+pub const FRAME_BYTES_PREFERRED: usize = 64 * 1024;

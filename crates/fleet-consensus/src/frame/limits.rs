@@ -48,8 +48,9 @@ pub const FRAGMENTS_MAX: usize = 2048;
 pub const REASSEMBLY_BYTES_PER_SENDER_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// Bytes of unfinished payloads kept in all.
 pub const REASSEMBLY_BYTES_MAX: usize = 8 * PAYLOAD_BYTES_MAX;
-/// An unfinished payload is dropped after this time without a new fragment.
-pub const REASSEMBLY_TIMEOUT_MS: u64 = 5_000;
+/// An unfinished payload is dropped after this time without a new fragment: as long as a transport
+/// lets one take on a narrow cable.
+pub const REASSEMBLY_TIMEOUT_MS: u64 = 60_000;
 
 /// Nodes of which a boot counter and sequences are kept.
 pub const MEMBERS_MAX: usize = 1024;
