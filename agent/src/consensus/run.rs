@@ -8,6 +8,8 @@
 //! The view is published before anybody is answered: who hears `committed` and reads this
 //! node's view sees what was committed.
 
+mod carry_out;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -17,15 +19,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fleet_consensus::replica::BuiltSnapshot;
-use fleet_consensus::{Fault, Now, Outputs, Replica, View, Wire};
+use fleet_consensus::{Fault, Now, Replica, View, Wire};
 use fleet_log::Disk;
 use fleet_state::NodeId;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::clock::MonotonicClock;
 use super::errands::Errands;
-use super::handle::{AppliedBatch, AppliedItem, Handle, Request, Submitted};
-use super::notices::log_notice;
+use super::handle::{AppliedBatch, Handle, Request, Submitted};
 use super::own_ids::OwnIds;
 use super::reply::ReplyTo;
 use super::stalls::Stalls;
@@ -199,6 +200,15 @@ fn now(clock: MonotonicClock) -> Now {
     Now { mono_ms: clock.now_ms(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
 }
 
+/// What ended the loop's sleep.
+enum Woken {
+    /// Something is due, or there is more to do.
+    Due,
+    Frame(Inbound),
+    Request(Request),
+    Built(Built),
+}
+
 impl<D, W> Loop<D, W>
 where
     D: Disk + Send,
@@ -209,21 +219,25 @@ where
         let mut crashed = self.parts.crashed.clone();
         let mut turns = 0_u32;
         loop {
-            let mut written = None;
+            let mut woken = Woken::Due;
             if !self.replica.has_more() {
                 let (asleep_ms, rest) = (self.parts.clock.now_ms(), self.until_tick());
-                tokio::select! {
-                    () = tokio::time::sleep(rest) => {}
-                    Ok(()) = crashed.changed() => {}
-                    Some(frame) = self.parts.inbox.recv() => self.take_frame(&frame)?,
-                    Some(request) = self.requests.recv() => self.take_request(request),
-                    Some(result) = built.recv() => written = Some(result),
-                }
+                // Only received here: what is done with it is no sleep.
+                woken = tokio::select! {
+                    () = tokio::time::sleep(rest) => Woken::Due,
+                    Ok(()) = crashed.changed() => Woken::Due,
+                    Some(frame) = self.parts.inbox.recv() => Woken::Frame(frame),
+                    Some(request) = self.requests.recv() => Woken::Request(request),
+                    Some(result) = built.recv() => Woken::Built(result),
+                };
                 self.stalls.slept(asleep_ms, rest, self.parts.clock.now_ms());
             }
             let began_ms = self.parts.clock.now_ms();
-            if let Some(result) = written {
-                self.snapshot_written(result)?;
+            match woken {
+                Woken::Due => {}
+                Woken::Frame(frame) => self.take_frame(&frame)?,
+                Woken::Request(request) => self.take_request(request),
+                Woken::Built(result) => self.snapshot_written(result)?,
             }
             let last = self.turn()?;
             self.stalls.turned(began_ms, self.parts.clock.now_ms());
@@ -371,83 +385,5 @@ where
                 self.replica.handle_snapshot_built(None)
             }
         }
-    }
-
-    fn carry_out(&mut self, outputs: Outputs<D, ReplyTo>, ticked: bool) -> Result<(), Fault> {
-        let applied = self.replica.applied().get();
-        let changed = applied != self.seen_applied || !outputs.notices.is_empty();
-        self.seen_applied = applied;
-        let leads = self.replica.is_leader();
-        if *self.leads.borrow() != leads {
-            self.leads.send_replace(leads);
-        }
-        if changed || ticked {
-            self.publish(changed);
-        }
-        for (reply, end) in outputs.commands {
-            reply.command_ended(end);
-        }
-        for (reply, end) in outputs.reads {
-            reply.read_ended(end);
-        }
-        if !outputs.applied.is_empty() {
-            self.tell_applied(outputs.applied);
-        }
-        for observed in outputs.observed {
-            // An error says that nobody listens.
-            let _nobody = self.observed.send(observed);
-        }
-        if let Some(build) = outputs.build {
-            let out = self.built_out.clone();
-            tokio::task::spawn_blocking(move || {
-                // The loop takes one result before it asks for the next snapshot.
-                let _ended = out.blocking_send(build.run());
-            });
-        }
-        if let Some(key) = outputs.site_key {
-            (self.parts.store_site_key)(&self.parts.data_dir, &key).map_err(Fault::SiteKey)?;
-        }
-        for notice in outputs.notices {
-            log_notice(&notice);
-        }
-        if ticked {
-            self.count();
-        }
-        Ok(())
-    }
-
-    /// Who waits for a view is woken by news only, and not at every tick.
-    fn publish(&self, changed: bool) {
-        let mut view = Arc::new(self.replica.view());
-        self.view.send_if_modified(|held| {
-            std::mem::swap(held, &mut view);
-            changed || !view.standing.agrees_with(&held.standing)
-        });
-    }
-
-    fn tell_applied(&self, entries: Vec<fleet_consensus::replica::AppliedEntry>) {
-        let size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        self.parts.metrics.apply_batch.observe(f64::from(size));
-        if self.applied.receiver_count() == 0 {
-            return;
-        }
-        let items = entries
-            .into_iter()
-            .map(|entry| AppliedItem {
-                revision: entry.revision,
-                request_id: entry.request_id,
-                answer: entry.answer,
-                changes: entry.changes,
-                wall_time_ms: entry.wall_time_ms,
-            })
-            .collect();
-        let batch = AppliedBatch { items, is_leader: self.replica.is_leader() };
-        // An error says that nobody listens any more.
-        let _nobody = self.applied.send(Arc::new(batch));
-    }
-
-    /// Carries the replica's counts over into the metrics.
-    fn count(&mut self) {
-        self.tally.carry_over(self.replica.counters(), &self.parts.metrics);
     }
 }
