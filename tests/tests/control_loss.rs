@@ -83,7 +83,7 @@ async fn an_orderly_end_is_a_goodbye_and_a_death_is_told_to_the_next_owner_as_dr
     set_on(&site).await;
 }
 
-/// A drive whose own watchdog stops it a second after the last refresh.
+/// A drive whose own watchdog stops it three seconds after the last refresh.
 fn watched_drive() -> Value {
     let register = |address: u16, access: &str| json!({"table": "holding", "address": address, "type": "u16", "access": access});
     json!({
@@ -136,6 +136,52 @@ async fn a_watchdog_is_refreshed_as_long_as_somebody_may_write_and_trips_after_t
     let body = json!({"reason": "work on the drive"}).to_string();
     client.request("control.commands.device.hold.hall.drive", body).await.accepted();
     wait::until_true("it stops again", RIG_LIMIT, || async { tripped() == 2 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_left_alone_loses_control_as_if_it_had_died() {
+    let mut site = Site::start(3).await;
+    let broker = Broker::start(site.workplace().path());
+    let plug = plug_with_will(&site, &broker, &json!({"will": {}})).await;
+    let (mut drive, address) = FieldDevice::drive(site.workplace().path(), "drive");
+    drive.tell(&json!({"watchdog": 60}));
+    let owner = owner_but(&site.client, PLUG, &[]).await;
+    let body = json!({"connector": "modbus", "address": address, "placement": "any"});
+    register_link(&site.client, "bus", &body).await;
+    let body = json!({"link": "bus", "address": "1", "settings": watched_drive()});
+    register_device(&site.client, "hall.drive", &body, "auto").await;
+    if owner_but(&site.client, "hall.drive", &[]).await != owner {
+        let to = json!({"to": format!("n{}", owner + 1)}).to_string();
+        site.client.request("control.commands.link.move.bus", to).await.accepted();
+        let others: Vec<usize> = (0..3).filter(|index| *index != owner).collect();
+        owner_but(&site.client, "hall.drive", &others).await;
+    }
+    let wish = r#"{"speed":30}"#;
+    site.client.request("control.commands.device.update.hall.drive", wish).await.accepted();
+    let of_drive = |address: u64| {
+        drive.count(|entry| entry["write"] == "holding" && entry["address"] == address)
+    };
+    let beats = of_drive(60);
+    wait::until_true("it is refreshed", RIG_LIMIT, || async { of_drive(60) > beats + 10 }).await;
+    let tripped = || drive.count(|entry| entry["tripped"] == true);
+    assert_eq!((tripped(), plug.told("OFF")), (0, 0));
+
+    // Nobody confirms the owner's lease any more: others might control its links.
+    for index in (0..3).filter(|index| *index != owner) {
+        site.agents[index].kill();
+    }
+    wait::until_true("the will is published", RIG_LIMIT, || async { plug.told("OFF") == 1 }).await;
+    wait::until_true("the drive stops by itself", RIG_LIMIT, || async { tripped() == 1 }).await;
+    assert!(site.agents[owner].process().ended().is_none(), "it was alive all the time");
+
+    // With the others it takes control again, and says what it found.
+    site.start_all();
+    let drifted = |seen: &Value| seen["observed"]["drift"]["on"]["reported"] == false;
+    until_device(&site.client, PLUG, "the drift", drifted).await;
+    let beats = of_drive(60);
+    wait::until_true("it is refreshed again", RIG_LIMIT, || async { of_drive(60) > beats + 5 })
+        .await;
+    assert_eq!((tripped(), plug.told("OFF")), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

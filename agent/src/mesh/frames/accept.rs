@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::pace::{Pace, Rate};
 use super::paced::Told;
-use super::{READY, codec};
+use super::{READY, WAY, codec};
 use crate::consensus::MonotonicClock;
-use crate::metrics::{Metrics, Way};
+use crate::metrics::Metrics;
 use crate::transport::{Dropped, InboxSender};
 
 /// Inbound streams of one peer: three classes, each maybe just reopened, with room.
@@ -39,8 +39,6 @@ const RATE: Rate = Rate {
     burst_bytes: 16 * 1024 * 1024,
     frame_cost_bytes: 1_024,
 };
-
-const WAY: Way = Way { way: "mesh" };
 
 /// Where frames go.
 #[derive(Clone)]

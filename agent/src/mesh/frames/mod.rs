@@ -22,9 +22,14 @@ mod queue;
 mod window;
 mod write;
 
+use crate::metrics::Way;
+
 pub(super) use accept::{Intake, accept};
 pub use queue::{FrameQueue, QueueBounds};
 pub(super) use write::{StreamTo, write};
+
+/// What is counted here is counted of the mesh.
+const WAY: Way = Way { way: "mesh" };
 
 /// What the accepting end writes when it begins to read.
 const READY: u8 = 1;

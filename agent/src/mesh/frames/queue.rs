@@ -81,9 +81,9 @@ impl FrameQueue {
         }
     }
 
-    /// Drops everything: it was meant for a connection that is gone.
-    pub fn clear(&self) {
-        *self.lock() = Waiting::default();
+    /// Drops everything, for it was meant for a connection that is gone; gives how many frames.
+    pub fn clear(&self) -> usize {
+        std::mem::take(&mut *self.lock()).frames.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(queue.try_pop().unwrap()[0], 4);
         assert!(queue.try_pop().is_none());
         assert_eq!(queue.push(frame(6, 100)), 0, "bytes are counted down");
-        queue.clear();
+        assert_eq!(queue.clear(), 1);
         assert!(queue.try_pop().is_none());
         assert_eq!(queue.push(frame(7, 100)), 0);
     }

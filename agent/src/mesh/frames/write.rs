@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::pace::{Pace, Rate};
 use super::paced::Paced;
-use super::{READY, codec};
+use super::{READY, WAY, codec};
 use crate::consensus::MonotonicClock;
 use crate::mesh::lanes::NodeLanes;
 use crate::metrics::Metrics;
@@ -70,14 +70,15 @@ pub(in crate::mesh) async fn write(mut to: StreamTo) {
                 let error = write_frames(stream, &to).await;
                 tracing::debug!(peer = %to.peer, class = to.class.as_str(), %error, "stream given up");
                 to.metrics.refuse("mesh", "stream_given_up");
-                // What waited for a slow reader is old.
-                to.lanes.queue(to.class).clear();
             }
             Err(error) => {
                 let class = to.class.as_str();
                 tracing::debug!(peer = %to.peer, class, %error, "no stream could be opened");
             }
         }
+        // What waited meanwhile is old.
+        let dropped = u64::try_from(to.lanes.queue(to.class).clear()).unwrap_or(u64::MAX);
+        to.metrics.frames_dropped.get_or_create(&WAY).inc_by(dropped);
         tokio::time::sleep(REOPEN_AFTER).await;
     }
 }
