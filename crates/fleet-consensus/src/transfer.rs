@@ -21,7 +21,7 @@ use fleet_state::{NodeId, SiteUid};
 
 use self::asking::{Ask, Asking};
 use crate::config::{
-    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_REFUSED_REST_MS, SNAPSHOT_SILENCE_MS, SNAPSHOT_STALL_MS,
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_REFUSED_REST_MS, SNAPSHOT_STALL_MS, SNAPSHOT_TELL_MS,
     SNAPSHOT_WINDOW_BYTES,
 };
 use crate::frame::{Payload, SnapshotId};
@@ -128,6 +128,10 @@ impl<D: Disk> Transfer<D> {
         let end = want.offset.saturating_add(want.len.min(SNAPSHOT_WINDOW_BYTES));
         let mut served = Served { chunks: Vec::new(), failed: false };
         if want.len == 0 {
+            // Hearing it costs a look at the disk, so it is heard as often as it is of use.
+            if self.was_heard_lately(from, id.index, now_ms) {
+                return served;
+            }
             served.failed = self.store.read_chunk(id.index, id.term, want.offset, 1).is_err();
             if !served.failed {
                 self.heard(from, id.index, now_ms);
@@ -154,6 +158,12 @@ impl<D: Disk> Transfer<D> {
         served
     }
 
+    fn was_heard_lately(&self, from: NodeId, index: u64, now_ms: u64) -> bool {
+        let of_offer = self.sending.get(&from).filter(|outgoing| outgoing.index == index);
+        let lately = |it: &Outgoing| now_ms.saturating_sub(it.heard_ms) < SNAPSHOT_TELL_MS / 2;
+        of_offer.is_none_or(lately)
+    }
+
     fn heard(&mut self, from: NodeId, index: u64, now_ms: u64) {
         let of_offer = self.sending.get_mut(&from).filter(|outgoing| outgoing.index == index);
         of_offer.into_iter().for_each(|outgoing| outgoing.heard_ms = now_ms);
@@ -175,13 +185,13 @@ impl<D: Disk> Transfer<D> {
         self.sending.values().map(|outgoing| outgoing.index).collect()
     }
 
-    /// Receivers that have been silent for too long.
-    pub(crate) fn take_stalled(&mut self, now_ms: u64) -> Vec<NodeId> {
+    /// Receivers that have been silent for so long.
+    pub(crate) fn take_stalled(&mut self, silence_ms: u64, now_ms: u64) -> Vec<NodeId> {
         let silent_ms = |outgoing: &Outgoing| now_ms.saturating_sub(outgoing.heard_ms);
         let stalled: Vec<NodeId> = self
             .sending
             .iter()
-            .filter(|(_, outgoing)| silent_ms(outgoing) >= SNAPSHOT_SILENCE_MS)
+            .filter(|(_, outgoing)| silent_ms(outgoing) >= silence_ms)
             .map(|(node, _)| *node)
             .collect();
         for node in &stalled {
@@ -253,6 +263,12 @@ impl<D: Disk> Transfer<D> {
             && !chunk.bytes.is_empty()
             && chunk.offset + chunk.bytes.len() as u64 <= incoming.target.size_bytes;
         if !fits {
+            let is_copy = incoming.from == from
+                && incoming.target.checksum == chunk.id.checksum
+                && chunk.offset < incoming.asking.received();
+            if is_copy {
+                incoming.asking.came_again(now_ms);
+            }
             return Received::Ignored;
         }
         if let Err(error) = incoming.file.append(&chunk.bytes) {

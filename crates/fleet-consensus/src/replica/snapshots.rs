@@ -15,7 +15,9 @@ use raft::eraftpb::ConfState;
 
 use super::Replica;
 use super::outputs::{BuildSnapshot, BuiltSnapshot, Notice};
-use crate::config::{SNAPSHOT_RETRY_DOUBLINGS_MAX, SNAPSHOT_RETRY_TICKS, SNAPSHOT_WINDOW_BYTES};
+use crate::config::{
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RETRY_DOUBLINGS_MAX, SNAPSHOT_RETRY_TICKS, SNAPSHOT_WINDOW_BYTES,
+};
 use crate::fault::Fault;
 use crate::frame::{Class, Payload, SnapshotEnd, SnapshotOffer, SnapshotRef};
 use crate::guard::check_offer;
@@ -219,13 +221,15 @@ impl<D: Disk, T> Replica<D, T> {
 /// Sending.
 impl<D: Disk, T> Replica<D, T> {
     pub(super) fn handle_want(&mut self, from: NodeId, want: &Want, now: Now) {
-        // A window at a time, of what was offered: a question costs reading, and memory until the
-        // answer has left.
+        // Two windows at a time, of what was offered: a question costs reading, and memory until
+        // the answer has left. Small ones cost no less.
+        let cost = |bytes: u64| bytes.next_multiple_of(SNAPSHOT_CHUNK_BYTES);
         let leaves = self.outbox.iter().filter_map(|(to, _, payload)| {
             let Payload::SnapshotChunk { bytes, .. } = payload else { return None };
-            (*to == from).then_some(bytes.len() as u64)
+            (*to == from).then_some(cost(bytes.len() as u64))
         });
-        let is_too_much = leaves.sum::<u64>().saturating_add(want.len) > SNAPSHOT_WINDOW_BYTES;
+        let costs = leaves.sum::<u64>().saturating_add(cost(want.len));
+        let is_too_much = costs > SNAPSHOT_WINDOW_BYTES;
         if is_too_much || !self.transfer.is_offered(from, want.id.index) {
             let reason = if is_too_much { "asked_too_much" } else { "not_offered" };
             self.counters.refuse("snapshot", reason);

@@ -9,7 +9,9 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::Replica;
 use super::outputs::Notice;
-use crate::config::{CATCH_UP_TICKS_MAX, LEAVE_AGAIN_TICKS, LEAVE_DOUBLINGS_MAX};
+use crate::config::{
+    CATCH_UP_TICKS_MAX, LEAVE_AGAIN_TICKS, LEAVE_DOUBLINGS_MAX, SNAPSHOT_SILENCE_MS,
+};
 use crate::fault::Fault;
 use crate::frame::{Class, ConfChange, EntryPayload, LogEntry, Payload};
 use crate::log_time::Now;
@@ -21,6 +23,8 @@ use crate::status::NodeRole;
 const MEMBERSHIP_EVERY_TICKS: u64 = 4;
 /// Least time between two time ticks of a leader.
 const TIME_TICK_EVERY_MS: u64 = 1_000;
+/// A receiver of a snapshot is not silent before so many ticks.
+const SILENCE_TICKS: u64 = 4;
 /// A log without a new entry for this long is idle.
 const MARK_AFTER_MS: u64 = 1_000;
 /// Time between two questions for the leader's log time, and while none was answered.
@@ -75,7 +79,9 @@ impl<D: Disk, T> Replica<D, T> {
     }
 
     fn tend_transfers(&mut self, now: Now) {
-        for node in self.transfer.take_stalled(now.mono_ms) {
+        // Receivers speak at their ticks.
+        let silence_ms = SNAPSHOT_SILENCE_MS.max(SILENCE_TICKS * self.config.tick_ms);
+        for node in self.transfer.take_stalled(silence_ms, now.mono_ms) {
             self.report_snapshot(node, false);
         }
         for node in std::mem::take(&mut self.pace.failed_offers) {

@@ -3,8 +3,9 @@
 //! What is asked for twice travels twice. On a cable that carries a chunk in some seconds a
 //! receiver that asked again twice a second would fill it with copies, and still be waiting for
 //! them when the snapshot is long installed. So this one waits for as long as chunks have been
-//! taking, asks for no more than comes within a second or two, and for the next part while the one
-//! before is on its way. Meanwhile it says that it is still there, which costs no answer.
+//! taking, asks for no more than comes within some seconds, and for the next part while the one
+//! before is on its way. Meanwhile it says that it is still there, which costs no answer. And copies
+//! that come all the same are no silence: what is behind them on the cable is still to come.
 
 use crate::config::{
     SNAPSHOT_CHUNK_BYTES, SNAPSHOT_PATIENCE_MAX_MS, SNAPSHOT_PATIENCE_MIN_MS, SNAPSHOT_PATIENCE_MS,
@@ -41,13 +42,15 @@ pub(super) struct Asking {
     asked_through: u64,
     window_bytes: u64,
     patience_ms: u64,
+    /// The longest wait for a chunk since something was asked for.
+    slowest_ms: u64,
     /// When something was asked for last, and whether anything has come since.
     asked_ms: u64,
     has_come: bool,
     /// When the sender was told anything last.
     told_ms: u64,
-    /// When the last chunk came, or the offer.
-    progress_ms: u64,
+    /// When the last chunk came, be it one that was there already, or the offer.
+    heard_ms: u64,
 }
 
 impl Asking {
@@ -58,10 +61,11 @@ impl Asking {
             asked_through: 0,
             window_bytes: WINDOW_BYTES,
             patience_ms: SNAPSHOT_PATIENCE_MS,
+            slowest_ms: 0,
             asked_ms: now_ms,
             has_come: false,
             told_ms: now_ms,
-            progress_ms: now_ms,
+            heard_ms: now_ms,
         }
     }
 
@@ -76,7 +80,7 @@ impl Asking {
 
     /// For how long nothing has come.
     pub(super) const fn silent_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.progress_ms)
+        now_ms.saturating_sub(self.heard_ms)
     }
 
     /// Another one is asked from here on: nothing is on its way.
@@ -87,20 +91,24 @@ impl Asking {
 
     /// The next bytes have come.
     pub(super) fn came(&mut self, bytes: u64, now_ms: u64) {
-        let awaited_ms = now_ms.saturating_sub(self.waiting_since_ms());
+        self.slowest_ms = self.slowest_ms.max(now_ms.saturating_sub(self.waiting_since_ms()));
+        self.patience_ms = self.patience_ms.max(patience_ms(self.slowest_ms));
         self.received = self.received.saturating_add(bytes);
         self.asked_through = self.asked_through.max(self.received);
-        self.progress_ms = now_ms;
+        self.heard_ms = now_ms;
         self.has_come = true;
-        let calmed_ms = self.patience_ms - self.patience_ms / 4;
-        self.patience_ms = awaited_ms
-            .saturating_mul(PATIENCE_CHUNKS)
-            .max(calmed_ms)
-            .clamp(SNAPSHOT_PATIENCE_MIN_MS, SNAPSHOT_PATIENCE_MAX_MS);
+    }
+
+    /// Bytes have come that were there already.
+    pub(super) const fn came_again(&mut self, now_ms: u64) {
+        self.heard_ms = now_ms;
     }
 
     /// What to say now.
     pub(super) fn ask(&mut self, now_ms: u64) -> Ask {
+        if self.is_complete() {
+            return Ask::Nothing;
+        }
         let on_way = self.asked_through - self.received;
         let is_enough = on_way > self.window_bytes || self.asked_through >= self.size_bytes;
         if on_way > 0 && is_enough {
@@ -122,6 +130,9 @@ impl Asking {
             } else if took_ms > 2 * WINDOW_MS {
                 self.window_bytes = (self.window_bytes / 2).max(WINDOW_BYTES_MIN);
             }
+            let calmed_ms = self.patience_ms - self.patience_ms / 4;
+            self.patience_ms = calmed_ms.max(patience_ms(self.slowest_ms));
+            self.slowest_ms = 0;
         }
         let offset = self.asked_through;
         let len = (self.size_bytes - offset).min(self.window_bytes);
@@ -134,8 +145,14 @@ impl Asking {
 
     /// Since when the next chunk is awaited.
     const fn waiting_since_ms(&self) -> u64 {
-        if self.progress_ms > self.asked_ms { self.progress_ms } else { self.asked_ms }
+        if self.heard_ms > self.asked_ms { self.heard_ms } else { self.asked_ms }
     }
+}
+
+/// For how long the next chunk is waited for, where the slowest took so long.
+fn patience_ms(slowest_ms: u64) -> u64 {
+    let chunks_ms = slowest_ms.saturating_mul(PATIENCE_CHUNKS);
+    chunks_ms.clamp(SNAPSHOT_PATIENCE_MIN_MS, SNAPSHOT_PATIENCE_MAX_MS)
 }
 
 #[cfg(test)]
@@ -143,7 +160,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::config::SNAPSHOT_SILENCE_MS;
+    use crate::config::{SNAPSHOT_SILENCE_MS, SNAPSHOT_STALL_MS};
 
     /// What a transfer took over a cable that carries so much, and how much travelled.
     struct Took {
@@ -154,6 +171,16 @@ mod tests {
 
     /// Every `lost_every`th chunk is lost.
     fn transfer(size_bytes: u64, bytes_per_ms: u64, away_ms: u64, lost_every: u64) -> Took {
+        transfer_over(size_bytes, |_| bytes_per_ms, away_ms, lost_every)
+    }
+
+    /// The same over a cable that changes.
+    fn transfer_over(
+        size_bytes: u64,
+        bytes_per_ms: impl Fn(u64) -> u64,
+        away_ms: u64,
+        lost_every: u64,
+    ) -> Took {
         let mut asking = Asking::new(size_bytes, 0);
         let mut took = Took { ms: 0, bytes: 0, silent_ms: 0 };
         let (mut coming, mut busy_until_ms) = (VecDeque::new(), 0);
@@ -166,7 +193,10 @@ mod tests {
                 coming.pop_front();
                 if from == asking.received() {
                     asking.came(bytes, now_ms);
+                } else if from < asking.received() {
+                    asking.came_again(now_ms);
                 }
+                assert!(asking.silent_ms(now_ms) < SNAPSHOT_STALL_MS, "it would be given up");
             }
             if asking.is_complete() {
                 took.ms = now_ms;
@@ -184,7 +214,7 @@ mod tests {
                     let mut from = offset;
                     while from < end {
                         let bytes = SNAPSHOT_CHUNK_BYTES.min(end - from);
-                        busy_until_ms = now_ms.max(busy_until_ms) + bytes / bytes_per_ms;
+                        busy_until_ms = now_ms.max(busy_until_ms) + bytes / bytes_per_ms(now_ms);
                         chunks += 1;
                         took.bytes += bytes;
                         if lost_every == 0 || !chunks.is_multiple_of(lost_every) {
@@ -215,14 +245,29 @@ mod tests {
 
     #[test]
     fn a_wide_cable_is_used() {
-        for (bytes_per_ms, away_ms) in [(1_000, 1), (10_000, 20), (100_000, 1)] {
+        for (bytes_per_ms, away_ms) in
+            [(1_000, 1), (10_000, 20), (100_000, 1), (10_000, 400), (1_000, 300)]
+        {
             let size_bytes = 100 * 1024 * 1024;
             let took = transfer(size_bytes, bytes_per_ms, away_ms, 0);
             assert_eq!(took.bytes, size_bytes, "nothing twice");
             // A window for each way there and back, or what the cable carries; in steps of ten.
             let windows = size_bytes / SNAPSHOT_WINDOW_BYTES;
             let least_ms = (size_bytes / bytes_per_ms).max(windows * (2 * away_ms + 10));
-            assert!(took.ms <= least_ms * 5 / 4 + 1_000, "{bytes_per_ms}: {} ms", took.ms);
+            assert!(took.ms <= least_ms * 3 / 2 + 1_000, "{bytes_per_ms}: {} ms", took.ms);
+        }
+    }
+
+    #[test]
+    fn a_cable_that_becomes_narrow_carries_what_is_left() {
+        for narrow_from_ms in [200, 1_000, 3_000] {
+            let size_bytes = 8 * 1024 * 1024;
+            let rate = |now_ms| if now_ms < narrow_from_ms { 1_000 } else { 8 };
+            let took = transfer_over(size_bytes, rate, 5, 0);
+            let left = size_bytes.saturating_sub(narrow_from_ms * 1_000);
+            // What was on its way then may come twice or so.
+            let most = left + 3 * SNAPSHOT_WINDOW_BYTES;
+            assert!(took.ms <= narrow_from_ms + most / 8 + 10_000, "{narrow_from_ms}: {}", took.ms);
         }
     }
 

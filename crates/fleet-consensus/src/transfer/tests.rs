@@ -5,7 +5,7 @@ use fleet_state::FleetState;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::config::{SNAPSHOT_PATIENCE_MS, SNAPSHOT_TELL_MS};
+use crate::config::{SNAPSHOT_PATIENCE_MS, SNAPSHOT_SILENCE_MS};
 
 const SITE: SiteUid = SiteUid::from_bytes([5; 16]);
 const ME: u64 = 1;
@@ -89,7 +89,7 @@ fn a_lost_chunk_costs_a_window_and_no_more() {
     assert!(learner.take_want(SNAPSHOT_TELL_MS + 1).is_none());
     let served = leader.serve(node(1), &waits, SNAPSHOT_SILENCE_MS);
     assert!(served.chunks.is_empty() && !served.failed);
-    assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS).is_empty());
+    assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS, SNAPSHOT_SILENCE_MS).is_empty());
     let (_, again) = want(learner.take_want(SNAPSHOT_PATIENCE_MS));
     assert_eq!(again.offset, 0);
     let served = leader.serve(node(1), &again, SNAPSHOT_PATIENCE_MS);
@@ -180,15 +180,15 @@ fn a_sender_without_the_file_does_not_count_questions() {
     learner.accept(node(2), file.clone(), 0);
     let (_, first) = want(learner.take_want(0));
     assert!(!leader.serve(node(1), &first, 1_000).failed);
-    assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS).is_empty());
+    assert!(leader.take_stalled(SNAPSHOT_SILENCE_MS, SNAPSHOT_SILENCE_MS).is_empty());
     disk.remove(&file.name).expect("pruned");
-    for now_ms in (1_000..1_000 + SNAPSHOT_SILENCE_MS).step_by(500) {
+    for now_ms in (1_500..1_000 + SNAPSHOT_SILENCE_MS).step_by(500) {
         for len in [first.len, 0] {
             let served = leader.serve(node(1), &Want { len, ..first }, now_ms);
             assert!(served.failed && served.chunks.is_empty());
         }
     }
-    assert_eq!(leader.take_stalled(1_000 + SNAPSHOT_SILENCE_MS), [node(1)]);
+    assert_eq!(leader.take_stalled(SNAPSHOT_SILENCE_MS, 1_000 + SNAPSHOT_SILENCE_MS), [node(1)]);
 }
 
 #[test]

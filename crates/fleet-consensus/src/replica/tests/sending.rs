@@ -1,7 +1,9 @@
 //! Snapshots from a leader to a member that the log can no longer serve.
 
 use super::hall::{Hall, PATIENCE_TICKS, Settings, id};
-use crate::config::SNAPSHOT_STALL_MS;
+use crate::config::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STALL_MS, SNAPSHOT_WINDOW_BYTES};
+use crate::frame::SnapshotId;
+use crate::transfer::Want;
 
 /// What LZ4 can't pack, so that a snapshot takes many windows.
 fn noise(len: usize) -> String {
@@ -75,6 +77,28 @@ fn a_rotten_snapshot_is_replaced_and_not_offered_again() {
     assert_eq!(hall.refused(leader, "snapshot", "unusable"), 1);
     assert!(hall.replica(3).view().standing.snapshot_index > rotten);
     assert!(hall.faults.is_empty(), "{:?}", hall.faults);
+}
+
+#[test]
+fn questions_for_a_snapshot_are_bounded_by_what_they_cost() {
+    let mut hall = hall_with_an_empty_node(20, &noise(30_000));
+    let leader = hall.until_led();
+    let index = take(&mut hall, leader);
+    let now = hall.now();
+    let replica = hall.replica(leader);
+    let file = replica.raw.store().snapshot.as_ref().expect("taken").file.clone();
+    let snapshot = SnapshotId { index, term: file.term, checksum: file.checksum };
+    replica.handle_want(id(3), &Want { id: snapshot, offset: 0, len: 1 }, now);
+    assert_eq!(hall.refused(leader, "snapshot", "not_offered"), 1);
+    let replica = hall.replica(leader);
+    replica.transfer.offered(id(3), index, now.mono_ms);
+    for offset in 0..1_000 {
+        replica.handle_want(id(3), &Want { id: snapshot, offset, len: 1 }, now);
+        replica.handle_want(id(3), &Want { id: snapshot, offset, len: 0 }, now);
+    }
+    let leaves = replica.outbox.len() as u64;
+    assert_eq!(leaves, SNAPSHOT_WINDOW_BYTES / SNAPSHOT_CHUNK_BYTES);
+    assert_eq!(hall.refused(leader, "snapshot", "asked_too_much"), 1_000 - leaves);
 }
 
 #[test]
