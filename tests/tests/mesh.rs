@@ -58,8 +58,10 @@ async fn leaders(site: &Site) -> Vec<Option<(bool, f64)>> {
 
 async fn sum(site: &Site, name: &str) -> f64 {
     let mut sum = 0.0;
-    for index in 0..site.agents.len() {
-        sum += metrics(site, index).await.map_or(0.0, |m| m.value(name));
+    for index in (0..site.agents.len()).filter(|index| site.agents[*index].is_started()) {
+        // One that can't be read is not one that has counted nothing.
+        let seen = wait::until("its metrics are read", LIMIT, || metrics(site, index)).await;
+        sum += seen.value(name);
     }
     sum
 }
