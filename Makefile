@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all power sim judge fuzz hostile chaos verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
+.PHONY: help demo build test test-long test-all power sim judge fuzz hostile chaos verify fix bench nats counterparts fault-tools debian fmt-check clippy docs clean-tools
 
 CARGO ?= cargo
 FETCH := deploy/nats/fetch-nats-server.py
@@ -57,6 +57,14 @@ test: nats counterparts fault-tools debian ## every test that fits in fifteen mi
 	$(CARGO) test --quiet --workspace --doc
 	$(call run-tests,--workspace)
 	$(CARGO) nextest run --package fleet-sim --features seeded-bugs --test judge
+	@$(say-not-run)
+
+# What cuts power has a target of its own; what draws faults by chance, too.
+LONG := package(flotilla-tests) and not binary(/^(power|chaos)/)
+
+test-long: nats counterparts fault-tools debian ## the tests that take half a minute or more each
+	$(CARGO) build --workspace --all-targets
+	$(call run-tests,--workspace --profile all --run-ignored only -E '$(LONG)')
 	@$(say-not-run)
 
 test-all: nats counterparts fault-tools debian ## also the tests that take minutes each

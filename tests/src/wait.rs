@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// How often a condition is looked at.
 pub const POLL: Duration = Duration::from_millis(20);
+/// How long one look may take where something must stay true.
+pub const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Looks at `condition` until it gives a value, and returns that.
 ///
@@ -46,7 +48,7 @@ where
 /// Checks that `condition` stays true for as long as `span`.
 ///
 /// # Panics
-/// At the first look that finds it false.
+/// At the first look that finds it false, or takes longer than [`LOOK_LIMIT`].
 pub async fn stays_true<F, Fut>(what: &str, span: Duration, mut condition: F)
 where
     F: FnMut() -> Fut,
@@ -54,7 +56,9 @@ where
 {
     let begun = Instant::now();
     while begun.elapsed() < span {
-        assert!(condition().await, "after {:?} no longer true: {what}", begun.elapsed());
+        let looked = tokio::time::timeout(LOOK_LIMIT, condition()).await;
+        assert!(looked.is_ok(), "a look takes more than {LOOK_LIMIT:?}: {what}");
+        assert_eq!(looked, Ok(true), "after {:?} no longer true: {what}", begun.elapsed());
         tokio::time::sleep(POLL).await;
     }
 }

@@ -97,6 +97,7 @@ const FOUND: &[(u64, &str)] = &[
     ),
     (1_000_467, "a former leader's judgement of leases was relayed to the new one, who took it"),
     (4_001_174, "a leader that had inherited the end of its own vote led on without one"),
+    (5_001_042, "who could have recognised an old copy was upgraded before it had spoken"),
     (1_000_000, "a claimed wish came back without its time limit, and was handed over after it"),
 ];
 

@@ -90,6 +90,9 @@ impl World {
         for node in self.nodes.values_mut() {
             node.wall_offset_ms = 0;
         }
+        // An old copy that was put back a moment ago is still to be recognised; a restart of those
+        // who can would hide it for ever.
+        self.run_for(self.nemesis.quiet_until_ms.saturating_sub(self.now_ms))?;
         self.upgrade_all();
         Ok(())
     }
