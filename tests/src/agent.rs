@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::cli::{self, Finished};
 use crate::lan::machine::Machine;
 use crate::process::Process;
-use crate::programs;
+use crate::{programs, wait};
 
 /// Longest time that a drain may take, and a little.
 pub const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take until a running agent serves over HTTP.
+pub const SERVE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A node of a site, on its own data directory.
 #[derive(Debug)]
@@ -194,17 +196,20 @@ impl Agent {
     /// What it serves over HTTP at this path, with the head of the reply.
     ///
     /// # Panics
-    /// If the agent's log does not say where it serves, or nothing is served there.
+    /// If nothing is served within [`SERVE_LIMIT`] where the agent's log says.
     pub fn get(&self, path: &str) -> String {
-        let log = self.log();
-        let marked = log.rsplit("health and metrics are served address=").next();
-        let address = marked.and_then(|rest| rest.split_whitespace().next());
-        let address = address.unwrap_or_else(|| panic!("no address of metrics in: {log}"));
-        // The loopback of its machine is not the loopback of this one.
-        match &self.machine {
-            None => get(address, path),
-            Some(machine) => machine.enter(|| get(address, path)),
-        }
+        let what = format!("{} serves {path}", self.name);
+        wait::until_blocking(&what, SERVE_LIMIT, || {
+            // One that was just started says where a moment later.
+            let log = self.log();
+            let marked = log.rsplit("health and metrics are served address=").next();
+            let address = marked.and_then(|rest| rest.split_whitespace().next())?;
+            // The loopback of its machine is not the loopback of this one.
+            match &self.machine {
+                None => get(address, path),
+                Some(machine) => machine.enter(|| get(address, path)),
+            }
+        })
     }
 
     /// Everything it has logged, over all its starts.
@@ -227,15 +232,14 @@ pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
         .write_all(text.as_bytes())
 }
 
-/// One HTTP request over a connection of its own.
-fn get(address: &str, path: &str) -> String {
+/// One HTTP request over a connection of its own; `None` if nobody takes one.
+fn get(address: &str, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address)
-        .unwrap_or_else(|error| panic!("nothing is served at {address}: {error}"));
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(STOP_LIMIT)).expect("a limit can be set");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("the agent takes a request");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("the agent answers with text");
-    text
+    Some(text)
 }

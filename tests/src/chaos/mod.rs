@@ -4,7 +4,7 @@
 //!   contract tells them to.
 //! - [`recorder`]: what they asked and heard, in the order of time, told to the judges of
 //!   fleet-judge at once: the same that judge simulated sites.
-//! - [`nemesis`]: draws faults from a seed, makes them, proves that each has fired, mends them.
+//! - [`nemesis`]: draws faults from a seed, makes them, proves that each has fired (`proofs`), mends them.
 //! - [`fault`]: the list of faults. `disks`, `clocks` and `starving` know how to make some.
 //! - [`report`]: what was done, what held, in text.
 //!
@@ -16,6 +16,7 @@ mod clocks;
 mod disks;
 pub mod fault;
 pub mod nemesis;
+mod proofs;
 pub mod random;
 pub mod recorder;
 pub mod report;

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::chaos::clocks::{self, Clock};
 use crate::chaos::disks::SyncError;
 use crate::chaos::fault::{Family, Fault};
+use crate::chaos::proofs::{is_gone, lost_by_agent, mend_disk, mend_sync, said_full};
 use crate::chaos::random::Random;
 use crate::chaos::report::{Became, Drawn};
 use crate::chaos::starving::Starved;
@@ -16,7 +17,10 @@ use crate::lan::cuts::Cut;
 use crate::wait;
 
 /// Until a fault has shown that it fired.
-const PROOF_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const PROOF_LIMIT: Duration = Duration::from_secs(30);
+/// The same for packets lost by chance: two followers say little to each other, and of that a fiftieth
+/// is to be lost, both ways, between all of them.
+const CHANCE_LIMIT: Duration = Duration::from_secs(300);
 /// Until a member that was removed has joined anew.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a fault is left as it is, in milliseconds.
@@ -46,13 +50,15 @@ pub struct Nemesis {
 enum Struck {
     Killed(Vec<usize>),
     Paused(usize),
-    Cut,
+    Cut {
+        limit: Duration,
+    },
     Unplugged {
         name: String,
         before: u64,
     },
     ServerKilled {
-        lost_before: f64,
+        lost_before: Vec<(usize, f64)>,
     },
     ServerPaused,
     Full {
@@ -98,7 +104,14 @@ impl Nemesis {
         let first = self.draw(|_| true);
         let mut faults = vec![first];
         if first.is_sociable() && self.random.percent(TOGETHER_PERCENT) {
-            let other = |it: Fault| it.is_sociable() && it.family() != first.family();
+            // Who is dead or stands still can't say that its disk is full.
+            let speechless = [Family::Process, Family::Disk];
+            let other = |it: Fault| {
+                let both = [first.family(), it.family()];
+                it.is_sociable()
+                    && both[0] != both[1]
+                    && !both.iter().all(|family| speechless.contains(family))
+            };
             faults.push(self.draw(other));
         }
         let mut struck = Vec::new();
@@ -112,7 +125,12 @@ impl Nemesis {
         let (low, high) = HOLD_MS;
         let hold = Duration::from_millis(self.random.between(low, high) as u64);
         wait::stays_true("time passes", hold, || async { true }).await;
-        // The other way round, so that an agent that was paused first is mended last.
+        // Who is dead or stands still has no part in any proof, so that is mended first; and whoever
+        // is to lose packets by chance must send some, so that is mended last.
+        struck.sort_by_key(|(fault, _)| match fault.family() {
+            Family::Process => 2,
+            _ => u8::from(*fault != Fault::Loss),
+        });
         while let Some((fault, made)) = struck.pop() {
             let proof = self.mend(hall, made).await;
             self.note(fault, Became::Fired(proof));
@@ -140,6 +158,11 @@ impl Nemesis {
         self.random.below(hall.agents.len())
     }
 
+    fn any_running(&mut self, hall: &Hall) -> usize {
+        let started = hall.started();
+        started[self.random.below(started.len())]
+    }
+
     /// Whoever leads, or somebody if nobody does.
     async fn leader(&mut self, hall: &Hall) -> usize {
         for index in hall.started() {
@@ -155,7 +178,7 @@ impl Nemesis {
             Family::Process => Ok(self.strike_process(hall, fault).await),
             Family::Network => Ok(self.strike_network(hall, fault).await),
             Family::Server if fault == Fault::ServerKill => {
-                let lost_before = hall.sum("flotilla_nats_disconnects_total");
+                let lost_before = lost_by_agent(hall);
                 hall.nats().kill();
                 Ok(Struck::ServerKilled { lost_before })
             }
@@ -169,13 +192,13 @@ impl Nemesis {
                 Ok(Struck::Full { filler: disk.fill(), said_before })
             }
             Family::Disk => {
-                let index = self.anybody(hall);
+                let index = self.any_running(hall);
                 let process = hall.agents[index].process().id();
                 let tracer = SyncError::begin(process, hall.workplace().path())?;
                 Ok(Struck::SyncFails { index, _tracer: tracer })
             }
             Family::Processor => {
-                let index = self.anybody(hall);
+                let index = self.any_running(hall);
                 Starved::begin(hall.agents[index].process().id()).map(Struck::Starved)
             }
             Family::Clock => self.strike_clock(hall).await,
@@ -244,7 +267,7 @@ impl Nemesis {
             _ => [Cut::bridge(&names), Cut::between(&names, &[nats])].concat(),
         };
         hall.lan.cut(&cuts);
-        Struck::Cut
+        Struck::Cut { limit: if fault == Fault::Loss { CHANCE_LIMIT } else { PROOF_LIMIT } }
     }
 
     async fn strike_clock(&mut self, hall: &Hall) -> Result<Struck, String> {
@@ -293,9 +316,9 @@ impl Nemesis {
                 hall.agents[index].resume();
                 format!("{} stood still", hall.agents[index].name)
             }
-            Struck::Cut => {
+            Struck::Cut { limit } => {
                 let all = "every cut has thrown something away";
-                wait::until_true(all, PROOF_LIMIT, || async { hall.lan.fired().is_all() }).await;
+                wait::until_true(all, limit, || async { hall.lan.fired().is_all() }).await;
                 format!("{} packets thrown away", hall.lan.heal().total())
             }
             Struck::Unplugged { name, before } => {
@@ -306,7 +329,12 @@ impl Nemesis {
             }
             Struck::ServerKilled { lost_before } => {
                 let lost = wait::until("agents lose the server", PROOF_LIMIT, || async {
-                    let lost = hall.sum("flotilla_nats_disconnects_total") - lost_before;
+                    // One that was started again meanwhile counts from nothing.
+                    let more = |(index, lost): &(usize, f64)| {
+                        let before = lost_before.iter().find(|(known, _)| known == index);
+                        before.map_or(0.0, |(_, before)| (lost - before).max(0.0))
+                    };
+                    let lost: f64 = lost_by_agent(hall).iter().map(more).sum();
                     (lost > 0.0).then_some(lost)
                 })
                 .await;
@@ -350,43 +378,4 @@ impl Nemesis {
             assert!(ended.is_none(), "{} has ended by itself: {ended:?}", agent.name);
         }
     }
-}
-
-async fn is_gone(door: &crate::door::BareDoor, node: u64) -> bool {
-    let answer = door.request(&format!("control.query.member.get.{node}"), "").await;
-    let crate::bare::Answer::Reply(reply) = answer else { return false };
-    reply.code() == Some("not_found") || reply.at("/item/role") == "removed"
-}
-
-fn said_full(hall: &Hall) -> usize {
-    hall.agents[WITH_SMALL_DISK].log().matches("the disk is nearly full").count()
-}
-
-async fn mend_disk(hall: &mut Hall, filler: Filler, said_before: usize) -> String {
-    wait::until_true("it says that its disk is full", PROOF_LIMIT, || async {
-        said_full(hall) > said_before
-    })
-    .await;
-    filler.remove();
-    let agent = &mut hall.agents[WITH_SMALL_DISK];
-    // A log that can't grow ends its node, with the reason; that is foreseen.
-    let ended = agent.process().ended();
-    if ended.is_some() {
-        agent.kill();
-        agent.start();
-    }
-    let how = if ended.is_some() { "ended with the reason" } else { "went on without writing" };
-    format!("{} said so and {how}", agent.name)
-}
-
-async fn mend_sync(hall: &mut Hall, index: usize) -> String {
-    let agent = &mut hall.agents[index];
-    let status = agent.process().wait(PROOF_LIMIT).await;
-    let log = agent.log();
-    let last = log.lines().last().unwrap_or_default();
-    assert_eq!(status.code(), Some(1), "after a failed sync: {status}, {last}");
-    assert!(last.starts_with("flotilla-agent: "), "it gives no reason: {last}");
-    agent.kill();
-    agent.start();
-    format!("{} ended: {last}", agent.name)
 }
