@@ -18,9 +18,9 @@ use crate::wait;
 
 /// Until a fault has shown that it fired.
 pub(super) const PROOF_LIMIT: Duration = Duration::from_secs(30);
-/// The same for packets lost by chance: two followers say little to each other, and of that a fiftieth
-/// is to be lost, both ways, between all of them.
-const CHANCE_LIMIT: Duration = Duration::from_secs(300);
+/// The same for what the switch throws away, each way between all that are cut: a NATS server pings
+/// every two minutes, two followers say little to each other, and of that chance takes a fiftieth.
+const CUT_LIMIT: Duration = Duration::from_secs(300);
 /// Until a member that was removed has joined anew.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a fault is left as it is, in milliseconds.
@@ -50,9 +50,7 @@ pub struct Nemesis {
 enum Struck {
     Killed(Vec<usize>),
     Paused(usize),
-    Cut {
-        limit: Duration,
-    },
+    Cut,
     Unplugged {
         name: String,
         before: u64,
@@ -178,6 +176,12 @@ impl Nemesis {
             Family::Process => Ok(self.strike_process(hall, fault).await),
             Family::Network => Ok(self.strike_network(hall, fault).await),
             Family::Server if fault == Fault::ServerKill => {
+                // After a cut the agents take their time to come back, and during one they don't.
+                let connected = wait::until_true("somebody is connected", CUT_LIMIT, || async {
+                    hall.sum("flotilla_nats_connected") > 0.0
+                });
+                let in_time = tokio::time::timeout(PROOF_LIMIT, connected).await;
+                in_time.map_err(|_| "nobody is connected with the server")?;
                 let lost_before = lost_by_agent(hall);
                 hall.nats().kill();
                 Ok(Struck::ServerKilled { lost_before })
@@ -267,7 +271,7 @@ impl Nemesis {
             _ => [Cut::bridge(&names), Cut::between(&names, &[nats])].concat(),
         };
         hall.lan.cut(&cuts);
-        Struck::Cut { limit: if fault == Fault::Loss { CHANCE_LIMIT } else { PROOF_LIMIT } }
+        Struck::Cut
     }
 
     async fn strike_clock(&mut self, hall: &Hall) -> Result<Struck, String> {
@@ -316,9 +320,9 @@ impl Nemesis {
                 hall.agents[index].resume();
                 format!("{} stood still", hall.agents[index].name)
             }
-            Struck::Cut { limit } => {
+            Struck::Cut => {
                 let all = "every cut has thrown something away";
-                wait::until_true(all, limit, || async { hall.lan.fired().is_all() }).await;
+                wait::until_true(all, CUT_LIMIT, || async { hall.lan.fired().is_all() }).await;
                 format!("{} packets thrown away", hall.lan.heal().total())
             }
             Struck::Unplugged { name, before } => {
