@@ -39,6 +39,8 @@ SITE = "figures"
 WAIT_SECONDS_MAX = 30
 DEVICES = 100_000
 BATCH = 250
+# As `flotilla dev` has it: with the port that is for one agent of a machine only one would be in the mesh.
+MESH_HERE = ["--set", "mesh.listen=/ip4/127.0.0.1/tcp/0", "--set", "mesh.mdns=false"]
 SHIM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -104,7 +106,7 @@ class Site:
         agent = self.agents[name]
         log = open(self.data / f"{name}.again.log", "ab")
         child = subprocess.Popen(
-            [self.bins / "flotilla-agent", "run", "--nats", self.nats_url,
+            [self.bins / "flotilla-agent", "run", "--nats", self.nats_url, *MESH_HERE,
              "--data-dir", agent["data_dir"]], stdout=log, stderr=log, env=self.environment)
         self.children.append(child)
         agent["pid"] = child.pid

@@ -227,6 +227,11 @@ class Site:
         agent = next((agent for agent in self.agents if agent.name == name), None)
         return (agent, term) if agent else None
 
+    def caught_up(self):
+        """Everybody has applied the same, and nothing is under way."""
+        nodes = self.nodes()
+        return len(nodes) == len(self.agents) and len({node.get("applied") for node in nodes}) == 1
+
     def await_meshed(self):
         def whole():
             graph = self.agents[0].cli("mesh", "graph", "-o", "json", check=False)
@@ -277,7 +282,9 @@ class Load:
         for result in self.results:
             if "last_error" in result:
                 print(f"a writer met: {result['last_error']}", file=sys.stderr)
-        return {"gap_ms": max(r["longest_gap_ms"] for r in self.results),
+        worst = max(self.results, key=lambda r: r["longest_gap_ms"])
+        print(f"longest gap {worst['longest_gap_ms']} ms, from {worst['longest_gap_at_s']} s on", file=sys.stderr)
+        return {"gap_ms": worst["longest_gap_ms"],
                 "unknown": sum(r["unknown"] for r in self.results),
                 "errors": sum(r["errors"] for r in self.results),
                 "ops": sum(r["ops"] for r in self.results)}
@@ -324,6 +331,8 @@ def failover(bins, rounds, nats):
     with Site(bins, 3, nats=nats) as site:
         for _ in range(rounds):
             leader, term = site.await_meshed()
+            # One that has just come back has all that it missed to apply before anything new.
+            until("all have applied the same", site.caught_up)
             load = Load([agent for agent in site.agents if agent is not leader], 4)
             time.sleep(1.5)
             leader.stop()

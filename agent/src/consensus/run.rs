@@ -258,10 +258,14 @@ where
     /// How long nothing has to be looked at. A promise is looked after at every tick, and so is a
     /// node that may have crashed.
     fn until_tick(&self) -> Duration {
-        let next_ms = self.replica.next_tick_ms();
-        let left_ms = next_ms.saturating_sub(self.parts.clock.now_ms());
-        let at_peace = self.errands.are_done() && self.parts.crashed.borrow().is_empty();
-        Duration::from_millis(if at_peace { left_ms } else { left_ms.min(self.parts.tick_ms) })
+        let now_ms = self.parts.clock.now_ms();
+        let left_ms = self.replica.next_tick_ms().saturating_sub(now_ms);
+        let crashed = self.parts.crashed.borrow();
+        if self.errands.are_done() && crashed.is_empty() {
+            return Duration::from_millis(left_ms);
+        }
+        let due_ms = self.replica.crash_due_ms(&crashed, now_ms).unwrap_or(u64::MAX);
+        Duration::from_millis(left_ms.min(self.parts.tick_ms).min(due_ms.saturating_sub(now_ms)))
     }
 
     /// One turn; `true` when it was the last.

@@ -37,6 +37,7 @@ impl EventLoop {
         self.presence.tick(now_ms);
         self.close_silent(now_ms);
         self.heed_scores();
+        self.redial_lost(now_ms);
         self.dial(now_ms);
         self.search(now_ms);
         self.say_presence(now_ms);
@@ -53,6 +54,7 @@ impl EventLoop {
             && self.roster.peers().all(|(peer, _)| self.peers.is_connected(peer));
         let every_ms = if is_calm { TICK_MS_CALM } else { TICK_MS };
         let due_ms = self.chores.ticked_ms.saturating_add(every_ms);
+        let due_ms = self.lost.due_ms().map_or(due_ms, |lost_ms| lost_ms.min(due_ms));
         Duration::from_millis(due_ms.saturating_sub(self.clock.now_ms()))
     }
 
@@ -106,6 +108,22 @@ impl EventLoop {
         for addresses in [here, elsewhere] {
             if !addresses.is_empty() {
                 self.dial_at(peer, addresses, PeerCondition::Disconnected, now_ms);
+            }
+        }
+    }
+
+    /// Tries those once more of whom an attempt did not tell whether they are gone. What becomes
+    /// of the regular attempts does not depend on it.
+    fn redial_lost(&mut self, now_ms: u64) {
+        for (peer, at) in self.lost.take_due(now_ms) {
+            let addresses = at.map_or_else(Vec::new, |ip| self.book.addresses_at(&peer, ip));
+            if addresses.is_empty() {
+                continue;
+            }
+            let condition = PeerCondition::Disconnected;
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::trace!(%peer, %error, "not dialled");
             }
         }
     }

@@ -45,9 +45,7 @@ impl EventLoop {
                 if let Some(peer) = peer_id {
                     self.book.failed(peer, connection_id, self.clock.now_ms());
                     self.forget_wrong(peer, &error);
-                    if is_refused(&error) && !self.peers.is_connected(&peer) {
-                        self.note_refused(&peer, self.clock.now_ms());
-                    }
+                    self.note_unreachable(&peer, is_refused(&error));
                 }
             }
             SwarmEvent::IncomingConnectionError { error, peer_id, .. } => {
@@ -119,7 +117,7 @@ impl EventLoop {
         };
         self.book.disconnected(peer, now_ms);
         if self.roster.node_of(&peer).is_some() {
-            self.lost.lost(peer, now_ms);
+            self.lost.lost(peer, at, now_ms);
         }
         // At once, whoever's turn it is: when it is refused, the process is gone.
         self.redial(peer, at, now_ms);
@@ -133,10 +131,16 @@ impl EventLoop {
         }
     }
 
-    /// Nobody listens where a node did.
-    fn note_refused(&mut self, peer: &PeerId, now_ms: u64) {
+    /// Nobody listens where a node did, or it can't be said why it is not reached.
+    fn note_unreachable(&mut self, peer: &PeerId, refused: bool) {
+        let now_ms = self.clock.now_ms();
+        if self.peers.is_connected(peer) {
+            return;
+        }
         let Some(node) = self.roster.node_of(peer) else { return };
-        if self.lost.refused(peer, now_ms) {
+        if !refused {
+            self.lost.unclear(peer, now_ms);
+        } else if self.lost.refused(peer, now_ms) {
             self.crashed.send_modify(|crashed| {
                 Arc::make_mut(crashed).insert(node, now_ms);
             });

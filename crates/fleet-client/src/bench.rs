@@ -8,10 +8,7 @@
 mod histogram;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -69,6 +66,8 @@ pub struct BenchReport {
     pub unknown: u64,
     /// The longest time in which no write was committed.
     pub longest_gap_ms: f64,
+    /// When that time began, from the beginning of the load.
+    pub longest_gap_at_s: f64,
     /// The last error that was met.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -78,8 +77,25 @@ pub struct BenchReport {
 #[derive(Debug)]
 struct Tally {
     started: Instant,
-    last_success_us: AtomicU64,
-    longest_gap_us: AtomicU64,
+    successes: Mutex<Successes>,
+}
+
+/// When writes were committed.
+#[derive(Debug, Default)]
+struct Successes {
+    last_us: u64,
+    /// The longest time without any, and when it began.
+    longest_gap: (u64, u64),
+}
+
+impl Successes {
+    fn note(&mut self, now_us: u64) {
+        let gap_us = now_us.saturating_sub(self.last_us);
+        if gap_us > self.longest_gap.0 {
+            self.longest_gap = (gap_us, self.last_us);
+        }
+        self.last_us = self.last_us.max(now_us);
+    }
 }
 
 impl Tally {
@@ -88,9 +104,8 @@ impl Tally {
     }
 
     fn succeeded(&self) {
-        let now = self.now_us();
-        let before = self.last_success_us.fetch_max(now, Ordering::Relaxed);
-        self.longest_gap_us.fetch_max(now.saturating_sub(before), Ordering::Relaxed);
+        let mut successes = self.successes.lock().unwrap_or_else(PoisonError::into_inner);
+        successes.note(self.now_us());
     }
 }
 
@@ -136,11 +151,7 @@ pub async fn run_load<T: BenchTarget>(
     targets: Vec<T>,
     plan: BenchPlan,
 ) -> Result<BenchReport, ClientError> {
-    let tally = Arc::new(Tally {
-        started: Instant::now(),
-        last_success_us: AtomicU64::new(0),
-        longest_gap_us: AtomicU64::new(0),
-    });
+    let tally = Arc::new(Tally { started: Instant::now(), successes: Mutex::default() });
     let mut writers = JoinSet::new();
     for (number, target) in targets.into_iter().enumerate() {
         let writer = Writer { target, number, plan, tally: Arc::clone(&tally) };
@@ -255,8 +266,10 @@ impl<T: BenchTarget> Writer<T> {
 fn report(plan: &BenchPlan, tally: &Tally, all: Seen) -> BenchReport {
     let seconds = plan.duration.as_secs_f64();
     let end_us = u64::try_from(plan.duration.as_micros()).unwrap_or(u64::MAX);
-    let tail_us = end_us.saturating_sub(tally.last_success_us.load(Ordering::Relaxed));
-    let gap_us = tally.longest_gap_us.load(Ordering::Relaxed).max(tail_us);
+    // The end ends a gap as well.
+    let mut successes = tally.successes.lock().unwrap_or_else(PoisonError::into_inner);
+    successes.note(end_us);
+    let (gap_us, gap_at_us) = successes.longest_gap;
     let ops = all.latencies.count();
     BenchReport {
         clients: plan.clients,
@@ -270,6 +283,7 @@ fn report(plan: &BenchPlan, tally: &Tally, all: Seen) -> BenchReport {
         errors: all.errors,
         unknown: all.unknown,
         longest_gap_ms: milliseconds(gap_us),
+        longest_gap_at_s: rounded(gap_at_us as f64 / 1e6),
         last_error: all.last_error,
     }
 }
@@ -308,15 +322,16 @@ mod tests {
     #[test]
     fn gaps_are_seen_at_the_end_too() {
         let plan = plan(1, 1);
-        let tally = Tally {
-            started: Instant::now(),
-            last_success_us: AtomicU64::new(400_000),
-            longest_gap_us: AtomicU64::new(1_000),
-        };
+        let mut successes = Successes::default();
+        for now_us in [1_000, 300_000, 299_000, 400_000] {
+            successes.note(now_us);
+        }
+        assert_eq!(successes.longest_gap, (299_000, 1_000));
+        let tally = Tally { started: Instant::now(), successes: Mutex::new(successes) };
         let mut seen = Seen::default();
         seen.latencies.record(Duration::from_micros(700));
         let report = report(&plan, &tally, seen);
-        assert_eq!(report.longest_gap_ms, 600.0);
+        assert_eq!((report.longest_gap_ms, report.longest_gap_at_s), (600.0, 0.4));
         assert_eq!((report.ops, report.ops_per_s, report.max_ms), (1, 1.0, 0.7));
     }
 }

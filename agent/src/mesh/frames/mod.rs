@@ -29,7 +29,7 @@ pub use queue::{FrameQueue, QueueBounds};
 pub(super) use write::{StreamTo, write};
 
 /// What is counted here is counted of the mesh.
-const WAY: Way = Way { way: "mesh" };
+pub(super) const WAY: Way = Way { way: "mesh" };
 
 /// What the accepting end writes when it begins to read.
 const READY: u8 = 1;

@@ -229,6 +229,11 @@ impl Node {
         let label = crate::metrics::Refusal { surface, reason };
         self.metrics.refused.get_or_create(&label).get()
     }
+
+    /// Frames that waited for a stream in vain.
+    pub(super) fn dropped_unwritten(&self) -> u64 {
+        self.metrics.frames_dropped.get_or_create(&crate::mesh::frames::WAY).get()
+    }
 }
 
 /// Memory may breathe, and grow by what so many connections and streams need.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use fleet_consensus::frame::{Class, Path};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use super::swarms::{Node, id, site_of, until, without};
 use crate::mesh::presence::Life;
@@ -100,6 +102,40 @@ async fn frames_arrive_in_the_order_of_their_class() {
     // Up to the largest frame there is.
     nodes[1].send(1, Class::Bulk, vec![7; FRAME_BYTES_MAX]);
     assert_eq!(nodes[0].receive().await.frame.len(), FRAME_BYTES_MAX);
+}
+
+/// A port in front of another one, at a machine that is slow to clear away an ended process: when
+/// the first connection has ended, the next ones are taken in and dropped, and only then is the
+/// port closed. Gives where it is, and what becomes how many were dropped.
+async fn slow_to_close(behind: &str, dropped_max: usize) -> (String, JoinHandle<usize>) {
+    let port = behind.split('/').nth(4).and_then(|port| port.parse::<u16>().ok()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (mut inside, _) = listener.accept().await.unwrap();
+        let mut outside = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let _ended = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+        let mut dropped = 0;
+        while dropped < dropped_max {
+            drop(listener.accept().await.unwrap());
+            dropped += 1;
+        }
+        dropped
+    });
+    (behind.replace(&format!("/tcp/{port}"), &format!("/tcp/{front}")), task)
+}
+
+/// More attempts than the regular ones of a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_process_is_gone_is_noticed_while_its_machine_is_still_clearing_away() {
+    let mut gone = Node::start(2, site_of(2), &[]);
+    let (front, dropped) = slow_to_close(&gone.address().await, 4).await;
+    let node = Node::start(1, site_of(2), &[front]);
+    node.await_connected(&[2]).await;
+    gone.await_connected(&[1]).await;
+    drop(gone);
+    until("it is known", || node.handle.crashed.borrow().contains_key(&id(2))).await;
+    assert_eq!(dropped.await.unwrap(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,8 +32,10 @@ const RANK_DELAY_MS: u64 = 30;
 const SILENT_HEARTBEATS: u64 = 2;
 /// Heartbeats that a frame may take from a process that is gone: it was under way, or waited here.
 const UNDER_WAY_HEARTBEATS: u64 = 1;
+/// Before the first campaign: the others notice a moment earlier or later.
+const NOTICED_MS: u64 = 10;
 /// Between two campaigns of this node while the proof holds.
-const AGAIN_MS: u64 = 200;
+const AGAIN_MS: u64 = 60;
 
 /// What is known of the leader's process.
 #[derive(Debug, Default)]
@@ -107,13 +109,7 @@ impl<D: Disk, T> Replica<D, T> {
         if let Some(leader) = self.leader() {
             // Somebody leads: what was suspected is over.
             self.crash.suspicion = None;
-            let heartbeat_ms = self.heartbeat_ms();
-            let heard_ms = self.crash.heard_ms;
-            let silent_ms = now.mono_ms.saturating_sub(heard_ms);
-            let is_newer = crashed.get(&leader).is_some_and(|refused_ms| {
-                heard_ms <= refused_ms.saturating_add(UNDER_WAY_HEARTBEATS * heartbeat_ms)
-            });
-            if is_newer && silent_ms >= SILENT_HEARTBEATS * heartbeat_ms {
+            if self.proved_ms(leader, crashed).is_some_and(|proved_ms| proved_ms <= now.mono_ms) {
                 self.suspect(leader, false, now);
             }
         }
@@ -133,6 +129,28 @@ impl<D: Disk, T> Replica<D, T> {
         self.raw.campaign().map_err(|error| Fault::Raft(error.to_string()))
     }
 
+    /// When [`handle_crashed`](Self::handle_crashed) is to be called at the latest if nothing
+    /// happens until then, for it to be in time; some time may pass with nothing to be done.
+    #[must_use]
+    pub fn crash_due_ms(&self, crashed: &BTreeMap<NodeId, u64>, now_ms: u64) -> Option<u64> {
+        let due_ms = match (self.crash.suspicion, self.leader()) {
+            (Some(suspicion), None) => Some(suspicion.campaign_ms),
+            (_, Some(leader)) => self.proved_ms(leader, crashed),
+            (None, None) => None,
+        };
+        due_ms.filter(|due_ms| *due_ms > now_ms)
+    }
+
+    /// From when on the agent's word proves that the leader is gone, if nothing is heard of it
+    /// any more.
+    fn proved_ms(&self, leader: NodeId, crashed: &BTreeMap<NodeId, u64>) -> Option<u64> {
+        let (heard_ms, heartbeat_ms) = (self.crash.heard_ms, self.heartbeat_ms());
+        let under_way_ms = UNDER_WAY_HEARTBEATS * heartbeat_ms;
+        let is_newer = |refused_ms: &u64| heard_ms <= refused_ms.saturating_add(under_way_ms);
+        let silent_ms = SILENT_HEARTBEATS * heartbeat_ms;
+        crashed.get(&leader).filter(|at| is_newer(at)).map(|_| heard_ms.saturating_add(silent_ms))
+    }
+
     fn suspect(&mut self, leader: NodeId, restarted: bool, now: Now) {
         if self.is_leader() {
             return;
@@ -141,7 +159,7 @@ impl<D: Disk, T> Replica<D, T> {
         // Raft knows no better way to say it: with a leader in mind it grants nobody a vote.
         self.raw.raft.leader_id = raft::INVALID_ID;
         self.crash.led_by = None;
-        let campaign_ms = now.mono_ms + self.rank_delay_ms(leader);
+        let campaign_ms = now.mono_ms + NOTICED_MS + self.rank_delay_ms(leader);
         self.crash.suspicion = Some(Suspicion { leader, restarted, campaign_ms });
     }
 

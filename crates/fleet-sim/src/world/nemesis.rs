@@ -25,7 +25,7 @@ const START_CALLS_AHEAD: u64 = 12;
 /// Pause between faults that have not happened yet, long enough for an election.
 const LAST_CHANCE_GAP_MS: u64 = 2_500;
 /// Turns that each of them has then.
-const LAST_CHANCE_TURNS: u64 = 3;
+const LAST_CHANCE_TURNS: u64 = 12;
 /// Longest time that a sync of a slow disk takes.
 const SYNC_MS_MAX: u64 = 400;
 /// A day, as wall clocks jump.
@@ -236,7 +236,14 @@ impl World {
     fn plan(&mut self, id: NodeId, fault: DiskFault) -> Result<bool, Violation> {
         // In the end anybody who has none ahead will do.
         let others = if self.nemesis.last_chance { self.running() } else { vec![id] };
-        Ok(others.into_iter().any(|id| self.plan_disk_fault(id, fault, DISK_CALLS_AHEAD)))
+        let planned = others.iter().any(|id| self.plan_disk_fault(*id, fault, DISK_CALLS_AHEAD));
+        if !planned && self.nemesis.last_chance {
+            // Where only reads are asked for, those that were planned before wait for a call.
+            for id in others {
+                self.admin(Fault::Snapshot, id, None);
+            }
+        }
+        Ok(planned)
     }
 
     fn strike_pause(&mut self, id: NodeId) -> bool {
