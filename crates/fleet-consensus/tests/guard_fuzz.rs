@@ -191,10 +191,38 @@ fn live(replica: &mut Replica, noise: &mut Noise) {
     replica.take_sent();
 }
 
-/// What a refused message must not change: term, vote, leader, role, end of the log, commit index.
-fn standing(replica: &Replica) -> (u64, u64, u64, raft::StateRole, u64, u64) {
+/// What a refused message must not change: what is durable, who leads, the log's end, and what is believed
+/// of the others.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    term: u64,
+    vote: u64,
+    leader: u64,
+    role: raft::StateRole,
+    last: (u64, u64),
+    committed: u64,
+    /// What each node has of the log and is sent next, where it is a member.
+    progress: [Option<(u64, u64)>; NODES],
+}
+
+/// Nodes that speak or are spoken of, 1 and up.
+const NODES: usize = 5;
+
+fn standing(replica: &Replica) -> Standing {
     let raft = &replica.raw.raft;
-    (raft.term, raft.vote, raft.leader_id, raft.state, replica.last_index(), replica.committed())
+    let progress = |at: usize| {
+        let progress = raft.prs().get(at as u64 + 1)?;
+        Some((progress.matched, progress.next_idx))
+    };
+    Standing {
+        term: raft.term,
+        vote: raft.vote,
+        leader: raft.leader_id,
+        role: raft.state,
+        last: (replica.last_index(), raft.raft_log.last_term()),
+        committed: replica.committed(),
+        progress: std::array::from_fn(progress),
+    }
 }
 
 fn run(seed: u64, steps: usize) -> (usize, usize, usize) {

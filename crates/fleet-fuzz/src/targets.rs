@@ -1,10 +1,12 @@
 //! What is fed.
 //!
-//! - `wire.rs`: frames, payloads, log entries, proposals
+//! - `wire.rs`: frames, log entries, proposals
+//! - `payload.rs`: what is in a frame, the messages of raft among it
 //! - `files.rs`: snapshots, the log
 //! - `text.rs`: requests with their headers, values, ids, tokens, reply subjects, durations
 
 mod files;
+mod payload;
 mod text;
 mod wire;
 
@@ -32,7 +34,7 @@ fn none() -> Vec<Vec<u8>> {
 /// All of them.
 pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: wire::frame, seeds: wire::frames },
-    Target { name: "payload", run: wire::payload, seeds: wire::payloads },
+    Target { name: "payload", run: payload::payload, seeds: payload::payloads },
     Target { name: "entry", run: wire::entry, seeds: wire::entries },
     Target { name: "proposal", run: wire::proposal, seeds: wire::proposals },
     Target { name: "snapshot", run: files::snapshot, seeds: files::snapshots },

@@ -386,7 +386,7 @@ impl<D: Disk, T> Replica<D, T> {
         if seeded::on("log-cut-beyond-snapshot") {
             through = self.applied.index;
         }
-        if through > log.start().index {
+        if through > log.start().index && !seeded::on("log-never-compacted") {
             self.raw.mut_store().log.compact(through)?;
         }
         Ok(())

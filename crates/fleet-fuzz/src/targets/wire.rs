@@ -1,9 +1,7 @@
-//! Frames, payloads, entries and proposals.
+//! Frames, entries and proposals.
 
 use bytes::Bytes;
-use fleet_consensus::frame::{
-    Class, FrameCodec, FrameIdentity, LogEntry, Path, Payload, RefuseReason, Route,
-};
+use fleet_consensus::frame::{Class, FrameCodec, FrameIdentity, LogEntry, Path, Payload, Route};
 use fleet_state::{
     Command, Entry, FleetState, FoundingMember, FoundingParams, NodeId, NodeKeys, Proposal,
     Revision, SiteUid,
@@ -11,7 +9,7 @@ use fleet_state::{
 
 use super::kind;
 
-fn node(id: u64) -> NodeId {
+pub(super) fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap_or(NodeId::FOUNDER)
 }
 
@@ -39,7 +37,7 @@ fn codec(me: u64, other: u64) -> Option<FrameCodec> {
     Some(codec)
 }
 
-fn hello() -> Payload {
+pub(super) fn hello() -> Payload {
     Payload::Hello { boot: 1, applied: 7 }
 }
 
@@ -68,43 +66,6 @@ pub(super) fn frame(bytes: &[u8]) -> String {
     let first = word(codec.open(bytes, Path::Nats, 10));
     assert!(first != "opened" && first != "a part", "a forged frame was opened");
     format!("{first} {}", word(codec.open(bytes, Path::Mesh, 11)))
-}
-
-pub(super) fn payloads() -> Vec<Vec<u8>> {
-    let ids = vec!["request-1".parse().ok(), "request-2".parse().ok()];
-    let refused = Payload::ProposeRefused {
-        request_ids: ids.into_iter().flatten().collect(),
-        reason: RefuseReason::Busy,
-        leader: Some(node(3)),
-    };
-    let all = [
-        hello(),
-        refused,
-        Payload::ReadWant { ids: vec![1, 2, 3] },
-        Payload::ReadGrant { ids: vec![1, 2, 3], index: 9 },
-        Payload::Propose(vec![Bytes::from_static(b"a proposal")]),
-        Payload::Digest { index: 64, digest: [1; 32] },
-        Payload::SiteKeyWant,
-    ];
-    all.iter().map(write).collect()
-}
-
-fn write(payload: &Payload) -> Vec<u8> {
-    let mut writer = fleet_state::Writer::new();
-    payload.write(&mut writer);
-    writer.as_slice().to_vec()
-}
-
-/// What was read is written and read as the same.
-pub(super) fn payload(bytes: &[u8]) -> String {
-    let read = |bytes: &[u8]| Payload::read(&Bytes::copy_from_slice(bytes), node(1), node(2));
-    match read(bytes) {
-        Ok(payload) => {
-            assert_eq!(read(&write(&payload)).as_ref(), Ok(&payload), "it came back otherwise");
-            kind(&payload).chars().take(24).collect()
-        }
-        Err(error) => kind(&error),
-    }
 }
 
 fn samples() -> Vec<Proposal> {

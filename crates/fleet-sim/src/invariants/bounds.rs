@@ -7,7 +7,7 @@ use super::Violation;
 /// Frames under way at a time in a site of a few nodes.
 const IN_FLIGHT_MAX: usize = 50_000;
 /// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received.
-const LOG_SLACK_ENTRIES: u64 = 20_000;
+const LOG_SLACK_ENTRIES: u64 = 300;
 
 /// The largest that were seen.
 #[derive(Debug, Default)]

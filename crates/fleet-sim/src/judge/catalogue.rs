@@ -45,6 +45,7 @@ pub const BUGS: &[Bug] = &[
     bug("stale-chain-after-truncate", "the chain of checksums is wrong after a truncation"),
     bug("segments-not-chained", "a new segment does not continue the chain of checksums"),
     bug("checksum-not-checked", "records with a wrong checksum are believed"),
+    bug("log-never-compacted", "the log grows for ever, snapshots or not"),
     bug("needed-segment-removed", "compaction removes a segment too many"),
     bug("log-cut-beyond-snapshot", "the log is cut behind what any snapshot holds"),
     bug("log-not-reset-at-install", "the old log stays when a snapshot is installed"),

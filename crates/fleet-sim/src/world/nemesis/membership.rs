@@ -85,7 +85,9 @@ impl World {
             Change::Join => self.invite(),
             Change::Remove => self.remove(node),
             Change::Voters => {
-                let wanted = self.random.pick(&[3, 5]).copied().unwrap_or(3);
+                let live = self.nodes.values().filter(|node| node.life != Life::Gone).count();
+                let wanted: &[u8] = if live > 6 { &[3, 5, 7] } else { &[3, 5] };
+                let wanted = self.random.pick(wanted).copied().unwrap_or(3);
                 self.set_voters(wanted);
             }
             Change::Wipe => self.replace(node),
