@@ -10,9 +10,10 @@ pub(crate) use judge::judge;
 pub(crate) use seeds::seeds;
 
 pub(crate) const USAGE: &str = "usage:
-  fleet-sim [--seed N] [--seeds COUNT] [--with NAME=VALUE]... [--shrink] [--twice] [-v]
+  fleet-sim [--seed N] [--seeds COUNT] [--jobs COUNT] [--with NAME=VALUE]... [--shrink] [--twice] [-v]
     --seed N       the first seed (default 0)
-    --seeds COUNT  how many, one after the other (default 1)
+    --seeds COUNT  how many, from there on (default 1)
+    --jobs COUNT   how many at a time (default: as there are processors)
     --with NAME=VALUE
                    choose otherwise than the seed, such as --with faults=kill,split
     --shrink       look for a smaller run that fails like a failing seed

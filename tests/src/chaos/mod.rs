@@ -15,6 +15,7 @@ pub mod clients;
 mod clocks;
 mod disks;
 pub mod fault;
+mod making;
 pub mod nemesis;
 mod proofs;
 pub mod random;

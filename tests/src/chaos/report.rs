@@ -1,6 +1,6 @@
 //! What was done and what held, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub enum Became {
     Fired(String),
     /// This machine can't make it.
     NotHere(String),
+    /// It could not be made at that moment, and comes again.
+    NotNow(String),
 }
 
 /// One fault that was drawn.
@@ -25,6 +27,13 @@ pub struct Drawn {
     pub at: Duration,
     /// What became of it.
     pub became: Became,
+}
+
+/// Those that neither fired nor were beyond this machine.
+pub fn missing(drawn: &[Drawn]) -> Vec<Fault> {
+    let ended = drawn.iter().filter(|drawn| !matches!(drawn.became, Became::NotNow(_)));
+    let ended: BTreeSet<Fault> = ended.map(|drawn| drawn.fault).collect();
+    Fault::ALL.iter().copied().filter(|fault| !ended.contains(fault)).collect()
 }
 
 /// A whole run.
@@ -80,6 +89,7 @@ impl Report {
             let became = match &drawn.became {
                 Became::Fired(proof) => proof.clone(),
                 Became::NotHere(why) => format!("NOT RUN: {why}"),
+                Became::NotNow(why) => format!("not now: {why}"),
             };
             let at = drawn.at.as_secs_f64();
             let _ = writeln!(text, "  {at:>7.1} s  {:<18} {became}", drawn.fault.name());

@@ -1,5 +1,9 @@
-//! Runs seeds, one after the other.
+//! Runs seeds, as many at a time as there are processors.
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use fleet_sim::random::Random;
@@ -9,12 +13,16 @@ use fleet_sim::{Failure, Report, Swarm, run_swarm};
 use super::total::Total;
 use super::{number, value};
 
+/// Runs that have ended and were not looked at yet.
+const ENDED_MAX: usize = 16;
 /// A way to convergence that is worth a look.
 const SLOW_TICKS: u64 = 600;
 
 struct Options {
     seed: u64,
     seeds: u64,
+    /// At a time.
+    jobs: u64,
     twice: bool,
     live: bool,
     shrink: bool,
@@ -29,22 +37,42 @@ pub(crate) fn seeds(args: impl Iterator<Item = String>) -> Result<bool, String> 
     let options = parse(args)?;
     let began = Instant::now();
     let mut total = Total::default();
-    for seed in options.seed..options.seed.saturating_add(options.seeds) {
-        match run(seed, &options) {
-            Ok(report) => {
-                if report.calm_ticks > SLOW_TICKS {
-                    println!("seed {seed} converged after {} ticks", report.calm_ticks);
-                }
-                total.add(&report);
+    each(&options, |seed, ran| match ran {
+        Ok(report) => {
+            if report.calm_ticks > SLOW_TICKS {
+                println!("seed {seed} converged after {} ticks", report.calm_ticks);
             }
-            Err(failure) => {
-                eprintln!("{failure}");
-                total.failed.push(seed);
-            }
+            total.add(&report);
         }
-    }
-    total.print(began.elapsed().as_secs_f64());
+        Err(failure) => {
+            eprintln!("{failure}");
+            total.failed.push(seed);
+        }
+    });
+    total.print(began.elapsed().as_secs_f64(), options.jobs);
     Ok(total.failed.is_empty())
+}
+
+/// Runs all of them and tells what became of each, in the order in which they end. What one does
+/// depends on its seed alone, whatever runs beside it.
+fn each(options: &Options, mut ended: impl FnMut(u64, Result<Report, String>)) {
+    let next = AtomicU64::new(options.seed);
+    let end = options.seed.saturating_add(options.seeds);
+    let next = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < end);
+    let (tell, told) = mpsc::sync_channel(ENDED_MAX);
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                while let Some(seed) = next() {
+                    // Who is told waits for all of them.
+                    let _told = tell.send((seed, run(seed, options)));
+                }
+            });
+        }
+        drop(tell);
+        told.into_iter().for_each(|(seed, ran)| ended(seed, ran));
+    });
 }
 
 fn run(seed: u64, options: &Options) -> Result<Report, String> {
@@ -80,12 +108,20 @@ fn told(seed: u64, swarm: &Swarm, failure: Box<Failure>, options: &Options) -> S
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options =
-        Options { seed: 0, seeds: 1, twice: false, live: false, shrink: false, with: Vec::new() };
+    let mut options = Options {
+        seed: 0,
+        seeds: 1,
+        jobs: thread::available_parallelism().map_or(1, NonZero::get) as u64,
+        twice: false,
+        live: false,
+        shrink: false,
+        with: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--seed" => options.seed = number(&mut args, &arg)?,
             "--seeds" => options.seeds = number(&mut args, &arg)?,
+            "--jobs" => options.jobs = number(&mut args, &arg)?.max(1),
             "--twice" => options.twice = true,
             "--shrink" => options.shrink = true,
             "--with" => {
@@ -97,5 +133,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             _ => return Err(format!("{arg:?} is no option")),
         }
     }
+    // Events of several at once would be nobody's.
+    if options.live {
+        options.jobs = 1;
+    }
+    options.jobs = options.jobs.min(options.seeds.max(1));
     Ok(options)
 }

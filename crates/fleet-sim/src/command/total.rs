@@ -38,11 +38,11 @@ impl Total {
         }
     }
 
-    pub(crate) fn print(&self, seconds: f64) {
+    pub(crate) fn print(&self, seconds: f64, jobs: u64) {
         let runs = self.runs + self.failed.len() as u64;
         println!("{runs} seeds in {seconds:.1} s, {} failed {:?}", self.failed.len(), self.failed);
         println!(
-            "{:.1} seeds/s, {:.0} steps/s",
+            "{:.1} seeds/s, {:.0} steps/s, {jobs} at a time",
             runs as f64 / seconds,
             self.steps as f64 / seconds
         );
