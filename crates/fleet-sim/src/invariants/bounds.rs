@@ -6,8 +6,9 @@ use super::Violation;
 
 /// Frames under way at a time in a site of a few nodes.
 const IN_FLIGHT_MAX: usize = 50_000;
-/// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received.
-const LOG_SLACK_ENTRIES: u64 = 300;
+/// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received, and what
+/// a leader keeps for a follower that is slow and still heard.
+const LOG_SLACK_ENTRIES: u64 = 1_000;
 
 /// The largest that were seen.
 #[derive(Debug, Default)]
