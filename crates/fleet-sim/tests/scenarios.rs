@@ -249,6 +249,31 @@ fn voters_grow_in_pairs() -> Done {
 }
 
 #[test]
+fn seven_voters_bear_the_loss_of_three_and_not_of_four() -> Done {
+    let mut world = quiet(7, 7);
+    let (voters, _) = world.invariants.membership.newest();
+    assert_eq!(voters.len(), 7);
+    let kept = leader(&world);
+    let lost: Vec<NodeId> = followers(&world).into_iter().take(4).collect();
+    for id in &lost[..3] {
+        world.take_down(*id, false, "lost");
+    }
+    world.run_for(2_000)?;
+    write(&mut world, kept, 1);
+    world.take_down(lost[3], false, "lost");
+    world.run_for(5_000)?;
+    assert_eq!(world.leader(), None, "three of seven decide nothing");
+    world.start(lost[0])?;
+    world.run_for(5_000)?;
+    write(&mut world, kept, 2);
+    for id in &lost[1..] {
+        world.start(*id)?;
+    }
+    settle(&mut world, 5_000);
+    Ok(())
+}
+
+#[test]
 fn a_leader_that_is_removed_hands_over_first() -> Done {
     let mut world = quiet(3, 3);
     let old = leader(&world);

@@ -208,3 +208,45 @@ fn contradiction(invocation: &Invocation, done: bool) -> Option<&'static str> {
         | Stage::Unknown => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "this whole module is a test")]
+mod tests {
+    use fleet_state::Object;
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_says_of_a_one_shot_is_held_against_the_journal() {
+        let told = |stage| Invocation {
+            id: "request-1".parse().unwrap(),
+            device: "hall.lamp".parse().unwrap(),
+            action: "on".into(),
+            args: Object::default(),
+            actor: None,
+            deadline_log_ms: None,
+            idempotent: false,
+            stage,
+            dispatch: None,
+            detail: "".into(),
+            committed: Revision::new(3),
+            revision: Revision::new(4),
+            changed_wall_ms: 5,
+        };
+        // Whether it may be so when the device got it, and when it did not.
+        for (stage, got, missed) in [
+            (Stage::Committed, false, true),
+            (Stage::Dispatching, true, true),
+            (Stage::Sent, true, true),
+            (Stage::Acknowledged, true, false),
+            (Stage::Verified, true, false),
+            (Stage::Failed, false, true),
+            (Stage::Expired, false, true),
+            (Stage::Cancelled, false, true),
+            (Stage::Unknown, true, true),
+        ] {
+            let is_true = |done| contradiction(&told(stage), done).is_none();
+            assert_eq!((is_true(true), is_true(false)), (got, missed), "{stage:?}");
+        }
+    }
+}
