@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """What commands to devices cost: figures beside those of figures.py.
 
-    deploy/bench/devices.py [--bin-dir target/release] [--only mqtt,many] [--changes 10000] [--devices 2000]
+    deploy/bench/devices.py [--bin-dir target/release] [--only mqtt,takeover,many] [--changes 10000] [--devices 2000]
 
 Each is measured on a site of three agents that `flotilla dev` starts on this machine:
 
 - mqtt   from the start of `flotilla device set` to the message at the device on a mosquitto, and
          from the command's end as a bare NATS request until the device's word has verified it
+- takeover  the agent that owns the link of that device is killed: from the kill until the device is
+         told by the next owner what was wished right after it, again and again
 - many   changes to simulated devices, each property of each device in turn, as fast as the site
          takes them: rate, until all are verified, memory, bytes of log per command with its stages
 
 The mosquitto and paho-mqtt come from deploy/counterparts/fetch-counterparts.py; without them `mqtt`
-is not run, which is said. JSON lines on stdout, talk on stderr. It stops what it started.
+and `takeover` are not run, which is said. JSON lines on stdout, talk on stderr. It stops what it started.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -34,6 +37,7 @@ from figures import SITE, Site, say  # noqa: E402
 
 LIMIT_S = 120
 COMMANDS = 60
+TAKEOVERS = 10
 # Commands that wait for their answers at a time, each on a connection of its own.
 WRITERS = 32
 LINKS = 6
@@ -104,10 +108,13 @@ def in_ms(times):
             "p90_ms": round(ordered[len(ordered) * 9 // 10], 1), "worst_ms": round(ordered[-1], 1)}
 
 
-def mqtt(bins, _options):
+@contextlib.contextmanager
+def lamp_site(bins, figure):
+    """A site with a broker and the lamp on it, online: (site, lamp, connection). None where it can't be."""
     found = counterparts()
     if found is None:
-        print("NOT RUN: mqtt, because no mosquitto or paho-mqtt could be fetched", file=sys.stderr)
+        print(f"NOT RUN: {figure}, because no mosquitto or paho-mqtt could be fetched", file=sys.stderr)
+        yield None
         return
     broker, packages = found
     sys.path.insert(0, packages)
@@ -128,6 +135,15 @@ def mqtt(bins, _options):
         nats.accepted("control.commands.device.mode.lamp", "auto")
         until("the lamp is online", lambda: (nats.accepted("control.query.device.get.lamp")["item"]
                                              .get("observed") or {}).get("availability") == "online")
+        yield site, lamp, nats
+        lamp.client.disconnect()
+
+
+def mqtt(bins, _options):
+    with lamp_site(bins, "mqtt") as made:
+        if made is None:
+            return
+        site, lamp, nats = made
         told, verified, bare = [], [], []
         for level in range(1, COMMANDS + 1):
             began = time.monotonic()
@@ -141,10 +157,32 @@ def mqtt(bins, _options):
                 sys.exit(f"a command was not verified: {answer}")
             verified.append(time.monotonic() - began)
             bare.append(lamp.at[level] - began)
-        lamp.client.disconnect()
     say("cli_to_device", commands=COMMANDS, **in_ms(told))
     say("nats_to_device", commands=COMMANDS, **in_ms(bare))
     say("nats_to_verified", commands=COMMANDS, **in_ms(verified))
+
+
+def takeover(bins, _options):
+    with lamp_site(bins, "takeover") as made:
+        if made is None:
+            return
+        site, lamp, nats = made
+        times, led = [], 0
+        for level in range(1, TAKEOVERS + 1):
+            owner = nats.accepted("control.query.link.get.broker")["item"]["owner"]
+            name = next(name for name in site.agents if site.node(name)["node"] == owner)
+            led += site.leader() == name
+            began = time.monotonic()
+            site.kill(name)
+            # It asks again by itself where the server handed the request to the one that is gone.
+            site.cli("device", "set", "lamp", f"level={level}")
+            times.append(until("the lamp is told", lambda: lamp.at.get(level)) - began)
+            after = nats.accepted("control.query.link.get.broker")["item"]["owner"]
+            if after == owner:
+                sys.exit(f"node {owner} was killed and still owns the link")
+            site.start(name)
+            site.await_caught_up(name)
+    say("takeover", times=TAKEOVERS, of_them_leaders=led, **in_ms(times))
 
 
 def log_bytes(agent):
@@ -252,14 +290,14 @@ def all_verified(nats, last):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin-dir", default="target/release", type=Path)
-    parser.add_argument("--only", default="mqtt,many")
+    parser.add_argument("--only", default="mqtt,takeover,many")
     parser.add_argument("--changes", default=10_000, type=int)
     parser.add_argument("--devices", default=2_000, type=int)
     options = parser.parse_args()
     fetch = ROOT / "deploy" / "nats" / "fetch-nats-server.py"
     os.environ["FLOTILLA_NATS_SERVER"] = subprocess.run(
         [fetch], check=True, capture_output=True, text=True).stdout.strip()
-    figures = {"mqtt": mqtt, "many": many}
+    figures = {"mqtt": mqtt, "takeover": takeover, "many": many}
     for name in options.only.split(","):
         figures[name](options.bin_dir.resolve(), options)
 
