@@ -77,6 +77,30 @@ async fn voters_grow_in_pairs_and_the_rest_stand_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_names_who_votes_as_long_as_there_is_room() {
+    let mut site = Site::start(1).await;
+    site.client.request("control.admin.voters.set", r#"{"voters":3}"#).await.accepted();
+    let token = site.cli.token(3);
+    let second = site.add(&token).await;
+    // Of itself the site waits for a pair.
+    assert_eq!(site.await_status(second).await.role(), "learner");
+    site.cli.run(&["member", "promote", "n2"]).expect_code(0);
+    site.await_voters(2).await;
+    site.cli.run(&["member", "promote", "n2"]).expect_code(0);
+    site.add(&token).await;
+    site.await_voters(3).await;
+
+    let fourth = site.add(&token).await;
+    let refused = site.cli.run(&["member", "promote", "n4"]).expect_code(8);
+    assert!(refused.stderr.contains("flotilla member voters"), "{}", refused.stderr);
+    let unknown = site.cli.run(&["member", "promote", "n9"]);
+    assert!(unknown.code != Some(0) && unknown.stderr.contains("n9"), "{}", unknown.stderr);
+    assert_eq!(site.await_status(fourth).await.role(), "learner");
+    assert_eq!(site.facts().await.unwrap()["voters"], json!(3));
+    site.await_equal_digests().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_commands() {
     let site = Site::start_as(Plan { voters: 1, ..Plan::of(2) }).await;
     let learner = site.await_status(1).await;
