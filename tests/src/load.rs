@@ -5,13 +5,19 @@
 //! is sent again under the same id until it gets one, as the contract tells clients to.
 //! So after the load, for every writer: the parameter holds the last number that was
 //! acknowledged; no answer was given at two revisions; revisions rise with the numbers.
+//!
+//! A command that is carried out twice shows. Every one changes its parameter, so the second
+//! time is answered with `changed: false`; and all but one of [`FREE_EVERY`] are sent under the
+//! condition that the parameter is as the writer's last command left it. The others are free of
+//! it: what repeats one of them late, and answers nobody, sets the parameter back, and the next
+//! condition finds that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::bare::{Answer, BareClient, Reply};
@@ -21,14 +27,17 @@ use crate::wait;
 /// How long a writer tries one command before the load counts as stuck.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
+/// Of so many commands of a writer one has no condition.
+const FREE_EVERY: u64 = 4;
+
 /// Somebody through whom parameters are written and read.
 pub trait Speaker: Clone + Send + Sync + 'static {
-    /// Sets a parameter under a request id of the caller's.
-    fn set_param(
+    /// A request with headers; `rest` begins after `flotilla.<site>.`.
+    fn request_with(
         &self,
-        key: &str,
-        value: &Value,
-        request_id: &str,
+        rest: &str,
+        headers: &[(&str, &str)],
+        body: String,
     ) -> impl Future<Output = Answer> + Send;
 
     /// Reads a parameter until it is answered, linearizable.
@@ -36,8 +45,8 @@ pub trait Speaker: Clone + Send + Sync + 'static {
 }
 
 impl Speaker for BareClient {
-    async fn set_param(&self, key: &str, value: &Value, request_id: &str) -> Answer {
-        Self::set_param(self, key, value, request_id).await
+    async fn request_with(&self, rest: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        Self::request_with(self, rest, headers, body).await
     }
 
     async fn read_param(&self, key: &str) -> Reply {
@@ -46,8 +55,8 @@ impl Speaker for BareClient {
 }
 
 impl Speaker for BareDoor {
-    async fn set_param(&self, key: &str, value: &Value, request_id: &str) -> Answer {
-        Self::set_param(self, key, value, request_id).await
+    async fn request_with(&self, rest: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        Self::request_with(self, rest, headers, body).await
     }
 
     async fn read_param(&self, key: &str) -> Reply {
@@ -70,6 +79,50 @@ pub struct Acknowledged {
     pub at: Instant,
     /// How many times it had to be sent.
     pub attempts: u32,
+}
+
+/// One command of a writer, the same however often it is sent.
+#[derive(Debug)]
+struct Write {
+    key: String,
+    number: u64,
+    request_id: String,
+    /// What the revision of the parameter must be.
+    condition: Option<u64>,
+}
+
+impl Write {
+    /// The command of a writer that comes after this one.
+    fn after(name: &str, writer: usize, before: Option<&Acknowledged>) -> Self {
+        let number = before.map_or(1, |it| it.number + 1);
+        Self {
+            key: key(name, writer),
+            number,
+            request_id: format!("{name}:{writer}:{number}"),
+            condition: (!number.is_multiple_of(FREE_EVERY))
+                .then(|| before.map_or(0, |it| it.revision)),
+        }
+    }
+
+    async fn send(&self, through: &impl Speaker) -> Answer {
+        let condition = self.condition.map(|revision| revision.to_string());
+        let mut headers = vec![("Flotilla-Request-Id", &*self.request_id)];
+        headers.extend(condition.as_deref().map(|it| ("Flotilla-If-Revision", it)));
+        let subject = format!("control.commands.param.set.{}", self.key);
+        through.request_with(&subject, &headers, json!(self.number).to_string()).await
+    }
+
+    /// The revision in an answer that brings this command to an end.
+    ///
+    /// # Panics
+    /// If it does not say that the command was carried out, for the first time.
+    fn ended(&self, reply: &Reply) -> Option<u64> {
+        // Busy, no leader, unknown: speaks for this attempt only.
+        let revision = reply.revision()?;
+        let once = reply.is_ok() && reply.at("/changed") == &json!(true);
+        assert!(once, "{self:?} was not carried out, or more than once: {}", reply.0);
+        Some(revision)
+    }
 }
 
 /// Running writers.
@@ -123,7 +176,15 @@ impl Load {
     pub async fn await_more(&self, commands: usize) {
         let wanted = self.acknowledged() + commands;
         let what = format!("{commands} more commands are acknowledged");
-        wait::until_true(&what, COMMAND_LIMIT, || async { self.acknowledged() >= wanted }).await;
+        wait::until_true(&what, COMMAND_LIMIT, || async {
+            // Nothing is as it should be any more, and the logs still tell of it.
+            assert!(
+                !self.writers.iter().any(JoinHandle::is_finished),
+                "a writer was answered wrong"
+            );
+            self.acknowledged() >= wanted
+        })
+        .await;
     }
 
     /// Lets every writer finish the command it is at, and collects the record.
@@ -159,34 +220,26 @@ async fn write(
     progress: &Progress,
 ) -> Vec<Acknowledged> {
     let mut done: Vec<Acknowledged> = Vec::new();
-    let key = key(name, writer);
     while !progress.stop.load(Ordering::Relaxed) {
-        let number = done.len() as u64 + 1;
-        let request_id = format!("{name}:{writer}:{number}");
+        let write = Write::after(name, writer, done.last());
         let mut attempts = 0;
-        let what = format!("command {request_id} has an answer");
+        let what = format!("command {} has an answer", write.request_id);
         let revision = wait::until(&what, COMMAND_LIMIT, || {
             attempts += 1;
-            attempt(client, &key, number, &request_id)
+            attempt(client, &write)
         })
         .await;
         progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+        let number = write.number;
         done.push(Acknowledged { number, revision, at: Instant::now(), attempts });
     }
     done
 }
 
 /// The revision, if this attempt brought the command to an end.
-async fn attempt(client: &impl Speaker, key: &str, number: u64, request_id: &str) -> Option<u64> {
-    match client.set_param(key, &json!(number), request_id).await {
-        Answer::Reply(reply) => match reply.revision() {
-            Some(revision) => {
-                assert!(reply.is_ok(), "{request_id} was rejected: {}", reply.0);
-                Some(revision)
-            }
-            // Busy, no leader, unknown: speaks for this attempt only.
-            None => None,
-        },
+async fn attempt(client: &impl Speaker, write: &Write) -> Option<u64> {
+    match write.send(client).await {
+        Answer::Reply(reply) => write.ended(&reply),
         Answer::NoResponders | Answer::TimedOut | Answer::Failed(_) => None,
     }
 }
@@ -222,8 +275,9 @@ impl History {
             };
             let key = key(&self.name, writer);
             let read = client.read_param(&key).await;
-            assert_eq!(read.at("/item/value"), &json!(last.number), "{key}: {}", read.0);
-            self.check_retry(client, writer, last).await;
+            let held = (read.at("/item/value"), read.at("/item/revision"));
+            assert_eq!(held, (&json!(last.number), &json!(last.revision)), "{key}: {}", read.0);
+            self.check_retry(client, writer, commands).await;
         }
     }
 
@@ -244,12 +298,11 @@ impl History {
         }
     }
 
-    /// The same request once more gets the first answer.
-    async fn check_retry(&self, client: &impl Speaker, writer: usize, last: &Acknowledged) {
-        let request_id = format!("{}:{writer}:{}", self.name, last.number);
-        let value: Value = json!(last.number);
-        let again =
-            client.set_param(&key(&self.name, writer), &value, &request_id).await.accepted();
-        assert_eq!(again.revision(), Some(last.revision), "{request_id} retried: {}", again.0);
+    /// The last request once more gets the first answer.
+    async fn check_retry(&self, client: &impl Speaker, writer: usize, commands: &[Acknowledged]) {
+        let Some((last, before)) = commands.split_last() else { return };
+        let write = Write::after(&self.name, writer, before.last());
+        let again = write.send(client).await.reply();
+        assert_eq!(write.ended(&again), Some(last.revision), "{write:?} again: {}", again.0);
     }
 }

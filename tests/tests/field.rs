@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use flotilla_tests::bare::BareClient;
 use flotilla_tests::field::{Broker, FieldDevice};
+use flotilla_tests::rig::{register_device, until_device};
 use flotilla_tests::site::Site;
 use flotilla_tests::wait;
 use serde_json::{Value, json};
@@ -17,6 +18,10 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(60);
 const GET: &str = "control.query.device.get.hall.plug";
 const UPDATE: &str = "control.commands.device.update.hall.plug";
+const FAN: &str = "hall.fan";
+const UPDATE_FAN: &str = "control.commands.device.update.hall.fan";
+/// How long a difference must last until something is done about it, where it is.
+const SETTLE: &str = "100ms";
 
 struct Hall {
     site: Site,
@@ -32,7 +37,8 @@ async fn hall(agents: usize) -> Hall {
     let link = json!({"connector": "mqtt", "address": broker.address(), "placement": "any"});
     let client = &site.client;
     client.request("control.commands.link.register.broker", link.to_string()).await.accepted();
-    let device = json!({"link": "broker", "address": "plug", "settings": {"preset": "tasmota"}});
+    let device = json!({"link": "broker", "address": "plug", "settings": {"preset": "tasmota"},
+                        "policy": {"on_drift": "report", "settle": SETTLE}});
     let register = "control.commands.device.register.hall.plug";
     client.request(register, device.to_string()).await.accepted();
     let hall = Hall { site, broker, plug };
@@ -50,6 +56,19 @@ impl Hall {
     async fn owner(&self) -> usize {
         let seen = self.until("somebody owns it", |seen| seen["owner"].is_u64()).await;
         usize::try_from(seen["owner"].as_u64().unwrap()).unwrap() - 1
+    }
+
+    /// A second plug on the same link, which is as it was wanted and is enforced. When it has been
+    /// turned after another device and is corrected, the other one would have been corrected too.
+    async fn with_fan(&self) -> FieldDevice {
+        let fan = FieldDevice::plug(self.site.workplace().path(), &self.broker, "fan");
+        let body = json!({"link": "broker", "address": "fan", "settings": {"preset": "tasmota"},
+                          "policy": {"on_drift": "enforce", "settle": SETTLE}});
+        register_device(&self.site.client, FAN, &body, "auto").await;
+        self.site.client.request(UPDATE_FAN, r#"{"on":false}"#).await.accepted();
+        until_device(&self.site.client, FAN, "it is verified", |seen| seen["stage"] == "verified")
+            .await;
+        fan
     }
 
     async fn mode(&self, mode: &str) {
@@ -100,28 +119,41 @@ async fn the_whole_life_of_a_command() {
     let (on, off) = (hall.plug.told("ON"), hall.plug.told("OFF"));
     assert!(off >= 1);
 
-    // Somebody uses the wall switch: shown, not fought.
+    // Somebody uses the wall switch: shown, not fought. The fan's is used after it, and is.
+    let mut fan = hall.with_fan().await;
     hall.plug.tell(&json!({"switch": true}));
     let seen = hall.until("the drift is shown", |seen| !seen["observed"]["drift"].is_null()).await;
     assert_eq!(seen["observed"]["reported"]["on"]["value"], true, "{seen}");
-    assert_eq!((hall.plug.told("ON"), hall.plug.told("OFF")), (on, off));
+    let fan_off = fan.told("OFF");
+    fan.tell(&json!({"switch": true}));
+    wait::until_true("the fan is enforced", LIMIT, || async { fan.told("OFF") > fan_off }).await;
 
-    // A one-shot comes once.
+    // A one-shot comes once, after all that the plug was told before.
     let invoke = "control.commands.device.invoke.hall.plug";
     client.request(invoke, r#"{"action":"toggle"}"#).await.accepted();
     wait::until_true("it is told", LIMIT, || async { hall.plug.told("TOGGLE") == 1 }).await;
+    assert_eq!((hall.plug.told("ON"), hall.plug.told("OFF")), (on, off));
 
-    // The device vanishes: what has a time limit ends, and nothing moves when it is back.
+    // Both vanish: what has a time limit ends, and nothing of it moves when they are back.
     let Hall { site, broker, plug } = hall;
     plug.kill();
+    fan.kill();
+    let away = |seen: &Value| seen["observed"]["availability"] == "offline";
+    until_device(&client, FAN, "it is offline", away).await;
     until(&client, "it is offline", |seen| seen["observed"]["availability"] == "offline").await;
     let soon = [("Flotilla-Ttl", "1s")];
     client.request_with(UPDATE, &soon, r#"{"on":true}"#).await.accepted();
     until(&client, "it has expired", |seen| seen["desired"]["on"] == false).await;
-    let before = FieldDevice::plug(site.workplace().path(), &broker, "plug");
+    client.request(UPDATE_FAN, r#"{"on":true}"#).await.accepted();
+    let plug = FieldDevice::plug(site.workplace().path(), &broker, "plug");
     until(&client, "it is back", |seen| seen["observed"]["availability"] == "online").await;
-    let told = before.journal();
-    assert_eq!((before.told("ON"), before.told("TOGGLE")), (on, 1), "{told:?}");
+    // What has no limit is handed over on return, over the same link and later.
+    let fan = FieldDevice::plug(site.workplace().path(), &broker, "fan");
+    until_device(&client, FAN, "it is verified", |seen| seen["stage"] == "verified").await;
+    assert!(fan.told("ON") >= 1);
+    client.request(invoke, r#"{"action":"toggle"}"#).await.accepted();
+    wait::until_true("it is told", LIMIT, || async { plug.told("TOGGLE") == 2 }).await;
+    assert_eq!(plug.told("ON"), on, "{:?}", plug.journal());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,21 +200,38 @@ async fn a_drive_on_modbus_gets_its_speed() {
                        "access": "read_write", "min": 0, "max": 50});
     let settings =
         json!({"groups": {"default": {"interval_ms": 100}}, "registers": {"speed": speed}});
-    let device = json!({"link": "bus", "address": "1", "settings": settings});
-    let register = "control.commands.device.register.hall.plug";
-    client.request(register, device.to_string()).await.accepted();
-    let mode = "control.commands.device.mode.hall.plug";
-    client.request(mode, r#""auto""#).await.accepted();
+    let device = json!({"link": "bus", "address": "1", "settings": settings,
+                        "policy": {"on_drift": "report", "settle": SETTLE}});
+    register_device(client, "hall.plug", &device, "auto").await;
     client.request(UPDATE, r#"{"speed":21.5}"#).await.accepted();
     until(client, "it is verified", |seen| seen["stage"] == "verified").await;
-    let written = |entry: &Value| entry["write"] == "holding";
-    assert_eq!(drive.count(|entry| written(entry) && entry["values"] == json!([215])), 1);
+    let written = |drive: &FieldDevice, address: u64| {
+        drive.count(|entry| entry["write"] == "holding" && entry["address"] == address)
+    };
+    assert_eq!(drive.count(|entry| entry["values"] == json!([215])), 1);
+    // A fan at the same unit, which is enforced.
+    let level = json!({"table": "holding", "address": 101, "type": "u16", "access": "read_write"});
+    let settings =
+        json!({"groups": {"default": {"interval_ms": 100}}, "registers": {"level": level}});
+    let device = json!({"link": "bus", "address": "1", "settings": settings,
+                        "policy": {"on_drift": "enforce", "settle": SETTLE}});
+    register_device(client, FAN, &device, "auto").await;
+    client.request(UPDATE_FAN, r#"{"level":4}"#).await.accepted();
+    until_device(client, FAN, "it is verified", |seen| seen["stage"] == "verified").await;
 
-    // Somebody turns the panel's knob: shown, not fought.
+    // Somebody turns the panel's knob: shown, not fought. The fan's is turned after it, and is.
     drive.tell(&json!({"set": {"table": "holding", "address": 100, "values": [300]}}));
     let seen = until(client, "the drift", |seen| !seen["observed"]["drift"].is_null()).await;
     assert_eq!(seen["observed"]["reported"]["speed"]["value"], 30.0, "{seen}");
-    assert_eq!(drive.count(written), 1, "{:?}", drive.journal());
+    let before = written(&drive, 101);
+    drive.tell(&json!({"set": {"table": "holding", "address": 101, "values": [9]}}));
+    wait::until_true("the fan is enforced", LIMIT, || async { written(&drive, 101) > before })
+        .await;
+    assert_eq!(written(&drive, 100), 1, "{:?}", drive.journal());
+    // And where a bus answers one after the other, a later command has nothing before it.
+    client.request(UPDATE_FAN, r#"{"level":5}"#).await.accepted();
+    until_device(client, FAN, "it is verified", |seen| seen["stage"] == "verified").await;
+    assert_eq!(written(&drive, 100), 1, "{:?}", drive.journal());
 
     // What can't be said is refused when it is registered.
     let overlapping = json!({"registers": {

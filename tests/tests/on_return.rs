@@ -164,3 +164,43 @@ async fn drift_goes_on_since_when_it_began_over_reconnects_and_owners() {
         until_device(&site.client, &id, "it drifts anew", |seen| since(seen).is_some()).await;
     assert!(since(&seen) > began, "{seen}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_wishes_for_a_device_that_is_away_the_first_ends_superseded_and_never_comes() {
+    let site = Site::start(1).await;
+    let broker = with_broker(&site).await;
+    let tank = FieldDevice::tank(site.workplace().path(), &broker, "tank");
+    let id = register_tank(&site, "tank", &json!({"on_return": {"apply": "10m"}})).await;
+    await_availability(&site, &id, "online").await;
+    update(&site, &id, 1).await;
+    until_device(&site.client, &id, "it is verified", |seen| seen["stage"] == "verified").await;
+    tank.kill();
+    await_availability(&site, &id, "offline").await;
+
+    // Somebody waits for the first one to be seen in the device.
+    let cli = site.cli.clone();
+    let waits = tokio::task::spawn_blocking(move || {
+        let wait =
+            ["--request-id", "first", "--wait", "verified", "--timeout", "50s", "-o", "json"];
+        cli.run(&[&["device", "set", "hall.tank", "level=5"][..], &wait].concat())
+    });
+    until_device(&site.client, &id, "it is wished", |seen| seen["desired"]["level"] == 5).await;
+    assert_eq!(site.cli.json(&["command", "get", "first"])["stage"], "committed");
+    assert!(!waits.is_finished(), "nothing has become of it yet");
+    site.cli.run(&["device", "set", &id, "level=6", "--request-id", "second"]).expect_code(0);
+    let waited = waits.await.unwrap().expect_code(10);
+    assert_eq!(waited.json()["stage"], "superseded", "{waited:?}");
+    assert_eq!(site.cli.json(&["command", "get", "first"])["stage"], "superseded");
+    assert_eq!(site.cli.json(&["command", "get", "second"])["stage"], "committed");
+
+    // Its journal goes on where the one before ended.
+    let tank = FieldDevice::tank(site.workplace().path(), &broker, "tank");
+    until_device(&site.client, &id, "it is verified", |seen| seen["stage"] == "verified").await;
+    assert_eq!(site.cli.json(&["command", "get", "second"])["stage"], "verified");
+    assert_eq!(site.cli.json(&["command", "get", "first"])["stage"], "superseded");
+    let sets = |payload: &str| {
+        tank.count(|entry| entry["topic"] == "tank/set" && entry["payload"] == payload)
+    };
+    assert_eq!(sets("5"), 0, "{:?}", tank.journal());
+    assert!(sets("6") >= 1, "{:?}", tank.journal());
+}

@@ -34,7 +34,7 @@ pub struct Leases {
 
 impl Leases {
     /// This node leads now.
-    pub(crate) fn begin(&mut self, now_ms: u64) {
+    pub fn begin(&mut self, now_ms: u64) {
         *self = Self { led_since_ms: Some(now_ms), ..Self::default() };
     }
 
@@ -45,7 +45,7 @@ impl Leases {
 
     /// A member asked for a read barrier, or was given something just now. No more are kept
     /// than there are members, who alone are heard at all.
-    pub(crate) fn heard(&mut self, node: NodeId, now_ms: u64) {
+    pub fn heard(&mut self, node: NodeId, now_ms: u64) {
         if self.led_since_ms.is_some() {
             self.heard.insert(node, now_ms);
         }

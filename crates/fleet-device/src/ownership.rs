@@ -122,3 +122,6 @@ fn weight(link: &LinkId, node: NodeId) -> [u8; 32] {
     hash.update(link.as_str().as_bytes());
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

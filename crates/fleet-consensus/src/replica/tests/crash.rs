@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::hall::{Hall, Settings, id};
+use fleet_state::Command;
+use raft::StateRole;
+
+use super::hall::{Hall, Node, Settings, id, proposal};
 
 /// Ticks in which the followers of a crashed leader are done: two heartbeats, two ranks, votes.
 const AT_ONCE_TICKS: u64 = 9;
@@ -139,5 +142,57 @@ fn what_was_said_of_a_node_before_it_led_does_not_depose_it() {
         assert_eq!((hall.leader(), term(&mut hall, others[0])), led);
     }
     hall.start(gone).expect("it starts again");
+    hall.until("all agree", Hall::agrees);
+}
+
+/// The leader crashes, which one of its followers alone is told of, in each tick from then on. It
+/// asks for no vote in so many ticks.
+fn asks_for_no_vote(hall: &mut Hall, gone: u64, told: u64, ticks_max: u64) {
+    tick_told(hall, &[told], &[]);
+    hall.place(gone).replica = None;
+    let refused_ms = hall.now().mono_ms;
+    for ticks in 1..=ticks_max {
+        tick_told_of(hall, &[told], &[gone], refused_ms);
+        let state = hall.replica(told).raw.raft.state;
+        assert_eq!((state, hall.leader()), (StateRole::Follower, None), "after {ticks} ticks");
+    }
+    assert_eq!(hall.replica(told).leader(), None, "it knows of the crash");
+}
+
+#[test]
+fn a_node_that_is_going_or_cannot_store_asks_for_no_vote_when_its_leader_crashes() {
+    let unfit: [fn(&mut Node); 2] = [Node::begin_drain, |node| node.set_low_space(true)];
+    for make_unfit in unfit {
+        let mut hall = Hall::new(&[], Settings::default());
+        hall.write(5, "before");
+        let gone = hall.until_led();
+        let told = (1..=3).find(|node| *node != gone).expect("three nodes");
+        make_unfit(hall.replica(told));
+        // Longer than others in its place need, and before any timeout.
+        const { assert!(AT_ONCE_TICKS < TIMEOUT_TICKS_MIN - 1, "or this shows nothing") };
+        asks_for_no_vote(&mut hall, gone, told, TIMEOUT_TICKS_MIN - 1);
+        hall.until_led();
+        hall.start(gone).expect("it starts again");
+        hall.until("all agree", Hall::agrees);
+    }
+}
+
+#[test]
+fn a_learner_asks_for_no_vote_when_its_leader_crashes() {
+    let mut hall = Hall::new(&[], Settings::default());
+    hall.write(5, "before");
+    let leader = hall.until_led();
+    let deadline_ms = hall.now().mono_ms + 60_000;
+    let alone = proposal("alone", Command::SetVoters { voters: 1 });
+    hall.replica(leader).handle_submit(&alone, deadline_ms, 1_000_000);
+    let learners: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    hall.until("one votes", |hall| {
+        (1..=3).all(|node| hall.replica(node).conf.voters == [id(leader)])
+    });
+    hall.until("all agree", Hall::agrees);
+    // Nobody is left who may be elected.
+    let told = learners[0];
+    asks_for_no_vote(&mut hall, leader, told, 10 * TIMEOUT_TICKS_MIN);
+    hall.start(leader).expect("it starts again");
     hall.until("all agree", Hall::agrees);
 }
