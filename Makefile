@@ -50,7 +50,7 @@ define run-tests
 $(WITH_NATS) $(WITH_COUNTERPARTS) $(WITH_FAULTS) $(WITH_DEBIAN) FLOTILLA_NOT_RUN=$(NOT_RUN) \
   $(CARGO) nextest run $(1) || { $(say-not-run); exit 1; }
 endef
-say-not-run = if [ -s $(NOT_RUN) ]; then sort -u $(NOT_RUN); fi
+say-not-run = if [ -s $(NOT_RUN) ]; then sort -u $(NOT_RUN); echo "$$(sort -u $(NOT_RUN) | wc -l) not run here"; fi
 
 test: nats counterparts fault-tools debian ## every test that fits in fifteen minutes on two cores
 	$(CARGO) build --workspace --all-targets

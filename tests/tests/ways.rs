@@ -19,7 +19,7 @@ use flotilla_tests::wait;
 /// The goal is half a second; a loaded machine gets a margin.
 const GAP_MAX: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(30);
-/// Ways are changed after two heartbeats, and back after a second.
+/// Ways are changed after three heartbeats of evidence, and back after a second.
 const CALM: Duration = Duration::from_secs(3);
 
 const TO_MESH: &str = "flotilla_way_switches_total{way=\"mesh\"}";
