@@ -142,8 +142,8 @@ fn what_piles_up() {
     found("bounded log", bounds.log(node(1), 3_000, 100));
     bounds.waiting(node(1), 3, 3).unwrap();
     found("bounded waiters", bounds.waiting(node(1), 4, 3));
-    bounds.in_flight(1_000).unwrap();
-    found("bounded network", bounds.in_flight(1_000_000));
+    bounds.in_flight(30_000, 3).unwrap();
+    found("bounded network", bounds.in_flight(30_001, 3));
 }
 
 #[test]

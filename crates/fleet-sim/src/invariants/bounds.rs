@@ -4,8 +4,9 @@ use fleet_state::NodeId;
 
 use super::Violation;
 
-/// Frames under way at a time in a site of a few nodes.
-const IN_FLIGHT_MAX: usize = 50_000;
+/// Frames under way at a time for each node that there ever was. A leader sends a whole window to each
+/// member, in as many frames as its ways need, and some of them come seconds too late.
+const IN_FLIGHT_PER_NODE_MAX: usize = 10_000;
 /// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received, and what
 /// a leader keeps for a follower that is slow and still heard.
 const LOG_SLACK_ENTRIES: u64 = 1_000;
@@ -50,9 +51,9 @@ impl Bounds {
     ///
     /// # Errors
     /// Too many.
-    pub fn in_flight(&mut self, count: usize) -> Result<(), Violation> {
+    pub fn in_flight(&mut self, count: usize, nodes: usize) -> Result<(), Violation> {
         self.in_flight = self.in_flight.max(count);
-        if count <= IN_FLIGHT_MAX {
+        if count <= nodes * IN_FLIGHT_PER_NODE_MAX {
             return Ok(());
         }
         Err(Violation::new("bounded network", format!("{count} frames are under way")))

@@ -230,7 +230,7 @@ impl World {
         self.steps += 1;
         if self.steps.is_multiple_of(COMPARE_EVERY_EVENTS) {
             self.compare_logs()?;
-            self.invariants.bounds.in_flight(self.queue.len())?;
+            self.invariants.bounds.in_flight(self.queue.len(), self.nodes.len())?;
         }
         self.carry_out(event)
     }
