@@ -19,6 +19,7 @@
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
 //! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
+//! - [`nats_device::NatsDevice`]: a device that speaks NATS, with a journal.
 //! - [`chaos`]: faults drawn from a seed, and clients whose histories are judged.
 //! - [`load`]: many writers at once, and what was promised to each of them.
 //! - [`not_run`]: what this machine can't run, said so that nobody misses it.
@@ -49,6 +50,7 @@ pub mod hall;
 pub mod lan;
 pub mod load;
 pub mod metrics;
+pub mod nats_device;
 pub mod nats_server;
 pub mod not_run;
 pub mod pki;

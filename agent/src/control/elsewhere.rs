@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::desk::Desk;
 use super::judge::{LEADERLESS_MS_MAX, LOOK_INTERVAL, leaderless_ms};
+use super::membership::Membership;
 use super::nats_door::NatsDoor;
 
 /// A leader that has not been heard for this long is not there.
@@ -83,8 +84,10 @@ fn note(desk: &Desk, payload: &[u8], said: bool) -> bool {
     }
     let heard = Elsewhere { leader: tick.leader, term: tick.term, at: Instant::now() };
     desk.elsewhere.send_replace(Some(heard));
-    // Right after an election the tick may come before the leader's first frame.
-    if !said && leaderless_ms(desk) >= LEADERLESS_MS_MAX {
+    // Who knows that it was removed has said so. Right after an election the tick may come before
+    // the leader's first frame.
+    let wonders = Membership::of(&desk.handle.view()) != Membership::Removed;
+    if !said && wonders && leaderless_ms(desk) >= LEADERLESS_MS_MAX {
         tracing::warn!(
             leader = tick.leader,
             term = tick.term,

@@ -25,8 +25,9 @@ use tokio::time::timeout;
 
 use super::handle::MeshStatus;
 use super::per_peer::Places;
+use crate::metrics::Metrics;
 
-/// Questions that are answered at a time; more are refused by closing the stream.
+/// Questions that are answered at a time; more are refused by closing the stream, and counted.
 const ANSWERS_MAX: usize = 16;
 /// Of these, for one peer.
 const PER_PEER_MAX: usize = 4;
@@ -60,6 +61,7 @@ pub struct Told {
 pub(super) struct Asks {
     pub(super) control: Control,
     pub(super) protocol: StreamProtocol,
+    pub(super) metrics: Metrics,
 }
 
 impl std::fmt::Debug for Asks {
@@ -106,6 +108,7 @@ impl Asks {
         F: Future<Output = Option<Told>> + Send + 'static,
     {
         let mut incoming = self.control.clone().accept(self.protocol.clone())?;
+        let metrics = self.metrics.clone();
         Ok(async move {
             let answer = Arc::new(answer);
             let places = Places::new(ANSWERS_MAX, PER_PEER_MAX);
@@ -113,7 +116,10 @@ impl Asks {
                 if node_of(&members.borrow(), &peer).is_none() {
                     continue;
                 }
-                let Some(place) = places.take(peer) else { continue };
+                let Some(place) = places.take(peer) else {
+                    metrics.refuse("ask", "too_many");
+                    continue;
+                };
                 let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
                     // Whoever does not read or write in time has no interest in the answer.

@@ -14,8 +14,9 @@ use libp2p_stream::{Control, IncomingStreams};
 use tokio::time::timeout;
 
 use super::per_peer::Places;
+use crate::metrics::Metrics;
 
-/// Echoes that are given at a time; more are refused by closing the stream.
+/// Echoes that are given at a time; more are refused by closing the stream, and counted.
 const ECHOES_MAX: usize = 8;
 /// Of these, for one peer.
 const PER_PEER_MAX: usize = 4;
@@ -67,10 +68,13 @@ impl Echo {
 }
 
 /// Gives echoes until the swarm has ended.
-pub(super) async fn answer(mut incoming: IncomingStreams) {
+pub(super) async fn answer(mut incoming: IncomingStreams, metrics: Metrics) {
     let places = Places::new(ECHOES_MAX, PER_PEER_MAX);
     while let Some((peer, stream)) = incoming.next().await {
-        let Some(place) = places.take(peer) else { continue };
+        let Some(place) = places.take(peer) else {
+            metrics.refuse("echo", "too_many");
+            continue;
+        };
         tokio::spawn(async move {
             // Whoever does not read or write in time has no interest in the answer.
             let _ended = timeout(ECHO_MAX, give(stream)).await;

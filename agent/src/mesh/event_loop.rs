@@ -229,7 +229,11 @@ pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshErr
         rendezvous: rendezvous_handle,
         crashed: crashed_seen,
         echo: Echo { control: control.clone(), protocol: names.echo.clone() },
-        asks: Asks { control: control.clone(), protocol: names.asks.clone() },
+        asks: Asks {
+            control: control.clone(),
+            protocol: names.asks.clone(),
+            metrics: parts.metrics.clone(),
+        },
     };
     let event_loop = EventLoop {
         swarm,
@@ -305,7 +309,7 @@ impl EventLoop {
         let mut tasks = JoinSet::new();
         if let Some(incoming) = self.incoming.take() {
             tasks.spawn(accept(incoming.urgent, incoming.paced, self.intake.clone()));
-            tasks.spawn(echo::answer(incoming.echoes));
+            tasks.spawn(echo::answer(incoming.echoes, self.metrics.clone()));
             let answerer = self.answerer.clone();
             tasks.spawn(joins::answer(incoming.joins, answerer.clone()));
             tasks.spawn(joins::answer(incoming.guests, answerer));

@@ -360,7 +360,11 @@ impl EventLoop {
                 let applied = self.chores.standing.map_or(0, |(_, _, applied)| applied);
                 match self.presence.beat(beat, applied, self.clock.now_ms()) {
                     Heard::New => gossipsub::MessageAcceptance::Accept,
-                    Heard::Old => gossipsub::MessageAcceptance::Ignore,
+                    // Late, or told again by somebody: whoever passed it on may be innocent.
+                    Heard::Old => {
+                        self.metrics.refuse("presence", "old");
+                        gossipsub::MessageAcceptance::Ignore
+                    }
                     Heard::TooMany => {
                         self.metrics.refuse("presence", "too_many");
                         gossipsub::MessageAcceptance::Ignore

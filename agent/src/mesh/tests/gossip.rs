@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use ed25519_dalek::Signer as _;
 use fleet_consensus::NodeRole;
 use libp2p::StreamProtocol;
 use libp2p::futures::StreamExt as _;
 use libp2p::futures::io::AsyncWriteExt as _;
+use libp2p_stream::Control;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::strangers::{connect_by_hand, drive, peer_of_number};
-use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, id, resident_bytes, site_of, until};
+use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, id, key, resident_bytes, site_of, until};
 use crate::mesh::EventLoop;
 use crate::mesh::presence::{Beat, Life};
 
@@ -196,15 +199,116 @@ async fn whatever_a_member_tells_of_itself_changes_nothing_but_what_is_shown() {
     assert!(std::sync::Arc::ptr_eq(&state, &node.view.borrow()), "gossip made a state");
 }
 
-/// A message in the name of node 3 with a signature that nobody made.
-fn forged(sequence: u64) -> Vec<u8> {
+/// A message in the name of node 3, as far as its author signs it.
+fn unsigned(sequence: u64, data: &[u8]) -> Vec<u8> {
     let mut message = field(1, &peer_of_number(3).to_bytes());
-    message.extend(field(2, &lie(sequence).encode()));
+    message.extend(field(2, data));
     message.extend(field(3, &sequence.to_be_bytes()));
     message.extend(field(4, TOPIC.as_bytes()));
-    message.extend(field(5, &[7; 64]));
+    message
+}
+
+/// The same with a signature, as it travels.
+fn with_signature(mut message: Vec<u8>, signature: &[u8; 64]) -> Vec<u8> {
+    message.extend(field(5, signature));
     let rpc = field(2, &message);
     [varint(rpc.len()), rpc].concat()
+}
+
+/// A message that node 3 did sign.
+fn signed(sequence: u64, data: &[u8]) -> Vec<u8> {
+    let message = unsigned(sequence, data);
+    let signature = key(3).sign(&[b"libp2p-pubsub:", &message[..]].concat());
+    with_signature(message, &signature.to_bytes())
+}
+
+/// One with a signature that nobody made.
+fn forged(sequence: u64) -> Vec<u8> {
+    with_signature(unsigned(sequence, &lie(sequence).encode()), &[7; 64])
+}
+
+/// A node that has heard node 3, and member 2 under the test's hand.
+async fn one_that_has_heard_of_another() -> (Node, Node, Control, JoinSet<()>) {
+    let mut node = Node::start(1, site_of(3), &[]);
+    let address = node.address().await;
+    let honest = Node::start(3, site_of(3), std::slice::from_ref(&address));
+    let bare = address.split("/p2p/").next().unwrap().to_owned();
+    let (rogue, stayed) = connect_by_hand(2, &bare).await;
+    assert!(stayed);
+    let control = rogue.control.clone();
+    let driver = drive(rogue);
+    until("the honest one is heard", || heard_of_third(&node).is_some_and(|it| it.sequence > 1))
+        .await;
+    (node, honest, control, driver)
+}
+
+fn heard_of_third(node: &Node) -> Option<Beat> {
+    let status = node.handle.status.borrow().clone();
+    status.nodes.get(&id(3)).and_then(|seen| seen.beat)
+}
+
+/// Writes to a stream of gossip with node 1; one that was closed is opened anew.
+async fn tell(control: &mut Control, bytes: &[u8]) {
+    let mut stream = control.open_stream(peer_of_number(1), GOSSIP).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    // What was written is read even so; and nobody may have two such streams for long.
+    let _closed = stream.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_member_said_long_ago_is_counted_and_changes_nothing() {
+    let (node, honest, mut control, _driver) = one_that_has_heard_of_another().await;
+    let last = heard_of_third(&node).unwrap();
+    drop(honest);
+    let life = || node.handle.status.borrow().nodes.get(&id(3)).map(|seen| seen.life);
+    until("it is gone", || life() == Some(Life::Suspect)).await;
+    let last = heard_of_third(&node).unwrap_or(last);
+    // The real thing: its own words and signatures, from its start before this one and from this.
+    let mut old = Vec::new();
+    for term in 0..10 {
+        let before = Beat { boot: 0, sequence: 9, term, ..last };
+        let this = Beat { sequence: 1, term: term + 50, ..last };
+        old.extend([before, this].map(|beat| signed(beat.term, &beat.encode())).concat());
+    }
+    tell(&mut control, &old).await;
+    until("they are counted", || node.refused("presence", "old") >= 20).await;
+    assert_eq!(heard_of_third(&node), Some(last), "the past is shown");
+    assert_ne!(life(), Some(Life::Alive), "a node that is gone was made to look alive");
+    // Newer words of the same hand are taken: it is not for the way they came that they were not.
+    let newer = Beat { boot: last.boot + 1, sequence: 1, ..last };
+    tell(&mut control, &signed(1_000, &newer.encode())).await;
+    until("news are heard from anybody", || heard_of_third(&node) == Some(newer)).await;
+    assert_eq!(node.refused("presence", "ignored_peer"), 0, "who passes on is innocent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_of_impossible_sizes_is_refused_unread_and_its_sender_ignored() {
+    let (node, honest, mut control, _driver) = one_that_has_heard_of_another().await;
+    let last = heard_of_third(&node).unwrap();
+    // Signed and all, and with more behind it than any message has.
+    let large = |sequence: u64| {
+        let beat = Beat { boot: last.boot + 1, sequence, ..last };
+        signed(sequence, &[beat.encode(), vec![0; 1_000]].concat())
+    };
+    let together: Vec<u8> = (1..=4).flat_map(large).collect();
+    tell(&mut control, &together).await;
+    until("its sender is ignored", || node.refused("presence", "ignored_peer") > 0).await;
+    assert_eq!(node.refused("presence", "malformed"), 0, "they were taken apart");
+    // Far beyond what is read at all: its stream ends.
+    let before = resident_bytes();
+    let mut stream = control.open_stream(peer_of_number(1), GOSSIP).await.unwrap();
+    let huge = [varint(64 << 20), vec![0x12; 1 << 20]].concat();
+    assert!(!is_taken(&mut stream, &huge).await, "a message of 64 MiB was read");
+    let after = resident_bytes();
+    assert!(after < before + GROWTH_BYTES_MAX, "it grew by {} KiB", (after - before) >> 10);
+    let heard = heard_of_third(&node).unwrap();
+    assert_eq!(heard.boot, last.boot, "it was believed");
+    until("the honest one is heard again", || {
+        heard_of_third(&node).is_some_and(|beat| beat.sequence > heard.sequence)
+    })
+    .await;
+    assert!(honest.connected().contains(&1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
