@@ -20,6 +20,8 @@ const MANY_DEVICES: usize = 2_000;
 const MANY_LINKS: usize = 10;
 /// Devices that a hand turns: as many of each policy, on every link.
 const TURNED: usize = 80;
+/// Devices that are looked at at once.
+const PAGE: usize = 100;
 /// Items in one batch.
 const BATCH: usize = 200;
 /// Until all of them are as they are to be.
@@ -41,35 +43,25 @@ fn of_all(op: &str, body: impl Fn(usize) -> Value) -> Vec<Value> {
     (0..MANY_DEVICES).map(item).collect()
 }
 
-/// How many devices are not verified yet, by a walk over all pages.
-async fn not_verified(site: &Site) -> usize {
-    let (mut after, mut open) = (String::new(), 0);
-    loop {
-        let body = match after.as_str() {
-            "" => json!({"limit": 500}),
-            after => json!({"limit": 500, "after": after}),
-        };
-        let answer =
-            site.client.hasty().request("control.query.device.list", body.to_string()).await;
-        if !answer.is_ok() {
-            return usize::MAX;
-        }
-        let page = answer.reply();
-        let items = page.at("/items").as_array().cloned().unwrap_or_default();
-        open += items.iter().filter(|item| item["stage"] != json!("verified")).count();
-        match page.0.get("next").and_then(Value::as_str) {
-            Some(next) => next.clone_into(&mut after),
-            None => return open,
-        }
+/// A page of devices after this one: whether all of them are verified, and where the next begins.
+async fn look(site: &Site, after: &str) -> Option<(bool, Option<String>)> {
+    let mut body = json!({"limit": PAGE});
+    if !after.is_empty() {
+        body["after"] = json!(after);
     }
+    let client = site.client.hasty();
+    let answer = client.request("control.query.device.list", body.to_string()).await;
+    let page = answer.is_ok().then(|| answer.reply())?;
+    let verified = page.at("/items").as_array()?.iter().all(|item| item["stage"] == "verified");
+    Some((verified, page.at("/next").as_str().map(ToOwned::to_owned)))
 }
 
 async fn item(site: &Site, id: &str) -> Value {
     let subject = format!("control.query.device.get.{id}");
-    match site.client.hasty().request(&subject, "").await {
-        Answer::Reply(reply) => reply.at("/item").clone(),
-        _ => Value::Null,
-    }
+    let Answer::Reply(reply) = site.client.hasty().request(&subject, "").await else {
+        return Value::Null;
+    };
+    reply.at("/item").clone()
 }
 
 /// The large hall: links, whose devices are enforced and only reported on in turns of ten, so that
@@ -113,11 +105,24 @@ impl ManyDevices {
         batch(&self.site, &of_all("device.update", |number| json!({"level": level(number)}))).await;
     }
 
+    /// Waits page by page: what is verified stays so while nobody wishes or turns anything, and
+    /// looking at all of them over and over would keep the agents from their work.
     async fn await_verified(&self) {
-        wait::until_true("all devices are verified", MANY_LIMIT, || async {
-            not_verified(&self.site).await == 0
-        })
-        .await;
+        let begun = Instant::now();
+        let mut after = String::new();
+        loop {
+            let limit = MANY_LIMIT.saturating_sub(begun.elapsed());
+            let what = format!("all after {after:?} are verified");
+            let next = wait::until(&what, limit, || async {
+                let (verified, next) = look(&self.site, &after).await?;
+                verified.then_some(next)
+            })
+            .await;
+            match next {
+                Some(next) => after = next,
+                None => return,
+            }
+        }
     }
 
     /// A hand turns these devices away from what is wanted.

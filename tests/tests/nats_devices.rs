@@ -50,10 +50,9 @@ async fn hall(agents: usize, manners: Manners, settings: &Value) -> (Site, NatsD
 
 async fn item(client: &BareClient, id: &str) -> Value {
     let subject = format!("control.query.device.get.{id}");
-    match client.hasty().request(&subject, "").await {
-        Answer::Reply(reply) => reply.at("/item").clone(),
-        _ => Value::Null,
-    }
+    let answer = client.hasty().request(&subject, "").await;
+    let Answer::Reply(reply) = answer else { return Value::Null };
+    reply.at("/item").clone()
 }
 
 async fn availability(client: &BareClient, id: &str) -> Value {

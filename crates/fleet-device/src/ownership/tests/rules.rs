@@ -137,7 +137,8 @@ fn labels_decide_who_fits() {
 
 #[test]
 fn who_is_drained_leaves_or_is_not_there_gets_no_link_that_another_could_own() {
-    let changes: [(&str, fn(&mut Site)); 4] = [
+    type Change = fn(&mut Site);
+    let changes: [(&str, Change); 4] = [
         ("drained", |site| site.run(Command::NodeDrain { node: id(2), drain: true })),
         ("leaving", |site| site.run(Command::MemberRemove { node: id(2) })),
         ("removed", |site| site.becomes(2, Role::Removed)),
