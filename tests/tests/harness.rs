@@ -1,5 +1,10 @@
 //! The harness itself: a fault that is not injected would let every scenario pass.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "this whole file is a test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "this whole file is a test"
+)]
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -154,7 +159,7 @@ async fn is_well(wrong: Wrong) -> bool {
     let (answered, done) = (BTreeMap::new(), Vec::new());
     let site = Pretended(Arc::new(Mutex::new(Held { wrong, revision: 0, item, answered, done })));
     let judged = tokio::spawn(async move {
-        let load = Load::start_through(&[site.clone()], "judged", 1);
+        let load = Load::start_through(std::slice::from_ref(&site), "judged", 1);
         load.await_more(2 * RIGHT).await;
         load.finish().await.check(&site).await;
     });
