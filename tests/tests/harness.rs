@@ -1,5 +1,10 @@
 //! The harness itself: a fault that is not injected would let every scenario pass.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "this whole file is a test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this whole file is a test"
+)]
 
 use std::collections::BTreeMap;
 use std::process::Command;
