@@ -1,8 +1,8 @@
 //! The harness itself: a fault that is not injected would let every scenario pass.
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "this whole file is a test"
 )]
 

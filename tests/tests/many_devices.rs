@@ -24,6 +24,8 @@ const TURNED: usize = 80;
 const PAGE: usize = 100;
 /// Items in one batch.
 const BATCH: usize = 200;
+/// Until what a hand has turned is corrected or shown, over the death of an owner.
+const TURNED_LIMIT: Duration = Duration::from_secs(90);
 /// Until all of them are as they are to be.
 const MANY_LIMIT: Duration = Duration::from_secs(180);
 
@@ -150,7 +152,7 @@ impl ManyDevices {
     /// Waits until a turned device is as it is wanted again, by what it reports and by its journal.
     async fn await_enforced(&self, number: usize, level: usize) {
         let id = format!("many.d{number}");
-        wait::until_true(&format!("{id} is enforced"), MANY_LIMIT, || async {
+        wait::until_true(&format!("{id} is enforced"), TURNED_LIMIT, || async {
             let seen = item(&self.site, &id).await["observed"].clone();
             let lines = self.plant(number).lines();
             let mut of_device = lines.iter().filter(|line| line["device"] == json!(id));
@@ -166,7 +168,7 @@ impl ManyDevices {
     /// Waits until a turned device is shown to differ, by the owner that its link has now.
     async fn await_reported(&self, number: usize, level: usize) {
         let id = format!("many.d{number}");
-        wait::until_true(&format!("{id} is shown to drift"), MANY_LIMIT, || async {
+        wait::until_true(&format!("{id} is shown to drift"), TURNED_LIMIT, || async {
             let seen = item(&self.site, &id).await;
             let drift = &seen["observed"]["drift"]["level"];
             seen["observed"]["node"] == seen["owner"]
