@@ -34,6 +34,7 @@ use super::identity::keypair;
 use super::joins::{self, Answerer, JoinAsk};
 use super::lanes::LaneTable;
 use super::local::Local;
+use super::memory;
 use super::peers::Peers;
 use super::peers_file::PeersFile;
 use super::presence::PresenceTable;
@@ -197,7 +198,7 @@ pub fn new(parts: MeshParts) -> Result<(MeshHandle, MeshOut, EventLoop), MeshErr
     let rules = AddressRules::new(&listen, &bootstrap);
     let names = Names::new(&parts.site).map_err(|error| setup(&error))?;
     let members = Behaviour::new(&keypair, parts.node, &names).map_err(|error| setup(&error))?;
-    let gate = Gate::new(parts.clock, parts.metrics.clone());
+    let gate = Gate::new(memory::is_short, parts.clock, parts.metrics.clone());
     let behaviour = Gated::new(gate, limits(), members);
     let (rendezvous_handle, rendezvous) = Rendezvous::new(parts.uid, keypair.clone());
     let transport = transport(&keypair, parts.uid, rules).map_err(|error| setup(&error))?;

@@ -3,7 +3,8 @@
 //! A member's connection carries everything. A stranger who connects from outside is a *guest*: it
 //! may ask to join and nothing else, because its connection has no handler for anything else
 //! (`gated`). Guests are few, come at a bounded rate and stay for a bounded time, and have places
-//! of their own, so whatever strangers do, a member keeps its place.
+//! of their own, so whatever strangers do, a member keeps its place. While memory is short nobody is
+//! let in as a guest (`memory`).
 //!
 //! A node that has just joined does not know the members yet: they stand in the state that it
 //! is about to receive. Until then its gate is open to a few connections of anybody who knows
@@ -69,6 +70,7 @@ pub(super) enum Denied {
     TooMany,
     TooFast,
     TooManyGuests,
+    NoMemory,
 }
 
 impl Denied {
@@ -78,6 +80,7 @@ impl Denied {
             Self::TooMany => "too_many_connections",
             Self::TooFast => "too_fast_connections",
             Self::TooManyGuests => "too_many_guests",
+            Self::NoMemory => "no_memory",
         }
     }
 }
@@ -89,6 +92,7 @@ impl fmt::Display for Denied {
             Self::TooMany => "there are too many connections already",
             Self::TooFast => "the peer's connections come and go too fast",
             Self::TooManyGuests => "there are too many guests, or they come too fast",
+            Self::NoMemory => "there is no memory to spare for guests",
         })
     }
 }
@@ -141,13 +145,15 @@ pub(super) struct Gate {
     /// Connections that each peer may still make now.
     rates: BTreeMap<PeerId, Tickets>,
     closing: VecDeque<(PeerId, CloseConnection)>,
+    /// Whether there is no memory to spare.
+    is_short: fn() -> bool,
     clock: MonotonicClock,
     metrics: Metrics,
 }
 
 impl Gate {
-    /// An open gate.
-    pub(super) fn new(clock: MonotonicClock, metrics: Metrics) -> Self {
+    /// An open gate, which asks so whether memory is short.
+    pub(super) fn new(is_short: fn() -> bool, clock: MonotonicClock, metrics: Metrics) -> Self {
         Self {
             policy: Policy::Open,
             members: BTreeMap::new(),
@@ -155,6 +161,7 @@ impl Gate {
             tickets: Tickets::full(GUESTS_AT_ONCE_MAX),
             rates: BTreeMap::new(),
             closing: VecDeque::new(),
+            is_short,
             clock,
             metrics,
         }
@@ -265,7 +272,7 @@ impl Gate {
             return Err(Denied::TooManyGuests);
         }
         self.tickets.take();
-        Ok(())
+        if (self.is_short)() { Err(Denied::NoMemory) } else { Ok(()) }
     }
 
     /// Whether this connection is a guest's.
@@ -336,7 +343,7 @@ mod tests {
     use super::*;
 
     fn gate() -> Gate {
-        Gate::new(MonotonicClock::start(), Metrics::new())
+        Gate::new(|| false, MonotonicClock::start(), Metrics::new())
     }
 
     fn only(members: &[PeerId]) -> Policy {
@@ -409,6 +416,19 @@ mod tests {
         assert_eq!(gate.decide_member(&other, 99_999), Ok(()));
         gate.set_policy(only(&[other]));
         assert!(gate.rates.is_empty(), "who is no member is not counted");
+    }
+
+    #[test]
+    fn while_memory_is_short_members_come_and_guests_do_not() {
+        let mut gate = Gate::new(|| true, MonotonicClock::start(), Metrics::new());
+        let (member, stranger) = (PeerId::random(), PeerId::random());
+        gate.set_policy(only(&[member]));
+        assert_eq!(gate.admit_inbound(id(1), stranger), Err(Denied::NoMemory));
+        assert_eq!(gate.admit_inbound(id(2), member), Ok(Admitted::Member));
+        assert_eq!(gate.admit_outbound(&member), Ok(()));
+        assert!(!gate.is_guest(id(1)));
+        let label = crate::metrics::Refusal { surface: "mesh", reason: "no_memory" };
+        assert_eq!(gate.metrics.refused.get_or_create(&label).get(), 1);
     }
 
     #[test]

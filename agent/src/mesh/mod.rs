@@ -40,6 +40,7 @@ mod joins;
 mod lanes;
 mod listening;
 mod local;
+mod memory;
 mod peers;
 mod peers_file;
 mod per_peer;
