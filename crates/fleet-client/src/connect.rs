@@ -239,12 +239,7 @@ async fn options(
         .ping_interval(PING_INTERVAL)
         .connection_timeout(config.timeout)
         .request_timeout(None)
-        .reconnect_delay_callback(|attempt| {
-            let attempt = u64::try_from(attempt).unwrap_or(u64::MAX);
-            Duration::from_millis(
-                RECONNECT_DELAY_MS.saturating_mul(attempt).min(RECONNECT_DELAY_MS_MAX),
-            )
-        })
+        .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
             if let Event::ServerError(error) = &event {
                 violations.note(&error.to_string());
@@ -318,6 +313,13 @@ pub(crate) fn redacted(url: &str) -> String {
     format!("{scheme}://{host}").escape_debug().to_string()
 }
 
+/// How long an attempt to connect waits, by its number, from 1 on. The library asks before the first
+/// one too, for which nobody is to wait.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let failed = u64::try_from(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_millis(RECONNECT_DELAY_MS.saturating_mul(failed).min(RECONNECT_DELAY_MS_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,5 +348,12 @@ mod tests {
         }
         assert_eq!(violations.about("a.b"), None, "the oldest are forgotten");
         assert_eq!(violations.about("x.99"), Some("x.99".to_owned()));
+    }
+
+    #[test]
+    fn nobody_waits_for_the_first_attempt() {
+        let delays =
+            [0, 1, 2, 3, 11, 12, usize::MAX].map(|attempt| reconnect_delay(attempt).as_millis());
+        assert_eq!(delays, [0, 0, 100, 200, 1_000, 1_000, 1_000]);
     }
 }
