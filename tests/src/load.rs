@@ -7,7 +7,7 @@
 //! acknowledged; no answer was given at two revisions; revisions rise with the numbers.
 //!
 //! A command that is carried out twice shows. Every one changes its parameter, so the second
-//! time is answered with `changed: false`; and all but one of [`FREE_EVERY`] are sent under the
+//! time is answered with `changed: false`; and all but one of `FREE_EVERY` are sent under the
 //! condition that the parameter is as the writer's last command left it. The others are free of
 //! it: what repeats one of them late, and answers nobody, sets the parameter back, and the next
 //! condition finds that.
