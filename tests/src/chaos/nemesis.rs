@@ -20,6 +20,8 @@ pub(super) const PROOF_LIMIT: Duration = Duration::from_secs(30);
 /// The same for what the switch throws away, each way between all that are cut: a NATS server pings
 /// every two minutes, two followers say little to each other, and of that chance takes a fiftieth.
 pub(super) const CUT_LIMIT: Duration = Duration::from_secs(300);
+/// How often a fault may come at a moment at which it can't be made.
+const PUT_OFF_MAX: usize = 20;
 /// How long a fault is left as it is, in milliseconds.
 const HOLD_MS: (usize, usize) = (500, 4_000);
 /// How often a second fault comes while there is one, out of a hundred.
@@ -119,6 +121,10 @@ impl Nemesis {
                     self.note(fault, Became::NotHere(why));
                 }
                 Err(NotMade::Now(why)) => {
+                    let put_off =
+                        |it: &&Drawn| it.fault == fault && matches!(it.became, Became::NotNow(_));
+                    let times = self.drawn.iter().filter(put_off).count();
+                    assert!(times < PUT_OFF_MAX, "{} is never made: {why}", fault.name());
                     self.round.push(fault);
                     self.note(fault, Became::NotNow(why));
                 }
