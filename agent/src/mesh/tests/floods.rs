@@ -11,7 +11,7 @@ use libp2p_stream::Control;
 use tokio::task::JoinSet;
 
 use super::strangers::{connect_by_hand, drive, peer_of_number};
-use super::swarms::{GROWTH_BYTES_MAX, Node, id, resident_bytes, site_of, until};
+use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, id, resident_bytes, site_of, until};
 use crate::mesh::asks::{Question, Told};
 
 /// Streams of a flood, and how many of them it keeps open.
@@ -46,9 +46,13 @@ impl Scene {
         self.control.open_stream(peer_of_number(1), protocol.clone()).await.unwrap()
     }
 
-    /// Opens streams that say no more than the beginning of what they want, and checks that they
-    /// cost no memory. Gives those that are still held.
-    async fn flood(&mut self, protocol: &StreamProtocol) -> VecDeque<Stream> {
+    /// Opens streams that say no more than the beginning of what they want, waits until most were
+    /// refused for this reason, and checks that they cost no memory. Gives those that are still held.
+    async fn flood(
+        &mut self,
+        protocol: &StreamProtocol,
+        (surface, reason): (&'static str, &'static str),
+    ) -> VecDeque<Stream> {
         let mut held = VecDeque::new();
         let mut before = None;
         for number in 0..FLOOD {
@@ -64,9 +68,30 @@ impl Scene {
                 before = Some(resident_bytes());
             }
         }
+        let node = &self.node;
+        until("those beyond its places are counted", || node.refused(surface, reason) > 100).await;
         let (before, after) = (before.unwrap(), resident_bytes());
         assert!(after < before + GROWTH_BYTES_MAX, "it grew by {} KiB", (after - before) >> 10);
         held
+    }
+}
+
+/// Each says the first byte of a frame, and nothing more for as long as anybody listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_streams_of_a_member_are_counted_and_take_no_place_but_its_own() {
+    let mut scene = Scene::set().await;
+    let urgent = scene.names.urgent.clone();
+    let held = scene.flood(&urgent, ("mesh", "too_many_streams")).await;
+    scene.honest.send(1, Class::Urgent, vec![3; 9]);
+    assert_eq!(&scene.node.receive().await.frame[..], [3; 9], "an honest one is heard");
+    // They are let go, and the places are free again.
+    drop(held);
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    while scene.node.inbox.try_recv().is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "its own places never came back");
+        let mut stream = scene.open(&urgent).await;
+        let _refused = stream.write_all(&[0, 0, 0, 1, 2]).await;
+        let _refused = stream.close().await;
     }
 }
 
@@ -78,9 +103,7 @@ async fn a_flood_of_questions_is_counted_and_takes_no_place_but_its_own() {
     };
     let _answering = tokio::spawn(scene.node.handle.answer(said).unwrap());
     let asks = scene.names.asks.clone();
-    let held = scene.flood(&asks).await;
-    until("those beyond its places are counted", || scene.node.refused("ask", "too_many") > 100)
-        .await;
+    let held = scene.flood(&asks, ("ask", "too_many")).await;
     let question = Question { verb: "say".to_owned(), payload: Bytes::from_static(b"it") };
     let told = scene.honest.handle.ask(id(1), &question).await.expect("an honest one is answered");
     assert_eq!(&told.payload[..], b"it");
@@ -91,9 +114,7 @@ async fn a_flood_of_questions_is_counted_and_takes_no_place_but_its_own() {
 async fn a_flood_of_echoes_is_counted_and_takes_no_place_but_its_own() {
     let mut scene = Scene::set().await;
     let echo = scene.names.echo.clone();
-    let held = scene.flood(&echo).await;
-    until("those beyond its places are counted", || scene.node.refused("echo", "too_many") > 100)
-        .await;
+    let held = scene.flood(&echo, ("echo", "too_many")).await;
     scene.honest.handle.ping(id(1)).await.expect("an honest one hears its echo");
     drop(held);
 }
@@ -128,7 +149,7 @@ async fn a_flood_of_frames_is_counted_and_an_honest_one_is_heard_in_it() {
     assert!(after < before + GROWTH_BYTES_MAX, "it grew by {} KiB", (after - before) >> 10);
     // Somebody does again.
     let honest = [3; 9];
-    let deadline = tokio::time::Instant::now() + super::swarms::LIMIT;
+    let deadline = tokio::time::Instant::now() + LIMIT;
     let mut again = tokio::time::interval(Duration::from_millis(50));
     let mut flooded = 0;
     loop {

@@ -9,7 +9,7 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
 use tokio::task::JoinSet;
 
-use super::swarms::{GROWTH_BYTES_MAX, LIMIT, Node, prepare, resident_bytes, site_of, until};
+use super::swarms::{Node, prepare, site_of, until};
 use crate::mesh::identity::peer_of;
 
 /// A swarm of ours under the test's own hand, with the key of this number.
@@ -98,56 +98,6 @@ async fn frames_of_impossible_sizes_end_their_stream() {
     }
     assert_eq!(&node.receive().await.frame[..], [5, 5]);
     until("streams are bounded", || node.refused("mesh", "too_many_streams") > 0).await;
-}
-
-/// Streams that a slow member opens, one after the other, and how many it holds.
-const SLOW: usize = 400;
-const HELD: usize = 40;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_streams_of_a_member_are_counted_and_take_no_place_but_its_own() {
-    let mut node = Node::start(1, site_of(3), &[]);
-    let address = node.address().await;
-    let honest = Node::start(3, site_of(3), std::slice::from_ref(&address));
-    let bare = address.split("/p2p/").next().unwrap().to_owned();
-    let (rogue, stayed) = connect_by_hand(2, &bare).await;
-    assert!(stayed);
-    let mut control = rogue.control.clone();
-    let protocol = rogue.names.urgent.clone();
-    let _driver = drive(rogue);
-    node.await_connected(&[2, 3]).await;
-    honest.await_connected(&[1]).await;
-    let mut held = std::collections::VecDeque::new();
-    let mut before = None;
-    for number in 0..SLOW {
-        // The first byte of a frame, and nothing more for as long as anybody listens.
-        let mut stream = control.open_stream(peer_of_number(1), protocol.clone()).await.unwrap();
-        let _refused = stream.write_all(&[0]).await;
-        let _refused = stream.flush().await;
-        held.push_back(stream);
-        if held.len() > HELD {
-            // One of the later ones: those that were taken in stay.
-            held.remove(HELD / 2);
-        }
-        if number == HELD {
-            before = Some(resident_bytes());
-        }
-    }
-    until("those beyond its places are refused", || node.refused("mesh", "too_many_streams") > 100)
-        .await;
-    let (before, after) = (before.unwrap(), resident_bytes());
-    assert!(after < before + GROWTH_BYTES_MAX, "it grew by {} KiB", (after - before) >> 10);
-    honest.send(1, Class::Urgent, vec![3; 9]);
-    assert_eq!(&node.receive().await.frame[..], [3; 9], "an honest one is heard");
-    // They are let go, and the places are free again.
-    drop(held);
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    while node.inbox.try_recv().is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "its own places never came back");
-        let mut stream = control.open_stream(peer_of_number(1), protocol.clone()).await.unwrap();
-        let _refused = stream.write_all(&[0, 0, 0, 1, 2]).await;
-        let _refused = stream.close().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
