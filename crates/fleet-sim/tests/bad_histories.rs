@@ -142,8 +142,10 @@ fn what_piles_up() {
     found("bounded log", bounds.log(node(1), 3_000, 100));
     bounds.waiting(node(1), 3, 3).unwrap();
     found("bounded waiters", bounds.waiting(node(1), 4, 3));
-    bounds.in_flight(30_000, 3).unwrap();
-    found("bounded network", bounds.in_flight(30_001, 3));
+    // Three nodes, and frames as large as an append: twelve windows of 48, and 2,000 others.
+    bounds.in_flight(3 * 2_576, 3, 256 * 1024).unwrap();
+    found("bounded network", bounds.in_flight(3 * 2_576 + 1, 3, 256 * 1024));
+    bounds.in_flight(30_001, 3, 4_096).unwrap();
 }
 
 #[test]

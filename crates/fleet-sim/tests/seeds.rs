@@ -99,6 +99,9 @@ const FOUND: &[(u64, &str)] = &[
     (4_001_174, "a leader that had inherited the end of its own vote led on without one"),
     (5_001_042, "who could have recognised an old copy was upgraded before it had spoken"),
     (1_000_000, "a claimed wish came back without its time limit, and was handed over after it"),
+    (4_003_085, "a chosen fault found no moment in which it could happen"),
+    (8_001_310, "windows that were sent again and again passed a bound that knew no windows"),
+    (8_007_394, "a window of small frames passed a bound that knew no size of frames"),
 ];
 
 #[test]

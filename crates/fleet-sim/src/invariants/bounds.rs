@@ -1,12 +1,16 @@
 //! Bounded queues and logs: what nobody takes away must not pile up.
 
+use fleet_consensus::config::{APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX};
 use fleet_state::NodeId;
 
 use super::Violation;
 
-/// Frames under way at a time for each node that there ever was. A leader sends a whole window to each
-/// member, in as many frames as its ways need, and some of them come seconds too late.
-const IN_FLIGHT_PER_NODE_MAX: usize = 10_000;
+/// Whole windows under way to each node that there ever was. A leader whose window comes out of order,
+/// or seconds too late, sends it again, as often as a follower says that something is missing; these
+/// networks have room for all of it.
+const WINDOWS_MAX: usize = 12;
+/// Frames under way to a node beside them: heartbeats, votes, answers, pieces of snapshots.
+const OTHERS_PER_NODE_MAX: usize = 2_000;
 /// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received, and what
 /// a leader keeps for a follower that is slow and still heard.
 const LOG_SLACK_ENTRIES: u64 = 1_000;
@@ -47,15 +51,24 @@ impl Bounds {
         Err(Violation::new("bounded waiters", what))
     }
 
-    /// Events that are yet to come.
+    /// Events that are yet to come, where a frame has so many bytes at most.
     ///
     /// # Errors
     /// Too many.
-    pub fn in_flight(&mut self, count: usize, nodes: usize) -> Result<(), Violation> {
+    pub fn in_flight(
+        &mut self,
+        count: usize,
+        nodes: usize,
+        frame_bytes_max: usize,
+    ) -> Result<(), Violation> {
         self.in_flight = self.in_flight.max(count);
-        if count <= nodes * IN_FLIGHT_PER_NODE_MAX {
+        let append_bytes = usize::try_from(APPEND_BYTES_MAX).unwrap_or(usize::MAX);
+        let window = APPENDS_INFLIGHT_MAX * append_bytes.div_ceil(frame_bytes_max);
+        let limit = nodes * (WINDOWS_MAX * window + OTHERS_PER_NODE_MAX);
+        if count <= limit {
             return Ok(());
         }
-        Err(Violation::new("bounded network", format!("{count} frames are under way")))
+        let what = format!("{count} frames are under way, {limit} at most were thought of");
+        Err(Violation::new("bounded network", what))
     }
 }

@@ -230,7 +230,8 @@ impl World {
         self.steps += 1;
         if self.steps.is_multiple_of(COMPARE_EVERY_EVENTS) {
             self.compare_logs()?;
-            self.invariants.bounds.in_flight(self.queue.len(), self.nodes.len())?;
+            let (count, frame) = (self.queue.len(), self.swarm.frame_bytes_max);
+            self.invariants.bounds.in_flight(count, self.nodes.len(), frame)?;
         }
         self.carry_out(event)
     }
