@@ -37,6 +37,8 @@ use reach::{Reach, Whose};
 
 /// Where a node keeps the credentials of its links, in its data directory.
 const LINK_SECRETS: &str = "link-secrets";
+/// What is left of the budgets of registers that wear out.
+const REGISTER_WRITES: &str = "register-writes";
 /// How long a drain may take before the process ends anyway.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a loop that ends with a fault may take to say so.
@@ -148,7 +150,8 @@ async fn start(config: &Config, dir: &DataDir, file: &NodeFile) -> anyhow::Resul
     let (handle, consensus) =
         consensus::start(replica, loop_parts).context("the consensus loop could not be started")?;
     let nats = NatsConnector::new(rest.devices.take());
-    let connectors = Connectors::all(nats, config.devices.simulated_dir.clone());
+    let wear = dir.path().join(REGISTER_WRITES);
+    let connectors = Connectors::all(nats, wear, config.devices.simulated_dir.clone());
     let observed = ObservedTable::default();
     let local =
         device::local::start(dir.path().to_owned(), file.uid, file.node, metrics.devices.clone());

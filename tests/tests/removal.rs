@@ -7,7 +7,7 @@
     reason = "this whole file is a test"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_tests::hall::{Hall, HallPlan};
 use flotilla_tests::load::Load;
@@ -17,6 +17,8 @@ use serde_json::json;
 
 /// Long enough for an election, were there a reason for one.
 const CALM: Duration = Duration::from_secs(4);
+/// Longer than anything is under way.
+const SILENT: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(30);
 
 const REMOVED: &str = "this node was removed from the site";
@@ -76,14 +78,16 @@ impl Parting {
 
     /// How many frames of the removed node were refused until the last one that was under way came.
     async fn last_words(&self) -> f64 {
-        for _ in 0..20 {
-            let before = self.refused("frame", "removed");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            if self.refused("frame", "removed") == before {
-                return before;
+        let mut heard = (0.0, Instant::now());
+        wait::until("the removed one is silent", LIMIT, || {
+            let refused = self.refused("frame", "removed");
+            if refused > heard.0 {
+                heard = (refused, Instant::now());
             }
-        }
-        panic!("it knows, and talks on and on");
+            let is_silent = heard.1.elapsed() > SILENT;
+            async move { is_silent.then_some(refused) }
+        })
+        .await
     }
 
     /// Nobody is disturbed, and nobody is let in, for a while.

@@ -30,12 +30,13 @@ impl fmt::Debug for Connectors {
 }
 
 impl Connectors {
-    /// All that come with the agent, the one over its NATS connection among them; simulated links
-    /// keep their journals in a folder, and are refused without it.
+    /// All that come with the agent, the one over its NATS connection among them; how often
+    /// registers that wear out were written is kept in `wear_dir`; simulated links keep their
+    /// journals in a folder, and are refused without it.
     #[must_use]
-    pub fn all(nats: NatsConnector, simulated_dir: Option<PathBuf>) -> Self {
+    pub fn all(nats: NatsConnector, wear_dir: PathBuf, simulated_dir: Option<PathBuf>) -> Self {
         Self::default()
-            .with(Arc::new(modbus::ModbusConnector::default()))
+            .with(Arc::new(modbus::ModbusConnector::kept_in(wear_dir)))
             .with(Arc::new(mqtt::MqttConnector))
             .with(Arc::new(nats))
             .with(Arc::new(Simulated::new(simulated_dir)))

@@ -8,7 +8,8 @@ use crate::device::connectors::nats::NatsConnector;
 
 fn connectors() -> Connectors {
     // Where a hall's journal is, among others.
-    Connectors::all(NatsConnector::new(None), Some(std::env::temp_dir()))
+    let dir = std::env::temp_dir();
+    Connectors::all(NatsConnector::new(None), dir.join("no-registers"), Some(dir))
 }
 
 async fn hall_with_lamp(settings: &str) -> Hall {

@@ -31,6 +31,7 @@ mod serial;
 mod session;
 mod unit;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -49,6 +50,15 @@ use session::ModbusSession;
 #[derive(Clone, Debug, Default)]
 pub struct ModbusConnector {
     budgets: Arc<Budgets>,
+}
+
+impl ModbusConnector {
+    /// One that keeps in this folder how often registers that wear out may still be written; without
+    /// it, a new start of the agent begins with full budgets.
+    #[must_use]
+    pub fn kept_in(dir: PathBuf) -> Self {
+        Self { budgets: Arc::new(Budgets::kept_in(dir)) }
+    }
 }
 
 impl Connector for ModbusConnector {

@@ -278,7 +278,7 @@ fn report(reports: &Reports, device: &DeviceId, availability: Availability) {
 async fn write_value(
     bus: &mut Bus,
     unit: &Unit,
-    (key, budgets): (Key, &Budgets),
+    (key, budgets): (Key, &Arc<Budgets>),
     value: &Value,
 ) -> Result<bool, Failure> {
     let name = Arc::clone(&key.2);
@@ -293,7 +293,7 @@ async fn write_value(
         if now.get(name).is_some_and(|now| same(now, value)) {
             return Ok(false);
         }
-        if !budgets.take(key, per_day, Instant::now()) {
+        if !Arc::clone(budgets).spend(key, per_day).await {
             let message = format!("{name} has had its {per_day} writes for today");
             return Err(Failure::Refused(WriteErrorKind::Busy, message));
         }
