@@ -25,6 +25,10 @@ async fn what_is_asked_of_devices_ends_truly() {
     assert_eq!(cli.json(&["device", "get", "hall.door"])["mode"], "observe");
     let refused = run(&["device", "invoke", "hall.door", "open"], 8);
     assert!(refused.stderr.contains("is in mode observe"), "{}", refused.stderr);
+    // Nobody hands it anything, so nobody is kept waiting for that.
+    let wish = ["device", "set", "hall.door", "open=false", "--wait", "sent"];
+    let kept = run(&[&wish[..], &["--timeout", "1m"]].concat(), 10);
+    assert!(kept.stderr.contains("is in mode observe"), "{}", kept.stderr);
     run(&["device", "mode", "auto", "hall.door"], 0);
 
     // A wish with a time limit, taken back, and one that nobody hands over.

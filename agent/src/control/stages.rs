@@ -62,8 +62,8 @@ impl OnItsWay {
         deadline: Instant,
     ) -> (Stage, Option<String>) {
         let mut views = desk.handle.watch_view();
-        let decided =
-            views.wait_for(|view| wait.met_by(self.stage(view)).is_some() || !self.has_a_way(view));
+        let decided = views
+            .wait_for(|view| wait.met_by(self.stage(view)).is_some() || self.kept(view).is_some());
         let until = deadline.checked_sub(ANSWER_BEFORE).unwrap_or(deadline);
         // Both ends lead to the same look.
         let _in_time = tokio::time::timeout_at(until, decided).await.is_ok();
@@ -73,21 +73,26 @@ impl OnItsWay {
         (stage, if reached { None } else { self.reason(desk, &view, stage) })
     }
 
-    /// Whether its device hangs on a link. Nobody hands anything to one that does not.
-    fn has_a_way(&self, view: &View) -> bool {
-        view.state.device(&self.device).is_some_and(|device| device.spec.link.is_some())
+    /// Why nobody hands anything to its device, when nobody does.
+    fn kept(&self, view: &View) -> Option<String> {
+        let why = match view.state.device(&self.device) {
+            None => "is not registered",
+            Some(device) if device.spec.link.is_none() => "has no link",
+            Some(device) => device.blocked()?,
+        };
+        Some(format!("the device {why}, so nothing is handed to it"))
     }
 
     fn reason(&self, desk: &Desk, view: &View, stage: Stage) -> Option<String> {
-        if !self.has_a_way(view) {
-            return Some("the device has no link, so nothing is handed to it".to_owned());
+        let kept = if stage.is_final() { None } else { self.kept(view) };
+        if kept.is_some() {
+            return kept;
         }
         let told = if self.invokes {
             view.state.invocation(&self.request_id).map(|invocation| invocation.detail.to_string())
         } else {
-            let failure = view.state.watermarks(&self.device)?.failure_of(self.revision);
-            let ended = matches!(stage, Stage::Failed | Stage::Unknown);
-            failure.filter(|_| ended).map(|failure| failure.message.to_string())
+            let failure = view.state.wish_failure(&self.device, self.revision);
+            failure.map(|failure| failure.message.to_string())
         };
         told.filter(|told| !told.is_empty()).or_else(|| {
             let known = desk.observed.device(&self.device)?;

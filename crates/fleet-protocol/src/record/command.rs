@@ -72,7 +72,7 @@ impl CommandBody {
             outcome: outcome.to_owned(),
             code,
             stage: found.stage.map(|stage| stage.as_str().to_owned()),
-            detail: message.or(invoked.detail),
+            detail: message.or(invoked.detail).or(found.failure.as_deref().map(str::to_owned)),
             ..invoked
         }
     }

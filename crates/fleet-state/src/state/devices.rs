@@ -4,7 +4,7 @@ use super::FleetState;
 use crate::command::CommandKind;
 use crate::ids::{DeviceId, LinkId, RequestId, Revision};
 use crate::outcome::Answer;
-use crate::record::{Entity, Invocation, Watermarks, Wish};
+use crate::record::{Entity, Invocation, StageFailure, Watermarks, Wish};
 use crate::stage::Stage;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct CommandFound {
     pub answer: Answer,
     /// How far it got toward a device, where it was to get to one and that is still known.
     pub stage: Option<Stage>,
+    /// Why it failed, or why nobody knows whether it happened, as the owner of the link told it.
+    pub failure: Option<Arc<str>>,
     /// The log time at which it was decided.
     pub log_time_ms: u64,
 }
@@ -79,6 +81,14 @@ impl FleetState {
         Some(marks.map_or(Stage::Committed, |marks| stage_of(marks, revision)))
     }
 
+    /// Why a command did not get to its device, or may not have; `None` while it is not known to.
+    #[must_use]
+    pub fn wish_failure(&self, device: &DeviceId, revision: Revision) -> Option<&StageFailure> {
+        let stage = self.wish_stage(device, revision)?;
+        let failure = self.watermarks.get(device)?.failure_of(revision)?;
+        matches!(stage, Stage::Failed | Stage::Unknown).then_some(failure)
+    }
+
     /// Whether the owner of a device's link has anything to see to because of the command of this revision.
     pub(crate) fn has_wish_of(
         &self,
@@ -112,6 +122,7 @@ impl FleetState {
             about: known.about.clone(),
             answer: known.answer.clone(),
             stage: self.stage_reached(known),
+            failure: self.failure_of(known),
             log_time_ms: known.log_time_ms,
         }
     }
@@ -132,6 +143,15 @@ impl FleetState {
             }
             _ => None,
         }
+    }
+
+    fn failure_of(&self, known: &crate::dedup::Remembered) -> Option<Arc<str>> {
+        self.stage_reached(known)?;
+        let Some(Entity::Device(id)) = &known.about else {
+            return None;
+        };
+        let failure = self.wish_failure(id, known.answer.revision)?;
+        Some(Arc::clone(&failure.message))
     }
 }
 

@@ -377,6 +377,15 @@ fn what_is_remembered_of_commands_says_how_they_ended() {
     let newest: Vec<_> =
         site.state.commands_found().map(|found| found.request_id.to_string()).take(3).collect();
     assert_eq!(newest, ["bad", "gone", "set"]);
+    // One that failed says why, as long as that is so.
+    let failed = site.propose_as("no", update(LAMP, r#"{"hue":1}"#)).answer.unwrap();
+    let failed = failed.revision.get();
+    assert_eq!(found(&site, "no").failure, None);
+    site.accept(failing(epoch, failed, "refused", marked(set.revision.get(), 0, 0)));
+    assert_eq!(found(&site, "no").failure.as_deref(), Some("the drive says no"));
+    assert_eq!(found(&site, "set").failure, None);
+    site.accept(overcome(epoch, failed, marked(failed, failed, failed)));
+    assert_eq!(found(&site, "no").failure, None);
 }
 
 #[test]
