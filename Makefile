@@ -105,6 +105,9 @@ SECONDS_EACH ?= 60
 
 fuzz: ## mutated input for everything that reads foreign bytes, a minute for each target
 	$(CARGO) run --quiet --profile sim --package fleet-fuzz -- $(TARGET) --seconds $(SECONDS_EACH)
+ifndef TARGET
+	FLOTILLA_FUZZ_SECONDS=$(SECONDS_EACH) $(CARGO) test --quiet --package flotilla-agent --test foreign_text
+endif
 
 # How long, and what decides which faults come: make chaos CHAOS_SECONDS=3600 SEED=7
 CHAOS_SECONDS ?= 600

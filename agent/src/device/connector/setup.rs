@@ -6,6 +6,9 @@ use std::sync::Arc;
 use fleet_state::{DeviceId, LinkId, Object};
 use thiserror::Error;
 
+/// The longest part of a refusal.
+const SHOWN_CHARS_MAX: usize = 600;
+
 /// What a link is registered with, as far as it concerns its connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSetup {
@@ -45,15 +48,32 @@ impl Refusal {
     /// A refusal.
     #[must_use]
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into(), hint: None }
+        Self { field: shown(&field.into()), problem: shown(&problem.into()), hint: None }
     }
 
     /// The same, with what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(shown(&hint.into()));
         self
     }
+}
+
+/// What somebody wrote, as it can be shown: without characters that a terminal obeys, and not longer
+/// than anybody reads.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(SHOWN_CHARS_MAX));
+    for c in text.chars().take(SHOWN_CHARS_MAX) {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for Refusal {
