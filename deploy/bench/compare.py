@@ -44,12 +44,20 @@ class Processes:
     def __init__(self, folder):
         self.folder = folder
         self.started = {}
+        self.arguments = {}
 
     def start(self, name, arguments):
-        log = open(self.folder / f"{name}.log", "wb")
+        log = open(self.folder / f"{name}.log", "ab")
         process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
-        self.started[name] = process
+        self.started[name], self.arguments[name] = process, arguments
         return process
+
+    def kill(self, name):
+        self.started[name].kill()
+        self.started[name].wait(10)
+
+    def start_again(self, name):
+        self.start(name, self.arguments[name])
 
     def stop(self):
         for process in self.started.values():

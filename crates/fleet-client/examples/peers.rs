@@ -10,7 +10,8 @@
 //! small protobuf messages are written by hand). For JetStream every write is a publication to a
 //! subject of a key-value bucket with three replicas, answered by its acknowledgement; the bucket
 //! is made if it is missing. `echo` is a bare NATS request answered by one responder: what the
-//! transport alone costs. One JSON line, in the form of `flotilla bench`.
+//! transport alone costs. One JSON line, in the form of `flotilla bench`. A write that is not answered
+//! within `--timeout-ms` (10,000) is given up, and the client goes on with the next one.
 //! `docs/performance.md` says how the peers are started.
 
 use std::time::Duration;
@@ -30,14 +31,14 @@ const BUCKET: &str = "bench";
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [peer, url, options @ ..] = arguments.as_slice() else {
-        bail!("usage: peers etcd|jetstream|echo URL [--clients N] [--seconds S]");
+        bail!("usage: peers etcd|jetstream|echo URL [--clients N] [--seconds S] [--timeout-ms T]");
     };
     let plan = BenchPlan {
         clients: number(options, "--clients", 64)?,
         duration: Duration::from_secs(number(options, "--seconds", 5)? as u64),
         size_bytes: 128,
         keys: KEYS,
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_millis(number(options, "--timeout-ms", 10_000)? as u64),
     };
     let report = match peer.as_str() {
         "etcd" => run_load(etcd(url, &plan).await?, plan).await?,
@@ -59,12 +60,25 @@ fn number(options: &[String], name: &str, default: usize) -> anyhow::Result<usiz
     }
 }
 
+/// The answer to a write, if it comes in time.
+async fn in_time<E: std::fmt::Display>(
+    limit: Duration,
+    write: impl Future<Output = Result<WriteEnd, E>>,
+) -> WriteEnd {
+    match tokio::time::timeout(limit, write).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => WriteEnd::Unknown(error.to_string()),
+        Err(_) => WriteEnd::Unknown(format!("no answer within {limit:?}")),
+    }
+}
+
 // etcd
 
 struct Etcd {
     connection: SendRequest<Bytes>,
     authority: String,
     number: usize,
+    timeout: Duration,
 }
 
 async fn etcd(url: &str, plan: &BenchPlan) -> anyhow::Result<Vec<Etcd>> {
@@ -84,6 +98,7 @@ async fn etcd(url: &str, plan: &BenchPlan) -> anyhow::Result<Vec<Etcd>> {
             connection: connection.clone(),
             authority: authority.clone(),
             number,
+            timeout: plan.timeout,
         })
         .collect())
 }
@@ -105,12 +120,16 @@ impl Etcd {
         framed.freeze()
     }
 
-    async fn put(&self, count: usize, value: &Bytes) -> anyhow::Result<()> {
+    async fn put(&self, count: usize, value: &Bytes) -> anyhow::Result<WriteEnd> {
         let request = http::Request::post(format!("http://{}/etcdserverpb.KV/Put", self.authority))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;
-        let mut connection = self.connection.clone().ready().await?;
+        let mut connection = match self.connection.clone().ready().await {
+            Ok(connection) => connection,
+            // Its member is gone, and nothing was sent.
+            Err(error) => return Ok(WriteEnd::Refused(error.to_string())),
+        };
         let (response, mut body) = connection.send_request(request, false)?;
         body.send_data(self.request(count, value), true)?;
         let mut body = response.await?.into_body();
@@ -121,7 +140,7 @@ impl Etcd {
         let trailers = body.trailers().await?;
         let status = trailers.as_ref().and_then(|t| t.get("grpc-status"));
         match status.map(|s| s.as_bytes()) {
-            Some(b"0") => Ok(()),
+            Some(b"0") => Ok(WriteEnd::Done),
             other => bail!("grpc status {other:?}"),
         }
     }
@@ -137,10 +156,7 @@ fn put_varint(to: &mut BytesMut, mut number: usize) {
 
 impl BenchTarget for Etcd {
     async fn write(&self, count: usize, value: Bytes) -> WriteEnd {
-        match self.put(count, &value).await {
-            Ok(()) => WriteEnd::Done,
-            Err(error) => WriteEnd::Unknown(error.to_string()),
-        }
+        in_time(self.timeout, self.put(count, &value)).await
     }
 }
 
@@ -161,6 +177,7 @@ struct Asked {
     spread: bool,
     number: usize,
     acknowledged: bool,
+    timeout: Duration,
 }
 
 impl BenchTarget for Asked {
@@ -170,13 +187,17 @@ impl BenchTarget for Asked {
         } else {
             self.subject.clone()
         };
-        match self.client.request(subject, value).await {
-            Ok(reply) if self.acknowledged && !contains(&reply.payload, b"\"seq\"") => {
-                WriteEnd::Refused(String::from_utf8_lossy(&reply.payload).into_owned())
-            }
-            Ok(_) => WriteEnd::Done,
-            Err(error) => WriteEnd::Unknown(error.to_string()),
-        }
+        let request = self.client.request(subject, value);
+        let answer = async {
+            request.await.map(|reply| {
+                if self.acknowledged && !contains(&reply.payload, b"\"seq\"") {
+                    WriteEnd::Refused(String::from_utf8_lossy(&reply.payload).into_owned())
+                } else {
+                    WriteEnd::Done
+                }
+            })
+        };
+        in_time(self.timeout, answer).await
     }
 }
 
@@ -201,6 +222,7 @@ async fn jetstream(url: &str, plan: &BenchPlan) -> anyhow::Result<Vec<Asked>> {
         spread: true,
         number,
         acknowledged: true,
+        timeout: plan.timeout,
     };
     Ok((0..plan.clients).zip(clients.iter().cycle()).map(asked).collect())
 }
@@ -224,6 +246,7 @@ async fn echo(url: &str, plan: &BenchPlan) -> anyhow::Result<Vec<Asked>> {
         spread: false,
         number,
         acknowledged: false,
+        timeout: plan.timeout,
     };
     Ok((0..plan.clients).zip(clients.iter().cycle()).map(asked).collect())
 }
