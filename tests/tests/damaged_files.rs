@@ -234,3 +234,48 @@ async fn a_disk_that_was_set_back_is_noticed_by_the_others_and_never_votes_again
     site.await_voters(3).await;
     site.await_equal_digests().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_was_copied_whole_goes_on_as_the_same_node() {
+    let (mut site, moved) = with_a_stopped_follower(EAGER).await;
+    let place = site.agents[moved].data_dir().to_owned();
+    let elsewhere = site.workplace().join("elsewhere");
+    copy_all(&place, &elsewhere);
+    fs::remove_dir_all(&place).unwrap();
+    copy_all(&elsewhere, &place);
+
+    let load = Load::start(&site.client, "meanwhile", 4);
+    load.await_more(50).await;
+    site.agents[moved].start();
+    let status = site.await_status(moved).await;
+    load.await_more(50).await;
+    load.finish().await.check(&site.client).await;
+    site.await_voters(3).await;
+    site.await_equal_digests().await;
+    let members = site.cli.json(&["member", "ls"]);
+    let same = |member: &serde_json::Value| member["node"] == json!(status.node_id());
+    assert!(members.as_array().unwrap().iter().any(same), "{members}");
+    assert_eq!(members.as_array().unwrap().len(), 3, "{members}");
+    assert!(!site.agents[moved].log().contains("quarantine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_log_alone_begins_no_new_one() {
+    let (mut site, hurt) = with_a_stopped_follower("").await;
+    let place = site.agents[hurt].data_dir().to_owned();
+    for segment in fs::read_dir(place.join("log")).unwrap() {
+        fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    for _ in 0..2 {
+        refused(&site.agents[hurt], &["the log", "join"]);
+        assert_eq!(fs::read_dir(place.join("log")).unwrap().count(), 0, "a log was begun");
+    }
+    site.client.set_param("goes-on", &json!(1), "goes-on").await.accepted();
+    let name = site.agents[hurt].name.clone();
+    site.agents[hurt].wipe();
+    site.cli.run(&["member", "remove", &name]).expect_code(0);
+    let token = site.cli.token(1);
+    site.agents[hurt].join(&token);
+    site.await_voters(3).await;
+    site.await_equal_digests().await;
+}
