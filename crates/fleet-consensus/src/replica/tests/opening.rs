@@ -1,13 +1,15 @@
 //! From files to a replica: what fits, what a crash explains, and what nothing does.
 
-use fleet_log::{DiskFault, HardState, Log, LogConfig, LogEntry, LogIdentity, MemoryDisk};
+use fleet_log::{
+    Disk, DiskFault, HardState, Log, LogConfig, LogEntry, LogIdentity, MemoryDisk, OpenError,
+};
 
 use super::super::open::{create_log, fit_log};
 use super::super::*;
 use super::hall::{Hall, Place, SITE, Settings, meta, settled};
-use crate::StartError;
 use crate::log_time::Now;
 use crate::snapshot_store::LoadError;
+use crate::{Fault, StartError};
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
@@ -193,6 +195,61 @@ fn a_log_emptied_for_a_snapshot_that_is_gone_is_no_start() {
     place.store().write(&meta(&state, index, 1, 3), &state).expect("written");
     let opened = place.open(&settings, NOW);
     assert!(matches!(opened, Err(StartError::Gap { .. })));
+}
+
+/// The node file is there and the log is not (qdrant#1235, nats-server#7038): with an empty one in
+/// its place the node would vote a second time in a term, and for shorter logs than it had.
+#[test]
+fn a_node_without_its_log_is_no_start() {
+    for keeps_snapshots in [true, false] {
+        let (mut place, ..) = place_with_two_snapshots();
+        place.log_disk = MemoryDisk::new();
+        if !keeps_snapshots {
+            place.snapshot_disk = MemoryDisk::new();
+        }
+        let before = place.store().names().expect("listed");
+        assert_eq!(before.is_empty(), !keeps_snapshots);
+        for _ in 0..2 {
+            let opened = place.open(&Settings::default(), NOW);
+            assert!(
+                matches!(opened, Err(StartError::Log(OpenError::Empty))),
+                "snapshots: {keeps_snapshots}: {opened:?}"
+            );
+            assert!(place.log_disk.list().expect("listed").is_empty(), "no log was made");
+            assert_eq!(place.store().names().expect("listed"), before);
+        }
+    }
+}
+
+/// The disks are an older copy, the counter of starts is not (etcd#10166, #16220). What the leader
+/// knows to be acknowledged is not here: raft would panic, at every start anew.
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_stops_for_good() {
+    let mut hall = Hall::new(&[], Settings::default());
+    let leader = hall.until_led();
+    let follower = if leader == 3 { 2 } else { 3 };
+    hall.write(5, "x");
+    hall.until("agreement", Hall::agrees);
+    let had = hall.replica(follower).view().standing.last_index;
+    let place = hall.place(follower);
+    let (log_disk, snapshot_disk) = (place.log_disk.fork(), place.snapshot_disk.fork());
+    hall.write(10, "y");
+    hall.until("agreement", Hall::agrees);
+    let place = hall.place(follower);
+    place.replica = None;
+    (place.log_disk, place.snapshot_disk) = (log_disk, snapshot_disk);
+    for start in 1..=2 {
+        hall.start(follower).expect("nothing is wrong with the files");
+        hall.until("it stops", |hall| hall.faults.len() == start);
+        let (node, fault) = hall.faults.last().expect("just seen");
+        assert_eq!(*node, follower);
+        let Fault::LostLog(lost) = fault else { panic!("start {start}: {fault}") };
+        assert!(lost.last_index == had && lost.commit >= had + 10, "{lost}");
+        assert!(fault.is_final());
+    }
+    hall.write(5, "z");
+    hall.until("agreement of the others", Hall::agrees);
+    assert_eq!(hall.leader(), Some(leader), "nobody was disturbed");
 }
 
 fn cut_and_start(hall: &mut Hall, seed: u64) -> Result<Vec<String>, StartError> {
