@@ -1,8 +1,14 @@
 //! Snapshots from a leader to a member that the log can no longer serve.
 
-use super::hall::{Hall, PATIENCE_TICKS, Settings, id};
+use fleet_log::{Disk, Position};
+
+use super::hall::{Hall, HallWire, PATIENCE_TICKS, Settings, id};
 use crate::config::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STALL_MS, SNAPSHOT_WINDOW_BYTES};
-use crate::frame::SnapshotId;
+use crate::frame::{
+    Class, MessageKind, Path, Payload, RaftMessage, SnapshotEnd, SnapshotId, SnapshotOffer,
+    SnapshotRef,
+};
+use crate::status::Standing;
 use crate::transfer::Want;
 
 /// What LZ4 can't pack, so that a snapshot takes many windows.
@@ -23,8 +29,8 @@ fn hall_with_an_empty_node(writes: u64, value: &str) -> Hall {
     hall
 }
 
-/// The leader takes a snapshot of what it has now.
-fn take(hall: &mut Hall, node: u64) -> u64 {
+/// A node takes a snapshot of what it has now.
+pub(super) fn take(hall: &mut Hall, node: u64) -> u64 {
     let before = hall.builds;
     assert!(hall.replica(node).handle_snapshot_request());
     hall.until("a snapshot", |hall| hall.builds > before);
@@ -171,7 +177,7 @@ fn a_log_that_is_too_large_waits_for_nobody() {
 }
 
 #[test]
-fn an_offer_of_what_is_committed_here_is_answered_without_a_transfer() {
+fn an_offer_of_whose_end_nothing_is_heard_ends_by_silence() {
     let mut hall = Hall::new(&[], Settings::default());
     let leader = hall.until_led();
     let other = if leader == 3 { 2 } else { 3 };
@@ -184,4 +190,76 @@ fn an_offer_of_what_is_committed_here_is_answered_without_a_transfer() {
         hall.tick();
     }
     assert!(hall.replica(leader).transfer.being_sent().is_empty(), "silence ends it");
+}
+
+/// A snapshot message of `offered`, in the leader's frames, arrives at a node.
+fn offer(hall: &mut Hall, leader: u64, to: u64, offered: Position) {
+    let now = hall.now();
+    let (term, voters) = {
+        let standing = hall.replica(leader).view().standing;
+        (standing.term, standing.voters.clone())
+    };
+    let file = SnapshotRef { size_bytes: 1_000, checksum: [8; 32] };
+    let Position { index, term: entry_term } = offered;
+    let offer = SnapshotOffer { index, term: entry_term, voters, learners: Vec::new(), file };
+    let kind = MessageKind::Snapshot(offer);
+    let message = RaftMessage { to: id(to), from: id(leader), term, kind };
+    let mut wire = HallWire { sent: Vec::new() };
+    let replica = hall.replica(leader);
+    replica.transfer.offered(id(to), index, now.mono_ms);
+    let payload = Payload::Raft(vec![message]);
+    assert!(replica.send(id(to), Class::Normal, &payload, now, &mut wire));
+    for (_, frame) in wire.sent {
+        hall.replica(to).handle_frame(&frame, Path::Nats, now).expect("no fault");
+    }
+}
+
+fn bounds(of: &Standing) -> [u64; 5] {
+    [of.term, of.commit, of.first_index, of.last_index, of.snapshot_index]
+}
+
+/// It is no news, and raft would let one that disagrees about the last committed entry replace it
+/// (raft-rs#593).
+#[test]
+fn an_offer_of_what_is_committed_here_is_answered_without_a_transfer() {
+    let mut hall = Hall::new(&[], Settings::default());
+    let leader = hall.until_led();
+    let other = if leader == 3 { 2 } else { 3 };
+    hall.write(3, "x");
+    hall.until("agreement", Hall::agrees);
+    let before = hall.replica(other).view();
+    let (commit, term) = (before.standing.commit, before.standing.term);
+    assert!(before.standing.snapshot_index < commit && term > 1);
+    let names = hall.place(other).snapshot_disk.list().expect("listed");
+    let calls = hall.place(other).snapshot_disk.calls();
+    let at = |index, term| Position { index, term };
+    let offers = [
+        at(before.standing.snapshot_index, 1),
+        at(commit - 1, term),
+        at(commit, term),
+        at(commit, 1),
+    ];
+    for offered in offers {
+        offer(&mut hall, leader, other, offered);
+        let now = hall.now();
+        let done = Payload::SnapshotDone { index: offered.index, end: SnapshotEnd::Installed };
+        assert_eq!(hall.replica(other).outbox, [(id(leader), Class::Normal, done)], "{offered:?}");
+        let mut wire = HallWire { sent: Vec::new() };
+        hall.replica(other).poll(now, &mut wire).expect("no fault");
+        assert!(hall.replica(leader).transfer.is_offered(id(other), offered.index));
+        for (_, frame) in wire.sent {
+            hall.replica(leader).handle_frame(&frame, Path::Nats, now).expect("no fault");
+        }
+        assert!(hall.replica(leader).transfer.being_sent().is_empty(), "the leader heard of it");
+        assert!(!hall.replica(other).transfer.is_receiving());
+        let after = hall.replica(other).view();
+        assert_eq!(after.state.digests().combined(), before.state.digests().combined());
+        assert_eq!(after.applied, before.applied);
+        assert_eq!(bounds(&after.standing), bounds(&before.standing));
+        assert_eq!(hall.place(other).snapshot_disk.list().expect("listed"), names);
+        assert_eq!(hall.place(other).snapshot_disk.calls(), calls, "no file was begun");
+    }
+    hall.write(3, "y");
+    hall.until("agreement", Hall::agrees);
+    assert!(hall.faults.is_empty(), "{:?}", hall.faults);
 }

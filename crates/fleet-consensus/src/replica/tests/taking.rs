@@ -1,6 +1,7 @@
 //! When snapshots are taken, and what is cut behind them.
 
 use super::hall::{Hall, Settings};
+use super::sending::take;
 use crate::config::{SNAPSHOT_RETRY_DOUBLINGS_MAX, SNAPSHOT_RETRY_TICKS};
 
 #[test]
@@ -77,4 +78,55 @@ fn a_trailing_window_stays_in_the_log() {
     let standing = hall.replica(leader).view().standing;
     assert!(standing.last_index >= standing.first_index + 59, "{standing:?}");
     assert!(standing.first_index > 60, "{standing:?}");
+}
+
+/// A snapshot of a node's own state takes its time. What it installed meanwhile from its leader is
+/// newer, and the log goes on from there (nats-server#6053).
+#[test]
+fn an_older_snapshot_of_its_own_does_not_replace_the_leaders() {
+    // The log waits for nobody.
+    let settings = Settings { log_bytes_max: 1, ..Settings::default() };
+    for is_written_before in [true, false] {
+        let mut hall = Hall::new(&[], settings);
+        let leader = hall.until_led();
+        let follower = if leader == 3 { 2 } else { 3 };
+        hall.write(5, "x");
+        hall.until("agreement", Hall::agrees);
+        assert!(hall.replica(follower).handle_snapshot_request());
+        let build = hall.replica(follower).take_outputs().build.expect("begun");
+        let mut build = Some(build);
+        let mut written = None;
+        if is_written_before {
+            written = build.take().map(|build| build.run().expect("written"));
+        }
+        hall.cut.insert(follower);
+        // The log is cut at the older of two.
+        for _ in 0..2 {
+            hall.write(10, "y");
+            take(&mut hall, leader);
+        }
+        hall.cut.clear();
+        hall.until("agreement", Hall::agrees);
+        let installed = hall.replica(follower).view().standing;
+        let newest = hall.place(follower).newest();
+        let old = written.or_else(|| build.map(|build| build.run().expect("written")));
+        let old = old.expect("one of both");
+        assert!(old.file().index < installed.snapshot_index, "the leader's is newer");
+        assert_eq!(installed.first_index, installed.snapshot_index + 1, "it was installed");
+        hall.replica(follower).handle_snapshot_built(Some(old)).expect("taken");
+        for _ in 0..10 {
+            hall.tick();
+        }
+        let now = hall.replica(follower).view().standing;
+        assert_eq!(
+            (now.snapshot_index, now.first_index),
+            (installed.snapshot_index, installed.first_index)
+        );
+        assert_eq!(hall.place(follower).newest(), newest);
+        hall.place(follower).replica = None;
+        hall.start(follower).expect("log and snapshots fit");
+        hall.write(5, "z");
+        hall.until("agreement", Hall::agrees);
+        assert!(hall.faults.is_empty(), "{:?}", hall.faults);
+    }
 }
