@@ -84,6 +84,7 @@ pub const BUGS: &[Bug] = &[
     bug("end-of-another-wish-counts", "the end of a write counts for a newer wish too"),
     // Reads.
     bug("read-answered-before-apply", "a read does not wait until its index is applied"),
+    bug("read-before-own-commit", "a new leader answers reads before it knows what is committed"),
     bug("read-without-majority", "a leader answers reads without asking whether it still leads"),
     bug("reads-by-lease", "a leader answers reads by its own clock"),
 ];
