@@ -9,16 +9,14 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::slave::SlaveContext;
-use tokio_modbus::{ExceptionCode, Request, Response, Slave};
+use tokio_modbus::{Request, Response, Slave};
 
-use crate::device::connector::{ReadError, ReadErrorKind, WriteError, WriteErrorKind};
-
+use super::bus_error::BusError;
 use super::link::{At, Endpoint};
 use super::register::Table;
 use super::serial::SerialPort;
@@ -31,29 +29,6 @@ const ADDRESSES_MAX: usize = 4;
 const IDENTITY_ANSWERS_MAX: usize = 4;
 /// Characters of each thing that it tells.
 const IDENTITY_CHARS_MAX: usize = 80;
-
-/// Why a question has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum BusError {
-    /// The device says no, with a reason.
-    #[error("the device refuses: {}", named(*.0))]
-    Exception(ExceptionCode),
-    /// Nobody answered in time.
-    #[error("the device has not answered in time")]
-    Timeout,
-    /// The connection broke after the question had left.
-    #[error("the connection was lost: {0}")]
-    Lost(String),
-    /// Something answered, and not what was asked.
-    #[error("the answer makes no sense: {0}")]
-    Nonsense(String),
-    /// There is no connection; nothing has left.
-    #[error("{0}")]
-    NotConnected(String),
-    /// Its time was over before it could leave; nothing has left.
-    #[error("its time had passed before the bus was free")]
-    Late,
-}
 
 /// A connection that is opened when it is needed.
 pub(crate) struct Bus {
@@ -128,7 +103,7 @@ impl Bus {
             return Err(self.nonsense("another question's answer"));
         };
         // Bits come in whole bytes.
-        if bits.len() >= usize::from(count) {
+        if bits.len() == usize::from(count).next_multiple_of(8) {
             return Ok(bits.into_iter().take(usize::from(count)).collect());
         }
         Err(self.nonsense(&format!("{} bits instead of {count}", bits.len())))
@@ -146,7 +121,12 @@ impl Bus {
             [word] if !always_multiple => Request::WriteSingleRegister(address, *word),
             _ => Request::WriteMultipleRegisters(address, Cow::Owned(words.to_vec())),
         };
-        self.ask(unit, request).await.map(|_| ())
+        let own = (address, u16::try_from(words.len()).unwrap_or(u16::MAX));
+        match self.ask(unit, request).await? {
+            Response::WriteSingleRegister(told, _) if told == address => Ok(()),
+            Response::WriteMultipleRegisters(told, count) if (told, count) == own => Ok(()),
+            _ => Err(self.other_place()),
+        }
     }
 
     /// Writes a bit of its own.
@@ -156,7 +136,10 @@ impl Bus {
         address: u16,
         bit: bool,
     ) -> Result<(), BusError> {
-        self.ask(unit, Request::WriteSingleCoil(address, bit)).await.map(|_| ())
+        match self.ask(unit, Request::WriteSingleCoil(address, bit)).await? {
+            Response::WriteSingleCoil(told, _) if told == address => Ok(()),
+            _ => Err(self.other_place()),
+        }
     }
 
     /// Writes one bit of a word with function 22.
@@ -169,7 +152,10 @@ impl Bus {
     ) -> Result<(), BusError> {
         let mask = 1_u16 << bit.min(15);
         let or = if on { mask } else { 0 };
-        self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await.map(|_| ())
+        match self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await? {
+            Response::MaskWriteRegister(told, ..) if told == address => Ok(()),
+            _ => Err(self.other_place()),
+        }
     }
 
     /// Asks who a unit is: maker, product and version, with function 43/14. Nothing else of it is
@@ -222,7 +208,7 @@ impl Bus {
         match answer {
             Err(_) => Err(BusError::Timeout),
             Ok(Err(tokio_modbus::Error::Transport(error))) => {
-                Err(BusError::Lost(error.to_string()))
+                Err(BusError::broken(&error, self.endpoint.is_wired()))
             }
             Ok(Err(tokio_modbus::Error::Protocol(error))) => {
                 Err(BusError::Nonsense(error.to_string()))
@@ -232,6 +218,12 @@ impl Bus {
                 result.map_err(BusError::Exception)
             }
         }
+    }
+
+    /// A write is confirmed for the place that was written, or it isn't. The value is not compared:
+    /// a device that cuts it to what it can do may say so, and is read afterwards anyway.
+    fn other_place(&mut self) -> BusError {
+        self.nonsense("it confirms another write than the one that was sent")
     }
 
     fn nonsense(&mut self, why: &str) -> BusError {
@@ -292,93 +284,9 @@ fn plain(bytes: &[u8]) -> String {
     text.chars().filter(|c| !c.is_control()).take(IDENTITY_CHARS_MAX).collect()
 }
 
-fn named(code: ExceptionCode) -> &'static str {
-    match code {
-        ExceptionCode::IllegalFunction => "it doesn't know this function (exception 1)",
-        ExceptionCode::IllegalDataAddress => "it has no such address (exception 2)",
-        ExceptionCode::IllegalDataValue => "it doesn't take this value (exception 3)",
-        ExceptionCode::ServerDeviceFailure => "it failed while doing it (exception 4)",
-        ExceptionCode::Acknowledge => "it has it and needs time (exception 5)",
-        ExceptionCode::ServerDeviceBusy => "it is busy (exception 6)",
-        ExceptionCode::MemoryParityError => "its memory is damaged (exception 8)",
-        ExceptionCode::GatewayPathUnavailable => "the gateway has no way to it (exception 10)",
-        ExceptionCode::GatewayTargetDevice => "the gateway got no answer from it (exception 11)",
-        ExceptionCode::Custom(_) => "with a code of its maker's own",
-    }
-}
-
-impl BusError {
-    /// Whether it tells that the device is not there.
-    pub(crate) fn is_absence(&self) -> bool {
-        matches!(
-            self,
-            BusError::Timeout
-                | BusError::Exception(
-                    ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice
-                )
-        )
-    }
-
-    /// What it means for a question.
-    pub(crate) fn of_read(&self) -> ReadError {
-        let kind = match self {
-            BusError::Timeout | BusError::Late => ReadErrorKind::Timeout,
-            BusError::Lost(_) | BusError::Nonsense(_) | BusError::NotConnected(_) => {
-                ReadErrorKind::LinkLost
-            }
-            BusError::Exception(_) if self.is_absence() => ReadErrorKind::Offline,
-            BusError::Exception(_) => ReadErrorKind::Refused,
-        };
-        ReadError { kind, message: self.to_string() }
-    }
-
-    /// What it means for something that was written. A device that has been asked and gave no
-    /// word may have acted.
-    pub(crate) fn of_write(&self) -> WriteError {
-        use ExceptionCode as Code;
-        let (kind, may_have_acted) = match self {
-            BusError::Timeout => (WriteErrorKind::Timeout, true),
-            BusError::Late => (WriteErrorKind::Timeout, false),
-            BusError::Lost(_) | BusError::Nonsense(_) => (WriteErrorKind::LinkLost, true),
-            BusError::NotConnected(_) => (WriteErrorKind::LinkLost, false),
-            BusError::Exception(Code::ServerDeviceBusy) => (WriteErrorKind::Busy, false),
-            BusError::Exception(Code::GatewayPathUnavailable) => (WriteErrorKind::Offline, false),
-            // The gateway has passed it on.
-            BusError::Exception(Code::GatewayTargetDevice) => (WriteErrorKind::Offline, true),
-            BusError::Exception(
-                Code::IllegalFunction | Code::IllegalDataAddress | Code::IllegalDataValue,
-            ) => (WriteErrorKind::Refused, false),
-            BusError::Exception(_) => (WriteErrorKind::Refused, true),
-        };
-        WriteError { may_have_acted, kind, message: self.to_string() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_each_exception_means() {
-        use ExceptionCode as Code;
-        let cases = [
-            (Code::IllegalDataAddress, WriteErrorKind::Refused, false, ReadErrorKind::Refused),
-            (Code::IllegalDataValue, WriteErrorKind::Refused, false, ReadErrorKind::Refused),
-            (Code::ServerDeviceFailure, WriteErrorKind::Refused, true, ReadErrorKind::Refused),
-            (Code::ServerDeviceBusy, WriteErrorKind::Busy, false, ReadErrorKind::Refused),
-            (Code::GatewayPathUnavailable, WriteErrorKind::Offline, false, ReadErrorKind::Offline),
-            (Code::GatewayTargetDevice, WriteErrorKind::Offline, true, ReadErrorKind::Offline),
-        ];
-        for (code, kind, acted, read) in cases {
-            let error = BusError::Exception(code);
-            let write = error.of_write();
-            assert_eq!((write.kind, write.may_have_acted), (kind, acted), "{code:?}");
-            assert_eq!(error.of_read().kind, read, "{code:?}");
-        }
-        assert!(BusError::Timeout.of_write().may_have_acted);
-        assert!(!BusError::NotConnected(String::new()).of_write().may_have_acted);
-        assert!(!BusError::Late.of_write().may_have_acted);
-    }
 
     /// A connection that nothing answers on, and its other end.
     async fn silent(settings: &str) -> (Bus, TcpStream) {

@@ -22,6 +22,7 @@
 mod blocks;
 mod budget;
 mod bus;
+mod bus_error;
 mod codec;
 mod link;
 mod map;

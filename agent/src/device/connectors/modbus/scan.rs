@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::device::connector::{AskedUnit, LookError, Place, Scan};
 
-use super::bus::{Bus, BusError};
+use super::bus::Bus;
+use super::bus_error::BusError;
 use super::link::Endpoint;
 
 /// Time that is kept for closing the connection.

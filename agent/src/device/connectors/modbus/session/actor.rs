@@ -15,7 +15,8 @@ use crate::device::connector::{
 };
 
 use super::super::budget::{Budgets, Key};
-use super::super::bus::{Bus, BusError};
+use super::super::bus::Bus;
+use super::super::bus_error::BusError;
 use super::super::unit::Unit;
 use super::transfer::{Failure, act, read_block, read_named, register, same, write_one};
 use super::{Ask, Question};

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::super::blocks::blocks;
-use super::super::bus::{Bus, BusError};
+use super::super::bus::Bus;
+use super::super::bus_error::BusError;
 use super::super::map::{Group, Map, Watchdog};
 use super::actor::{Actor, End, ended};
 use super::transfer::{Failure, read_block, register, same, write_one};

@@ -10,7 +10,8 @@ use tokio_modbus::ExceptionCode;
 use crate::device::connector::{WriteError, WriteErrorKind};
 
 use super::super::blocks::{Block, blocks};
-use super::super::bus::{Bus, BusError};
+use super::super::bus::Bus;
+use super::super::bus_error::BusError;
 use super::super::map::{Action, Group, Handshake, Map};
 use super::super::register::{BitWrite, Place, Register};
 
