@@ -17,10 +17,12 @@ const SAY_LIMIT: Duration = Duration::from_secs(30);
 /// Until a house has played thirty days.
 const PLAY_LIMIT: Duration = Duration::from_secs(120);
 
-/// A mosquitto on the loopback.
+/// A mosquitto on the loopback. It keeps its port when it is started again, and nothing else.
 #[derive(Debug)]
 pub struct Broker {
     port: u16,
+    config: PathBuf,
+    log: PathBuf,
     process: Process,
 }
 
@@ -41,21 +43,26 @@ impl Broker {
             let port = free_port();
             let text = format!("listener {port} 127.0.0.1\n{lines}\n");
             fs::write(&config, text).expect("the workplace is writable");
-            let mut command = Command::new(programs::mosquitto());
-            command.arg("-c").arg(&config);
             let log = workplace.join(format!("{name}.log"));
-            let mut process = Process::start("mosquitto", &mut command, &log);
             // Somebody else may have taken the port meanwhile; then another one is tried.
-            let listens = wait::until_blocking("mosquitto listens", START_LIMIT, || {
-                if process.ended().is_some() {
-                    return Some(false);
-                }
-                TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
-            });
-            if listens {
-                return Self { port, process };
+            if let Some(process) = listening(&config, &log, port) {
+                return Self { port, config, log, process };
             }
         }
+    }
+
+    /// SIGKILL: what it kept is lost with it.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after it was killed.
+    ///
+    /// # Panics
+    /// If somebody else has taken its port meanwhile.
+    pub fn start_again(&mut self) {
+        let process = listening(&self.config, &self.log, self.port);
+        self.process = process.expect("its port is still free");
     }
 
     /// The address that links are registered with.
@@ -68,6 +75,20 @@ impl Broker {
         let let_in = format!(" as {client} (");
         self.process.output().lines().filter(|line| line.contains(&let_in)).count()
     }
+}
+
+/// A mosquitto that listens; `None` when it has ended instead.
+fn listening(config: &Path, log: &Path, port: u16) -> Option<Process> {
+    let mut command = Command::new(programs::mosquitto());
+    command.arg("-c").arg(config);
+    let mut process = Process::start("mosquitto", &mut command, log);
+    let listens = wait::until_blocking("mosquitto listens", START_LIMIT, || {
+        if process.ended().is_some() {
+            return Some(false);
+        }
+        TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
+    });
+    listens.then_some(process)
 }
 
 /// A device in Python, with a journal of everything it has heard.
@@ -110,15 +131,26 @@ impl FieldDevice {
 
     /// Starts a drive that speaks Modbus, and tells its address.
     pub fn drive(workplace: &Path, name: &str) -> (Self, String) {
-        let port = free_port();
-        let device =
-            Self::start(workplace, name, &["modbus_device.py", &port.to_string(), "socket"]);
-        (device, format!("tcp://127.0.0.1:{port}"))
+        let address = format!("tcp://127.0.0.1:{}", free_port());
+        (Self::drive_at(workplace, name, &address), address)
+    }
+
+    /// Starts a drive at an address where one was before. It knows nothing of what that one was told;
+    /// under the same name its journal goes on.
+    ///
+    /// # Panics
+    /// If the address has no port.
+    pub fn drive_at(workplace: &Path, name: &str, address: &str) -> Self {
+        let (_, port) = address.rsplit_once(':').expect("an address ends in a port");
+        Self::start(workplace, name, &["modbus_device.py", port, "socket"])
     }
 
     fn start(workplace: &Path, name: &str, arguments: &[&str]) -> Self {
         let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/tests/counterparts");
         let journal = workplace.join(format!("{name}.journal"));
+        // One that goes on has said so before.
+        let is_ready = |entry: &Value| entry["ready"] == true;
+        let before = entries(&journal).into_iter().filter(is_ready).count();
         let out = fs::OpenOptions::new().create(true).append(true).open(&journal);
         let mut child = Command::new("python3")
             .args(arguments)
@@ -131,7 +163,9 @@ impl FieldDevice {
             .expect("there is a python3");
         let stdin = child.stdin.take().expect("its input is a pipe");
         let device = Self { child, stdin, journal };
-        device.await_entry("it is ready", |entry| entry["ready"] == true);
+        wait::until_blocking("it is ready", SAY_LIMIT, || {
+            (device.count(is_ready) > before).then_some(())
+        });
         device
     }
 
@@ -161,9 +195,7 @@ impl FieldDevice {
 
     /// Everything it has said so far.
     pub fn journal(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.journal).unwrap_or_default();
-        // The last line may be half written.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        entries(&self.journal)
     }
 
     /// How often something stands in its journal.
@@ -174,10 +206,6 @@ impl FieldDevice {
     /// How often it was told this.
     pub fn told(&self, payload: &str) -> usize {
         self.count(|entry| entry["payload"] == payload)
-    }
-
-    fn await_entry(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
-        wait::until_blocking(what, SAY_LIMIT, || (self.count(&wanted) > 0).then_some(()));
     }
 
     /// SIGKILL: its last will is published.
@@ -195,6 +223,13 @@ impl Drop for FieldDevice {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The entries of a journal.
+fn entries(journal: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(journal).unwrap_or_default();
+    // The last line may be half written.
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// A free port of the loopback, as far as that can be known.

@@ -61,6 +61,8 @@ class Device:
                 "mute": [f"{self.name}/#"]}[self.kind]
 
     def connected(self, client, _data, _flags, _reason, _properties=None):
+        # What a broker has not confirmed before it died it never will.
+        self.subscribing = 0
         for topic in self.topics():
             self.subscribing += 1
             client.subscribe(topic, qos=1)
