@@ -2,5 +2,6 @@
 
 mod hall;
 mod life;
+mod panics;
 mod stage;
 mod under_way;

@@ -1,8 +1,8 @@
 //! A connector that does what a test tells it to, and remembers what it was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet_state::{DeviceId, Object};
 use futures_util::FutureExt;
@@ -29,6 +29,10 @@ pub(super) struct Seen {
     pub(super) hold_reads: bool,
     /// One-shots wait.
     pub(super) hold_invokes: bool,
+    /// Calls of these names panic.
+    pub(super) panics: BTreeSet<&'static str>,
+    /// When connecting began, each time.
+    pub(super) connecting: Vec<Instant>,
     /// Connecting that began, ended, and was given up.
     pub(super) connects: (u32, u32, u32),
     /// The setups that the session knows now.
@@ -66,6 +70,12 @@ impl Stage {
             .await
             .map(|found| found.expect("the sender lives as long as this connector").clone());
         found.unwrap_or_else(|_elapsed| unreachable!("{what}: {:?}", self.0.borrow()))
+    }
+
+    /// Panics if it was set to.
+    fn act(&self, call: &str) {
+        let panics = self.0.borrow().panics.contains(call);
+        assert!(!panics, "it was set to, in {call}");
     }
 
     async fn wait(&self, held: impl Fn(&Seen) -> bool) {
@@ -112,7 +122,11 @@ impl Connector for Stage {
         connect: Connect,
     ) -> BoxFuture<'a, Result<Box<dyn Session>, ConnectError>> {
         async move {
-            self.change(|seen| seen.connects.0 += 1);
+            self.change(|seen| {
+                seen.connects.0 += 1;
+                seen.connecting.push(Instant::now());
+            });
+            self.act("connect");
             let done = Mutex::new(false);
             let _end = AtEnd(|| {
                 let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,6 +167,7 @@ impl Session for Scene {
                 self.stage
                     .change(|seen| *seen.reading.entry(read.device.clone()).or_default() -= 1);
             });
+            self.stage.act("read");
             self.stage.wait(|seen| seen.hold_reads).await;
             Ok(Reading {
                 values: Object::new(),
@@ -165,12 +180,17 @@ impl Session for Scene {
     }
 
     fn write<'a>(&'a self, _write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
-        async { Ok(Handed::Acknowledged) }.boxed()
+        async {
+            self.stage.act("write");
+            Ok(Handed::Acknowledged)
+        }
+        .boxed()
     }
 
     fn invoke<'a>(&'a self, _invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
             self.stage.change(|seen| seen.invokes += 1);
+            self.stage.act("invoke");
             self.stage.wait(|seen| seen.hold_invokes).await;
             Ok(Handed::Acknowledged)
         }
@@ -178,14 +198,24 @@ impl Session for Scene {
     }
 
     fn devices_changed(&self, devices: Vec<DeviceSetup>) {
+        self.stage.act("devices_changed");
         self.stage.change(|seen| seen.known = known(devices));
     }
 
     fn closed<'a>(&'a self) -> BoxFuture<'a, CloseReason> {
-        std::future::pending().boxed()
+        async {
+            self.stage.wait(|seen| !seen.panics.contains("closed")).await;
+            self.stage.act("closed");
+            CloseReason::Lost("it need not panic any more".to_owned())
+        }
+        .boxed()
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        async move { self.stage.change(|seen| seen.closes += 1) }.boxed()
+        async move {
+            self.stage.change(|seen| seen.closes += 1);
+            self.stage.act("close");
+        }
+        .boxed()
     }
 }
