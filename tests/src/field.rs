@@ -112,6 +112,12 @@ impl FieldDevice {
         Self::start(workplace, name, &["mqtt_device.py", &port, "tank", name])
     }
 
+    /// Starts a tank that speaks MQTT 5 and for which the broker keeps messages while it is away.
+    pub fn kept_tank(workplace: &Path, broker: &Broker, name: &str) -> Self {
+        let port = broker.port.to_string();
+        Self::start(workplace, name, &["mqtt_device.py", &port, "tank", name, "5"])
+    }
+
     /// Starts somebody else on the broker, who says what a test says.
     pub fn stranger(workplace: &Path, broker: &Broker) -> Self {
         let port = broker.port.to_string();

@@ -1,7 +1,9 @@
 """A device on an MQTT broker, independent of Flotilla's code: paho-mqtt and nothing of ours.
 
-    mqtt_device.py PORT KIND NAME
+    mqtt_device.py PORT KIND NAME [5]
 
+With 5 it speaks MQTT 5, has a session that the broker keeps for it while it is away, and says how many
+seconds each message had left. Otherwise it speaks 3.1.1.
 KIND is `plug` (Tasmota's topics), `lamp` (Zigbee2MQTT with one lamp), `tank` (a level that is set,
 asked for and reported, and a one-shot: NAME/set, /get, /level, /go, /alive) or `mute` (connected,
 and answers nothing). Everything it receives goes to stdout, one JSON object per line, beginning with
@@ -22,6 +24,8 @@ import sys
 import threading
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 ADDRESS = "0x00158d00018255df"
 EXPOSES = [{"type": "light", "features": [
@@ -38,11 +42,11 @@ def journal(**entry):
 
 
 class Device:
-    def __init__(self, port, kind, name):
+    def __init__(self, port, kind, name, keeps):
         self.kind, self.name = kind, name
         self.on, self.stubborn, self.level = False, False, 0
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"device-{name}",
-                                  protocol=mqtt.MQTTv311)
+        version = mqtt.MQTTv5 if keeps else mqtt.MQTTv311
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"device-{name}", protocol=version)
         if kind == "plug":
             self.client.will_set(f"tele/{name}/LWT", "Offline", qos=1, retain=True)
         if kind == "tank":
@@ -53,7 +57,12 @@ class Device:
         self.client.on_message = self.received
         self.subscribing = 0
         self.client.on_subscribe = self.subscribed
-        self.client.connect("127.0.0.1", port, keepalive=5)
+        if keeps:
+            session = Properties(PacketTypes.CONNECT)
+            session.SessionExpiryInterval = 600
+            self.client.connect("127.0.0.1", port, keepalive=5, clean_start=False, properties=session)
+        else:
+            self.client.connect("127.0.0.1", port, keepalive=5)
 
     def topics(self):
         return {"plug": [f"cmnd/{self.name}/#"], "lamp": [f"zigbee2mqtt/{name}/{what}" for name in ("+", "+/+") for what in ("set", "get")],
@@ -110,7 +119,8 @@ class Device:
 
     def received(self, _client, _data, message):
         text = message.payload.decode("utf-8", "backslashreplace")
-        journal(topic=message.topic, payload=text[:SHOWN_MAX], qos=message.qos, retain=message.retain)
+        journal(topic=message.topic, payload=text[:SHOWN_MAX], qos=message.qos, retain=message.retain,
+                left_s=getattr(getattr(message, "properties", None), "MessageExpiryInterval", None))
         if self.kind == "plug" and message.topic.endswith("/POWER"):
             if text in ("ON", "OFF", "TOGGLE") and not self.stubborn:
                 self.on = not self.on if text == "TOGGLE" else text == "ON"
@@ -154,7 +164,7 @@ class Device:
 
 
 def main():
-    device = Device(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    device = Device(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:] == ["5"])
     device.client.loop_start()
     for line in sys.stdin:
         device.command(json.loads(line))
