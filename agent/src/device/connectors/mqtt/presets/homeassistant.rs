@@ -6,11 +6,13 @@
 //! stands for a topic's beginning. [`read`] groups entities by device and writes each device out
 //! as settings in the language of `model`, which is what an import registers.
 //!
-//! What can't be said in that language is left out with a warning, entity by entity: a template
-//! that needs a function of Home Assistant, a component that is none of `entity`'s. What the
-//! Zigbee2MQTT bridge announces is left to its own reader, which can ask devices for their state.
+//! What can't be said in that language is left out with a warning, entity by entity, and what it
+//! reports can still be looked at: a command whose template needs a function of Home Assistant, a
+//! component that is none of `entity`'s. What the Zigbee2MQTT bridge announces is left to its own
+//! reader, which can ask devices for their state.
 //! Source: Home Assistant's documentation, chapter MQTT.
 
+mod beside;
 mod entity;
 mod words;
 
@@ -24,7 +26,7 @@ use crate::device::connector::{Candidate, DeviceSetup};
 use super::super::super::settings::shown;
 use super::super::model::Model;
 use super::super::template::Engine;
-use entity::{Part, parts};
+use entity::{Entity, Part, parts};
 use words::{long_form, with_base};
 
 /// Bytes of one message.
@@ -63,8 +65,17 @@ pub(crate) fn read<'a>(
             problems.push(format!("{}: {problem}", shown(topic)));
         }
     }
-    let candidates = found.into_iter().filter_map(|(address, found)| found.finish(address));
-    (candidates.collect(), problems)
+    let mut candidates = Vec::new();
+    for (address, found) in found {
+        // Of one that nothing is left of at least that is said.
+        let why: Vec<String> =
+            found.warnings.iter().map(|why| format!("{}: {why}", shown(&address))).collect();
+        match found.finish(address) {
+            Some(candidate) => candidates.push(candidate),
+            None => problems.extend(why),
+        }
+    }
+    (candidates, problems)
 }
 
 fn read_one(
@@ -101,7 +112,10 @@ fn read_one(
     }
     let components = message.get("components").and_then(Value::as_map).cloned().unwrap_or_default();
     for (object_id, part) in components.iter() {
-        let Some(part) = part.as_map() else { continue };
+        let Some(part) = part.as_map() else {
+            entry.warnings.push(format!("{}: it is no object", shown(object_id)));
+            continue;
+        };
         let mut part = long_form(part);
         // What stands beside the components holds for each of them.
         for shared in ["~", "state_topic", "command_topic"] {
@@ -156,24 +170,29 @@ impl Found {
     /// Adds one entity, or a warning.
     fn add(&mut self, component: &str, object_id: &str, address: &str, message: &Object) {
         let name = property_name(object_id, address, component);
-        match parts(component, &name, message) {
-            Err(problem) => self.warnings.push(format!("{}: {problem}", shown(object_id))),
-            Ok(parts) => {
-                for part in parts {
-                    self.add_part(part);
-                }
-            }
+        let parts = parts(component, &name, message).unwrap_or_else(|problem| {
+            self.warnings.push(format!("{}: {problem}", shown(object_id)));
+            Vec::new()
+        });
+        let (observed, unheard) = Entity(message).left_over(&name, &parts);
+        let unheard = unheard.into_iter().map(|what| format!("{}: {what}", shown(object_id)));
+        self.warnings.extend(unheard);
+        for part in parts.into_iter().chain(observed) {
+            self.add_part(part);
         }
     }
 
     fn add_part(&mut self, part: Part) {
-        let (name, members, kind) = match part {
+        let (name, mut members, kind) = match part {
             Part::Property(name, property) => (name, property, "properties"),
             Part::Action(name, action) => (name, action, "actions"),
         };
         if let Some(problem) = problem_of(kind, &name, &members) {
             self.warnings.push(format!("{name}: {problem}"));
-            return;
+            // What can't be commanded may still be looked at.
+            if members.remove("write").is_none() || problem_of(kind, &name, &members).is_some() {
+                return;
+            }
         }
         let all = if kind == "actions" { &mut self.actions } else { &mut self.properties };
         let free = (1..).map(|number| match number {

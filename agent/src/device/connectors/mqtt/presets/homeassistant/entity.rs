@@ -4,6 +4,7 @@ use fleet_state::{Object, Value};
 
 use super::super::super::form::scalar;
 use super::super::{object, text};
+use super::beside::{Beside, CLIMATE, COVER, FAN, HUMIDIFIER, LIGHT};
 
 /// What an entity becomes.
 #[derive(Debug, PartialEq)]
@@ -33,9 +34,11 @@ pub(super) fn parts(component: &str, name: &str, message: &Object) -> Result<Vec
             property.insert("map", yes_no(words));
             Ok(own(property))
         }
-        "switch" | "siren" | "fan" => {
-            let mut parts = own(entity.switch("value_template")?);
-            parts.extend(entity.more(name, "percentage", "percentage", (0, 100)));
+        "switch" | "siren" => Ok(own(entity.switch()?)),
+        "fan" | "humidifier" => {
+            let mut parts = own(entity.switch()?);
+            let table: &[Beside] = if component == "fan" { &FAN } else { &HUMIDIFIER };
+            parts.extend(entity.beside(name, table));
             Ok(parts)
         }
         "light" => entity.light(name),
@@ -65,25 +68,39 @@ pub(super) fn parts(component: &str, name: &str, message: &Object) -> Result<Vec
                 object([("topic", text(topic)), ("payload", text(entity.word(key, default)))]);
             Ok(vec![Part::Action(name.to_owned(), action)])
         }
-        "cover" => entity.cover(name),
-        "climate" => entity.climate(name),
+        "valve" if entity.0.get("reports_position") == Some(&Value::Bool(true)) => {
+            let mut property = entity.value("state_topic", "value_template", Some("command"))?;
+            property.insert("type", "number");
+            Ok(own(property))
+        }
+        "cover" | "valve" => entity.cover(name),
+        "climate" | "water_heater" => match entity.beside(name, &CLIMATE) {
+            parts if parts.is_empty() => Err("it has no topic".to_owned()),
+            parts => Ok(parts),
+        },
         other => Err(format!("the component {other:?} is not read")),
     }
 }
 
-struct Entity<'a>(&'a Object);
+/// One entity's message, its keys written out.
+pub(super) struct Entity<'a>(pub(super) &'a Object);
 
 impl Entity<'_> {
-    fn topic(&self, key: &str) -> Option<&str> {
+    pub(super) fn topic(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_text)
     }
 
-    fn word(&self, key: &str, default: &'static str) -> &str {
+    pub(super) fn word(&self, key: &str, default: &'static str) -> &str {
         self.topic(key).unwrap_or(default)
     }
 
     /// A property that is read on one topic and, with the prefix of a command, written on another.
-    fn value(&self, topic: &str, template: &str, command: Option<&str>) -> Result<Object, String> {
+    pub(super) fn value(
+        &self,
+        topic: &str,
+        template: &str,
+        command: Option<&str>,
+    ) -> Result<Object, String> {
         let read = self.topic(topic).map(|topic| {
             let value = self.topic(template).map(Value::from);
             Value::from(object([("topic", text(topic)), ("value", value)]))
@@ -101,7 +118,13 @@ impl Entity<'_> {
         Ok(object([("read", read), ("write", write)]))
     }
 
-    fn switch(&self, template: &str) -> Result<Object, String> {
+    fn switch(&self) -> Result<Object, String> {
+        // Switches have the one, lights, fans and sirens the other.
+        let template = if self.topic("state_value_template").is_some() {
+            "state_value_template"
+        } else {
+            "value_template"
+        };
         let written = (self.word("payload_on", "ON"), self.word("payload_off", "OFF"));
         let read = (
             self.topic("state_on").unwrap_or(written.0),
@@ -175,13 +198,9 @@ impl Entity<'_> {
         if self.topic("schema") == Some("template") {
             return Err("a light with the schema template is not read".to_owned());
         }
-        let template = if self.topic("state_value_template").is_some() {
-            "state_value_template"
-        } else {
-            "value_template"
-        };
-        let mut parts = vec![Part::Property(name.to_owned(), self.switch(template)?)];
+        let mut parts = vec![Part::Property(name.to_owned(), self.switch()?)];
         parts.extend(self.more(name, "brightness", "brightness", (0, scale)));
+        parts.extend(self.beside(name, &LIGHT));
         Ok(parts)
     }
 
@@ -208,7 +227,30 @@ impl Entity<'_> {
             let brightness = keyed("brightness", form);
             parts.push(Part::Property(format!("{name}_brightness"), brightness));
         }
+        if self.has_color_mode("color_temp") {
+            let bound = |key, default: i64| {
+                Some(self.0.get(key).cloned().unwrap_or_else(|| Value::from(default)))
+            };
+            let bounds = (bound("min_mireds", 153), bound("max_mireds", 500));
+            let form = [("type", text("number")), ("min", bounds.0), ("max", bounds.1)];
+            let white = keyed("color_temp", form);
+            parts.push(Part::Property(format!("{name}_color_temp"), white));
+        }
+        if self.0.get("effect") == Some(&Value::Bool(true)) {
+            let form = [
+                ("type", text("string")),
+                ("values", self.0.get("effect_list").cloned()),
+                ("map", None),
+            ];
+            parts.push(Part::Property(format!("{name}_effect"), keyed("effect", form)));
+        }
         Ok(parts)
+    }
+
+    /// Whether a light says that it knows this mode.
+    pub(super) fn has_color_mode(&self, mode: &str) -> bool {
+        matches!(self.0.get("supported_color_modes"), Some(Value::List(modes))
+            if modes.iter().any(|known| known.as_text() == Some(mode)))
     }
 
     fn cover(&self, name: &str) -> Result<Vec<Part>, String> {
@@ -217,12 +259,18 @@ impl Entity<'_> {
             let mut property =
                 self.value("position_topic", "position_template", Some("set_position"))?;
             property.insert("type", "number");
+            for (member, key) in [("min", "position_closed"), ("max", "position_open")] {
+                if let Some(bound) = self.0.get(key) {
+                    property.insert(member, bound.clone());
+                }
+            }
             parts.push(Part::Property(format!("{name}_position"), property));
         }
         if self.topic("state_topic").is_some() {
             let property = self.value("state_topic", "value_template", None)?;
             parts.push(Part::Property(name.to_owned(), property));
         }
+        parts.extend(self.beside(name, &COVER));
         if let Some(topic) = self.topic("command_topic") {
             for (what, key, default) in [
                 ("open", "payload_open", "OPEN"),
@@ -236,36 +284,9 @@ impl Entity<'_> {
         }
         if parts.is_empty() { Err("it has no topic".to_owned()) } else { Ok(parts) }
     }
-
-    fn climate(&self, name: &str) -> Result<Vec<Part>, String> {
-        let mut parts = Vec::new();
-        let target = self.value(
-            "temperature_state_topic",
-            "temperature_state_template",
-            Some("temperature_command"),
-        );
-        if let Ok(mut property) = target {
-            property.insert("type", "number");
-            for (from, to) in [("min_temp", "min"), ("max_temp", "max")] {
-                if let Some(bound) = self.0.get(from) {
-                    property.insert(to, bound.clone());
-                }
-            }
-            parts.push(Part::Property(format!("{name}_temperature"), property));
-        }
-        let others = [
-            ("current_temperature_topic", "current_temperature_template", None, "current"),
-            ("mode_state_topic", "mode_state_template", Some("mode_command"), "mode"),
-        ];
-        for (topic, template, command, called) in others {
-            if let Ok(property) = self.value(topic, template, command) {
-                parts.push(Part::Property(format!("{name}_{called}"), property));
-            }
-        }
-        if parts.is_empty() { Err("it has no topic".to_owned()) } else { Ok(parts) }
-    }
 }
 
-fn yes_no((on, off): (&str, &str)) -> Object {
+/// The map of a boolean with these words.
+pub(super) fn yes_no((on, off): (&str, &str)) -> Object {
     object([(on, Some(Value::Bool(true))), (off, Some(Value::Bool(false)))])
 }

@@ -83,24 +83,69 @@ fn each_component() {
         ("number", r#""cmd_t":"n/set","stat_t":"n","min":0,"max":7"#, "e", ""),
         ("select", r#""cmd_t":"s/set","stat_t":"s","ops":["a","b"]"#, "e", ""),
         ("text", r#""cmd_t":"t/set""#, "e", ""),
+        (
+            "siren",
+            r#""cmd_t":"s/set","stat_t":"s","stat_val_tpl":"{{ value_json.state }}""#,
+            "e",
+            "",
+        ),
+        ("scene", r#""cmd_t":"s/set","pl_on":"evening""#, "", "e"),
+        ("valve", r#""cmd_t":"v/set","stat_t":"v","reports_position":true"#, "e", ""),
+        ("valve", r#""cmd_t":"v/set","stat_t":"v""#, "e", "e_close e_open e_stop"),
+        (
+            "humidifier",
+            r#""cmd_t":"h/set","stat_t":"h","hum_cmd_t":"h/hum/set","hum_stat_t":"h/hum",
+               "mode_cmd_t":"h/mode/set","mode_stat_t":"h/mode","modes":["eco","boost"]"#,
+            "e e_humidity e_mode",
+            "",
+        ),
+        (
+            "water_heater",
+            r#""mode_cmd_t":"w/mode/set","mode_stat_t":"w/mode","modes":["off","eco"],
+               "temp_cmd_t":"w/temp/set","temp_stat_t":"w/temp","min_temp":40,"max_temp":60"#,
+            "e_mode e_temperature",
+            "",
+        ),
+        (
+            "light",
+            r#""schema":"json","cmd_t":"l/set","stat_t":"l","sup_clrm":["color_temp"],
+               "brightness":true,"effect":true,"fx_list":["fire"]"#,
+            "e e_brightness e_color_temp e_effect",
+            "",
+        ),
+        (
+            "light",
+            r#""cmd_t":"l/set","stat_t":"l","clr_temp_cmd_t":"l/w/set","clr_temp_stat_t":"l/w",
+               "fx_cmd_t":"l/fx/set","fx_stat_t":"l/fx","fx_list":["fire","rain"]"#,
+            "e e_color_temp e_effect",
+            "",
+        ),
         ("button", r#""cmd_t":"b/set","pl_prs":"GO""#, "", "e"),
         ("lock", r#""cmd_t":"k/set","stat_t":"k""#, "e", ""),
         (
             "cover",
-            r#""cmd_t":"c/set","pos_t":"c/p","set_pos_t":"c/p/set""#,
-            "e_position",
+            r#""cmd_t":"c/set","pos_t":"c/p","set_pos_t":"c/p/set","tilt_cmd_t":"c/t/set",
+               "tilt_status_t":"c/t","tilt_min":0,"tilt_max":180,"pos_open":100,"pos_clsd":0"#,
+            "e_position e_tilt",
             "e_close e_open e_stop",
         ),
         (
             "climate",
-            r#""temp_cmd_t":"h/set","temp_stat_t":"h","curr_temp_t":"h/c""#,
-            "e_current e_temperature",
+            r#""temp_cmd_t":"h/set","temp_stat_t":"h","curr_temp_t":"h/c","act_t":"h/a",
+               "temp_hi_cmd_t":"h/hi/set","temp_lo_cmd_t":"h/lo/set","mode_cmd_t":"h/m/set",
+               "modes":["off","heat"],"fan_mode_cmd_t":"h/f/set","fan_mode_stat_t":"h/f",
+               "swing_mode_cmd_t":"h/s/set","pr_mode_cmd_t":"h/p/set","pr_modes":["eco"]"#,
+            "e_action e_current e_fan_mode e_mode e_preset_mode e_swing_mode e_temperature \
+             e_temperature_high e_temperature_low",
             "",
         ),
         (
             "fan",
-            r#""cmd_t":"f/set","stat_t":"f","pct_cmd_t":"f/p/set","pct_stat_t":"f/p""#,
-            "e e_percentage",
+            r#""cmd_t":"f/set","stat_t":"f","pct_cmd_t":"f/p/set","pct_stat_t":"f/p",
+               "osc_cmd_t":"f/o/set","osc_stat_t":"f/o","pr_mode_cmd_t":"f/m/set",
+               "pr_mode_stat_t":"f/m","pr_modes":["auto","whoosh"],"dir_cmd_t":"f/d/set",
+               "dir_stat_t":"f/d""#,
+            "e e_direction e_oscillation e_percentage e_preset_mode",
             "",
         ),
     ];
@@ -114,6 +159,103 @@ fn each_component() {
         let found = join(model.properties.keys().map(AsRef::as_ref).collect());
         assert_eq!(found, properties, "{component}");
         assert_eq!(join(model.actions.keys().map(AsRef::as_ref).collect()), actions, "{component}");
+    }
+}
+
+#[test]
+fn a_fan_as_the_documentation_has_it() {
+    let (candidates, problems) = found(&[(
+        "homeassistant/fan/bedroom/config",
+        r#"{"name":"Bedroom Fan","uniq_id":"fan1","dev":{"ids":"fan1"},
+            "state_topic":"bedroom_fan/on/state","command_topic":"bedroom_fan/on/set",
+            "state_value_template":"{{ value_json.state }}",
+            "oscillation_state_topic":"bedroom_fan/oscillation/state",
+            "oscillation_command_topic":"bedroom_fan/oscillation/set",
+            "percentage_state_topic":"bedroom_fan/speed/percentage_state",
+            "percentage_command_topic":"bedroom_fan/speed/percentage",
+            "payload_on":"true","payload_off":"false","speed_range_min":1,"speed_range_max":10}"#,
+    )]);
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!(candidates[0].warnings, Vec::<String>::new());
+    check(&candidates[0]);
+    let properties = candidates[0].settings.get("properties").unwrap().as_map().unwrap();
+    let member = |property: &str| properties.get(property).unwrap().to_json();
+    assert_eq!(
+        member("bedroom"),
+        r#"{"map":{"false":false,"true":true},"read":{"topic":"bedroom_fan/on/state","value":"{{ value_json.state }}"},"type":"boolean","write":{"topic":"bedroom_fan/on/set"}}"#
+    );
+    assert!(member("bedroom_oscillation").contains(r#""oscillate_off":false,"oscillate_on":true"#));
+    assert!(member("bedroom_percentage").contains(r#""max":10,"min":0"#));
+}
+
+#[test]
+fn what_cannot_be_commanded_can_be_looked_at() {
+    let with = |rest: &str| format!(r#"{{"uniq_id":"x1","dev":{{"ids":["x"]}},{rest}}}"#);
+    // The component, what it says, the properties that become of it, and a word of each warning.
+    let cases: [(&str, &str, &str, &[&str]); 8] = [
+        (
+            "alarm_control_panel",
+            r#""stat_t":"a","cmd_t":"a/set""#,
+            "e",
+            &["not read", "command_topic"],
+        ),
+        (
+            "vacuum",
+            r#""stat_t":"v","cmd_t":"v/set","send_cmd_t":"v/x""#,
+            "e",
+            &["not read", "nothing is commanded on its command_topic", "send_command_topic"],
+        ),
+        ("event", r#""stat_t":"b","evt_typ":["press"]"#, "e", &["not read"]),
+        ("device_tracker", r#""stat_t":"p","pl_home":"home""#, "e", &["not read"]),
+        ("update", r#""stat_t":"u","val_tpl":"{{ value_json.installed }}""#, "e", &["not read"]),
+        (
+            "light",
+            r#""schema":"template","stat_t":"l","cmd_t":"l/set","stat_tpl":"{{ value.split(',')[0] }}""#,
+            "e",
+            &["schema template", "command_topic"],
+        ),
+        (
+            "light",
+            r#""cmd_t":"l/set","stat_t":"l","rgb_cmd_t":"l/c/set","rgb_stat_t":"l/c""#,
+            "e e_rgb",
+            &["rgb_command_topic"],
+        ),
+        (
+            "number",
+            r#""cmd_t":"n/set","stat_t":"n","cmd_tpl":"{{ value | no_such }}""#,
+            "e",
+            &["e: "],
+        ),
+    ];
+    for (component, rest, properties, warnings) in cases {
+        let topic = format!("homeassistant/{component}/node/e/config");
+        let (candidates, problems) = found(&[(&topic, &with(rest))]);
+        assert_eq!(problems, Vec::<String>::new(), "{component}");
+        let told = &candidates[0].warnings;
+        assert_eq!(told.len(), warnings.len(), "{component}: {told:?}");
+        for (told, word) in told.iter().zip(warnings) {
+            assert!(told.contains(word), "{component}: {told} lacks {word}");
+        }
+        let model = check(&candidates[0]);
+        let found: Vec<&str> = model.properties.keys().map(AsRef::as_ref).collect();
+        assert_eq!(found.join(" "), properties, "{component}");
+        let is_written = |name: &str| model.properties.get(name).unwrap().sink.is_some();
+        let last = found.last().unwrap();
+        assert!(!is_written(last) && model.actions.is_empty(), "{component}: {last} is commanded");
+    }
+}
+
+#[test]
+fn a_device_of_which_nothing_can_be_used_is_not_passed_over_in_silence() {
+    let (candidates, problems) = found(&[
+        ("homeassistant/camera/c/config", r#"{"t":"c","uniq_id":"cam"}"#),
+        ("homeassistant/tag/t/config", r#"{"t":"t","dev":{"ids":"reader"}}"#),
+        ("homeassistant/device/d/config", r#"{"dev":{"ids":"odd"},"cmps":{"a":7}}"#),
+    ]);
+    assert_eq!(candidates, []);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    for (problem, word) in problems.iter().zip(["camera", "no object", "tag"]) {
+        assert!(problem.contains(word), "{problem} lacks {word}");
     }
 }
 

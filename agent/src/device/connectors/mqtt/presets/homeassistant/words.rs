@@ -5,7 +5,9 @@ use std::sync::Arc;
 use fleet_state::{Object, Value};
 
 /// Abbreviations of the keys that are read here.
-const SHORT: [(&str, &str); 58] = [
+const SHORT: [(&str, &str); 108] = [
+    ("act_t", "action_topic"),
+    ("act_tpl", "action_template"),
     ("avty", "availability"),
     ("avty_t", "availability_topic"),
     ("avty_tpl", "availability_template"),
@@ -14,16 +16,39 @@ const SHORT: [(&str, &str); 58] = [
     ("bri_scl", "brightness_scale"),
     ("bri_stat_t", "brightness_state_topic"),
     ("bri_val_tpl", "brightness_value_template"),
+    ("clr_temp_cmd_t", "color_temp_command_topic"),
+    ("clr_temp_cmd_tpl", "color_temp_command_template"),
+    ("clr_temp_stat_t", "color_temp_state_topic"),
+    ("clr_temp_val_tpl", "color_temp_value_template"),
     ("cmd_t", "command_topic"),
     ("cmd_tpl", "command_template"),
     ("cmps", "components"),
     ("cns", "connections"),
+    ("curr_hum_t", "current_humidity_topic"),
+    ("curr_hum_tpl", "current_humidity_template"),
     ("curr_temp_t", "current_temperature_topic"),
     ("curr_temp_tpl", "current_temperature_template"),
     ("dev", "device"),
+    ("dir_cmd_t", "direction_command_topic"),
+    ("dir_cmd_tpl", "direction_command_template"),
+    ("dir_stat_t", "direction_state_topic"),
+    ("dir_val_tpl", "direction_value_template"),
+    ("fx_cmd_t", "effect_command_topic"),
+    ("fx_cmd_tpl", "effect_command_template"),
+    ("fx_list", "effect_list"),
+    ("fx_stat_t", "effect_state_topic"),
+    ("fx_val_tpl", "effect_value_template"),
+    ("hum_cmd_t", "target_humidity_command_topic"),
+    ("hum_cmd_tpl", "target_humidity_command_template"),
+    ("hum_stat_t", "target_humidity_state_topic"),
+    ("hum_state_tpl", "target_humidity_state_template"),
     ("ids", "identifiers"),
+    ("max_hum", "max_humidity"),
+    ("max_mirs", "max_mireds"),
     ("mdl", "model"),
     ("mf", "manufacturer"),
+    ("min_hum", "min_humidity"),
+    ("min_mirs", "min_mireds"),
     ("mode_cmd_t", "mode_command_topic"),
     ("mode_cmd_tpl", "mode_command_template"),
     ("mode_stat_t", "mode_state_topic"),
@@ -31,6 +56,10 @@ const SHORT: [(&str, &str); 58] = [
     ("o", "origin"),
     ("ops", "options"),
     ("opt", "optimistic"),
+    ("osc_cmd_t", "oscillation_command_topic"),
+    ("osc_cmd_tpl", "oscillation_command_template"),
+    ("osc_stat_t", "oscillation_state_topic"),
+    ("osc_val_tpl", "oscillation_value_template"),
     ("p", "platform"),
     ("pct_cmd_t", "percentage_command_topic"),
     ("pct_cmd_tpl", "percentage_command_template"),
@@ -43,27 +72,57 @@ const SHORT: [(&str, &str); 58] = [
     ("pl_off", "payload_off"),
     ("pl_on", "payload_on"),
     ("pl_open", "payload_open"),
+    ("pl_osc_off", "payload_oscillation_off"),
+    ("pl_osc_on", "payload_oscillation_on"),
     ("pl_prs", "payload_press"),
     ("pl_stop", "payload_stop"),
     ("pl_unlk", "payload_unlock"),
+    ("pos_clsd", "position_closed"),
+    ("pos_open", "position_open"),
     ("pos_t", "position_topic"),
     ("pos_tpl", "position_template"),
+    ("pr_mode_cmd_t", "preset_mode_command_topic"),
+    ("pr_mode_cmd_tpl", "preset_mode_command_template"),
+    ("pr_mode_stat_t", "preset_mode_state_topic"),
+    ("pr_mode_val_tpl", "preset_mode_value_template"),
+    ("pr_modes", "preset_modes"),
     ("set_pos_t", "set_position_topic"),
     ("set_pos_tpl", "set_position_template"),
+    ("spd_rng_max", "speed_range_max"),
     ("stat_locked", "state_locked"),
     ("stat_off", "state_off"),
     ("stat_on", "state_on"),
     ("stat_t", "state_topic"),
+    ("stat_tpl", "state_template"),
     ("stat_unlocked", "state_unlocked"),
     ("stat_val_tpl", "state_value_template"),
     ("sup_clrm", "supported_color_modes"),
     ("t", "topic"),
     ("temp_cmd_t", "temperature_command_topic"),
     ("temp_cmd_tpl", "temperature_command_template"),
+    ("temp_hi_cmd_t", "temperature_high_command_topic"),
+    ("temp_hi_cmd_tpl", "temperature_high_command_template"),
+    ("temp_hi_stat_t", "temperature_high_state_topic"),
+    ("temp_hi_stat_tpl", "temperature_high_state_template"),
+    ("temp_lo_cmd_t", "temperature_low_command_topic"),
+    ("temp_lo_cmd_tpl", "temperature_low_command_template"),
+    ("temp_lo_stat_t", "temperature_low_state_topic"),
+    ("temp_lo_stat_tpl", "temperature_low_state_template"),
     ("temp_stat_t", "temperature_state_topic"),
     ("temp_stat_tpl", "temperature_state_template"),
+    ("tilt_status_t", "tilt_status_topic"),
+    ("tilt_status_tpl", "tilt_status_template"),
     ("uniq_id", "unique_id"),
     ("val_tpl", "value_template"),
+];
+
+/// What the others end in: `swing_mode_cmd_t` is `swing_mode_command_topic`.
+const ENDS: [(&str, &str); 5] = [
+    ("_cmd_t", "_command_topic"),
+    ("_cmd_tpl", "_command_template"),
+    ("_stat_t", "_state_topic"),
+    ("_stat_tpl", "_state_template"),
+    ("_val_tpl", "_value_template"),
 ];
 
 /// Objects whose own keys are abbreviated as well.
@@ -74,13 +133,20 @@ pub(super) fn long_form(message: &Object) -> Object {
     message
         .iter()
         .map(|(key, value)| {
-            let long = SHORT.iter().find(|(short, _)| *short == key.as_ref());
-            let key = long.map_or_else(|| Arc::clone(key), |(_, long)| Arc::from(*long));
+            let key = long_key(key);
             let value =
                 if INNER.contains(&key.as_ref()) { long_inner(value) } else { value.clone() };
             (key, value)
         })
         .collect()
+}
+
+fn long_key(key: &Arc<str>) -> Arc<str> {
+    if let Some((_, long)) = SHORT.iter().find(|(short, _)| *short == key.as_ref()) {
+        return Arc::from(*long);
+    }
+    let ends = ENDS.iter().find_map(|(short, long)| Some((key.strip_suffix(short)?, long)));
+    ends.map_or_else(|| Arc::clone(key), |(start, long)| Arc::from(format!("{start}{long}")))
 }
 
 fn long_inner(value: &Value) -> Value {
