@@ -5,11 +5,13 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
     reason = "this whole file is a test"
 )]
 
 mod counterparts;
 
+use std::future::pending;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use flotilla_agent::device::connectors::modbus::ModbusConnector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// How long the connector waits for an answer here.
 const TIMEOUT_MS: u64 = 150;
@@ -30,8 +32,8 @@ const TIMEOUT_MS: u64 = 150;
 const LATE: Duration = Duration::from_millis(2 * TIMEOUT_MS);
 const NEVER: &str = "86400000";
 
-/// What an endpoint does to an answer; `None`: it closes the connection instead.
-type Garble = fn(&mut Vec<u8>, u64) -> Option<()>;
+/// What an endpoint does to an answer. With nothing left of it, it closes the connection instead.
+type Garble = fn(&mut Vec<u8>, u64);
 
 /// What an endpoint is, and what it has done.
 #[derive(Clone)]
@@ -101,9 +103,12 @@ impl Endpoint {
             });
             end_of_frame(&mut answer);
             if let Some(garble) = now.garble {
-                garble(&mut answer, seed)?;
+                garble(&mut answer, seed);
             }
-            sleep(now.late).await;
+            if answer.is_empty() {
+                return None;
+            }
+            let _late = timeout(now.late, pending::<()>()).await;
             stream.write_all(&answer).await.ok()?;
         }
     }
@@ -152,44 +157,45 @@ fn random(seed: u64, n: usize) -> u8 {
 
 /// Answers that are none, with the name of each.
 const GARBLED: [(&str, Garble); 13] = [
-    ("another question's number", |answer, _| Some(answer[1] ^= 1)),
-    ("another protocol", |answer, _| Some(answer[3] = 1)),
-    ("another unit", |answer, _| Some(answer[6] = 9)),
-    ("another function", |answer, _| Some(answer[7] = if answer[7] == 3 { 4 } else { 15 })),
+    ("another question's number", |answer, _| answer[1] ^= 1),
+    ("another protocol", |answer, _| answer[3] = 1),
+    ("another unit", |answer, _| answer[6] = 9),
+    ("another function", |answer, _| answer[7] = if answer[7] == 3 { 4 } else { 15 }),
     ("an exception of another function", |answer, _| {
         answer.truncate(7);
         answer.extend([0x80 | 23, 2]);
-        Some(end_of_frame(answer))
+        end_of_frame(answer);
     }),
     ("too short", |answer, _| {
         answer.pop();
-        Some(end_of_frame(answer))
+        end_of_frame(answer);
     }),
     ("too long", |answer, _| {
         answer.push(7);
-        Some(end_of_frame(answer))
+        end_of_frame(answer);
     }),
     ("nothing but its function", |answer, _| {
         answer.truncate(8);
-        Some(end_of_frame(answer))
+        end_of_frame(answer);
     }),
     ("more of it than was asked for", |answer, _| {
         if answer[7] > 3 {
             // The place that was written, or how many words.
             let last = if answer[7] == 16 { 11 } else { 9 };
-            return Some(answer[last] += 1);
+            answer[last] += 1;
+            return;
         }
         answer[8] += 2;
         answer.splice(9..9, [0, 7]);
-        Some(end_of_frame(answer))
+        end_of_frame(answer);
     }),
-    ("a length of nothing", |answer, _| Some(answer[4..6].fill(0))),
-    ("a length that never comes", |answer, _| Some(answer[4..6].fill(0xff))),
+    ("a length of nothing", |answer, _| answer[4..6].fill(0)),
+    ("a length that never comes", |answer, _| answer[4..6].fill(0xff)),
     ("random bytes", |answer, seed| {
         let garbage = |n| random(seed, n);
-        Some(*answer = (0..40).map(garbage).collect())
+        *answer = (0..40).map(garbage).collect();
     }),
-    ("nothing, and the connection closed", |_, _| None),
+    ("nothing, and the connection closed", |answer, _| answer.clear()),
 ];
 
 fn map(interval_ms: &str) -> String {

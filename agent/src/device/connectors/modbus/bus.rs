@@ -122,11 +122,11 @@ impl Bus {
             _ => Request::WriteMultipleRegisters(address, Cow::Owned(words.to_vec())),
         };
         let own = (address, u16::try_from(words.len()).unwrap_or(u16::MAX));
-        match self.ask(unit, request).await? {
-            Response::WriteSingleRegister(told, _) if told == address => Ok(()),
-            Response::WriteMultipleRegisters(told, count) if (told, count) == own => Ok(()),
-            _ => Err(self.other_place()),
-        }
+        let answer = self.ask(unit, request).await?;
+        let single = matches!(answer, Response::WriteSingleRegister(told, _) if told == address);
+        let several = matches!(answer, Response::WriteMultipleRegisters(told, count)
+            if (told, count) == own);
+        self.confirmed(single || several)
     }
 
     /// Writes a bit of its own.
@@ -136,10 +136,8 @@ impl Bus {
         address: u16,
         bit: bool,
     ) -> Result<(), BusError> {
-        match self.ask(unit, Request::WriteSingleCoil(address, bit)).await? {
-            Response::WriteSingleCoil(told, _) if told == address => Ok(()),
-            _ => Err(self.other_place()),
-        }
+        let answer = self.ask(unit, Request::WriteSingleCoil(address, bit)).await?;
+        self.confirmed(matches!(answer, Response::WriteSingleCoil(told, _) if told == address))
     }
 
     /// Writes one bit of a word with function 22.
@@ -152,10 +150,8 @@ impl Bus {
     ) -> Result<(), BusError> {
         let mask = 1_u16 << bit.min(15);
         let or = if on { mask } else { 0 };
-        match self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await? {
-            Response::MaskWriteRegister(told, ..) if told == address => Ok(()),
-            _ => Err(self.other_place()),
-        }
+        let answer = self.ask(unit, Request::MaskWriteRegister(address, !mask, or)).await?;
+        self.confirmed(matches!(answer, Response::MaskWriteRegister(told, ..) if told == address))
     }
 
     /// Asks who a unit is: maker, product and version, with function 43/14. Nothing else of it is
@@ -222,8 +218,11 @@ impl Bus {
 
     /// A write is confirmed for the place that was written, or it isn't. The value is not compared:
     /// a device that cuts it to what it can do may say so, and is read afterwards anyway.
-    fn other_place(&mut self) -> BusError {
-        self.nonsense("it confirms another write than the one that was sent")
+    fn confirmed(&mut self, is_own: bool) -> Result<(), BusError> {
+        if is_own {
+            return Ok(());
+        }
+        Err(self.nonsense("it confirms another write than the one that was sent"))
     }
 
     fn nonsense(&mut self, why: &str) -> BusError {

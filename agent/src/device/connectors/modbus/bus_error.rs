@@ -33,24 +33,27 @@ pub(crate) enum BusError {
 impl BusError {
     /// What became of a connection that gave no whole answer.
     pub(crate) fn broken(error: &io::Error, is_wired: bool) -> Self {
+        use ErrorKind as Kind;
         let is_of_system = error.raw_os_error().is_some();
-        match error.kind() {
-            // The client library's own: what came was no answer that it can read.
-            ErrorKind::InvalidData | ErrorKind::UnexpectedEof if !is_of_system => {
-                BusError::Nonsense(error.to_string())
-            }
-            ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable => BusError::Lost(error.to_string()),
-            // At the stream's end the library tells whatever the system's last error was.
-            _ if is_of_system && !is_wired => {
-                BusError::Lost("the endpoint has closed it".to_owned())
-            }
-            _ => BusError::Lost(error.to_string()),
+        let kind = error.kind();
+        // The client library's own: what came was no answer that it can read.
+        if !is_of_system && matches!(kind, Kind::InvalidData | Kind::UnexpectedEof) {
+            return BusError::Nonsense(error.to_string());
         }
+        let is_known = matches!(
+            kind,
+            Kind::ConnectionReset
+                | Kind::ConnectionAborted
+                | Kind::BrokenPipe
+                | Kind::TimedOut
+                | Kind::HostUnreachable
+                | Kind::NetworkUnreachable
+        );
+        // At the stream's end the library tells whatever the system's last error was.
+        if is_of_system && !is_known && !is_wired {
+            return BusError::Lost("the endpoint has closed it".to_owned());
+        }
+        BusError::Lost(error.to_string())
     }
 
     /// Whether it tells that the device is not there.
