@@ -116,7 +116,7 @@ impl Entity<'_> {
             Form::Number(bounds) => {
                 property.insert("type", "number");
                 for (member, (key, default)) in ["min", "max"].into_iter().zip(bounds) {
-                    let bound = self.0.get(*key).cloned();
+                    let bound = self.0.get(key).cloned();
                     if let Some(bound) = bound.or(default.map(Value::from)) {
                         property.insert(member, bound);
                     }
@@ -124,7 +124,7 @@ impl Entity<'_> {
             }
             Form::Words(list) => {
                 property.insert("type", "string");
-                if let Some(words @ Value::List(_)) = self.0.get(*list) {
+                if let Some(words @ Value::List(_)) = self.0.get(list) {
                     property.insert("values", words.clone());
                 }
             }
@@ -181,7 +181,7 @@ impl Part {
         match self {
             Part::Property(_, property) => ["read", "write"]
                 .iter()
-                .filter_map(|key| topic_of(property.get(*key)?.as_map()?))
+                .filter_map(|key| topic_of(property.get(key)?.as_map()?))
                 .collect(),
             Part::Action(_, action) => topic_of(action).into_iter().collect(),
         }
