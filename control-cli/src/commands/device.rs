@@ -96,13 +96,10 @@ pub(crate) struct EachArgs {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    Mode::ALL
-        .into_iter()
-        .find(|mode| mode.as_str() == text)
-        .ok_or_else(|| {
-            let modes = Mode::ALL.map(Mode::as_str).join(", ");
-            format!("the modes are {modes}; the mode stands before the devices")
-        })
+    Mode::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
+        let modes = Mode::ALL.map(Mode::as_str).join(", ");
+        format!("the modes are {modes}; the mode stands before the devices")
+    })
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// A hall with a lamp at the connector that panics, and a door at a link beside it.
 async fn hall() -> (Hall, Stage) {
     let stage = Stage::new();
-    let all = Connectors::all(NatsConnector::new(None), Some(std::env::temp_dir()));
+    let dir = std::env::temp_dir();
+    let all = Connectors::all(NatsConnector::new(None), dir.join("no-registers"), Some(dir));
     let mut hall = Hall::new(all.with(Arc::new(stage.clone())));
     hall.link_of(KIND, "", "{}").await;
     hall.device("lamp", Mode::Auto).await;
