@@ -4,11 +4,15 @@
 //! without an answer costs the connection; the next one opens it again. The client library is
 //! asked for its answers raw, and what they hold is checked here: a device that answers with
 //! fewer words than were asked for is an error of the device, and not of this process.
+//!
+//! Frames of a serial bus bear no number, so a new connection alone doesn't tell a late answer from
+//! the next one. There the line is listened to for a while, and what comes is thrown away.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
@@ -35,6 +39,8 @@ pub(crate) struct Bus {
     endpoint: Endpoint,
     context: Option<Context>,
     free_at: Instant,
+    /// Whether the answer to an earlier question may still come.
+    is_owed: bool,
     /// Nothing leaves after it.
     not_after: Option<Instant>,
 }
@@ -45,8 +51,8 @@ impl Bus {
     /// # Errors
     /// [`BusError::NotConnected`].
     pub(crate) async fn connect(endpoint: Endpoint) -> Result<Self, BusError> {
-        let context = Some(open(&endpoint).await?);
-        Ok(Self { endpoint, context, free_at: Instant::now(), not_after: None })
+        let context = Some(open(&endpoint, Duration::ZERO).await?);
+        Ok(Self { endpoint, context, free_at: Instant::now(), is_owed: false, not_after: None })
     }
 
     /// Nothing leaves after this moment, until another one is given. A write waits for the bus,
@@ -191,13 +197,17 @@ impl Bus {
         sleep_until(self.free_at).await;
         let mut context = match self.context.take() {
             Some(context) => context,
-            None => open_in_time(&self.endpoint, self.not_after).await?,
+            None => {
+                let listen = if self.is_owed { self.endpoint.listen() } else { Duration::ZERO };
+                open_in_time(&self.endpoint, listen, self.not_after).await?
+            }
         };
         context.set_slave(Slave(unit));
         if self.not_after.is_some_and(|not_after| not_after <= Instant::now()) {
             self.context = Some(context);
             return Err(BusError::Late);
         }
+        self.is_owed = true;
         let answer = timeout(self.endpoint.timeout, context.call(request)).await;
         self.free_at = Instant::now() + self.endpoint.gap;
         // Only a connection without an open question is used again.
@@ -210,7 +220,7 @@ impl Bus {
                 Err(BusError::Nonsense(error.to_string()))
             }
             Ok(Ok(result)) => {
-                self.context = Some(context);
+                (self.context, self.is_owed) = (Some(context), false);
                 result.map_err(BusError::Exception)
             }
         }
@@ -226,33 +236,46 @@ impl Bus {
     }
 
     fn nonsense(&mut self, why: &str) -> BusError {
-        self.context = None;
+        (self.context, self.is_owed) = (None, true);
         BusError::Nonsense(why.to_owned())
     }
 }
 
 async fn open_in_time(
     endpoint: &Endpoint,
+    listen: Duration,
     not_after: Option<Instant>,
 ) -> Result<Context, BusError> {
-    let opening = open(endpoint);
+    let opening = open(endpoint, listen);
     match not_after {
         None => opening.await,
         Some(not_after) => timeout_at(not_after, opening).await.map_err(|_| BusError::Late)?,
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Result<Context, BusError> {
+/// Opens a connection, and listens to it for so long before it is used.
+async fn open(endpoint: &Endpoint, listen: Duration) -> Result<Context, BusError> {
     match &endpoint.at {
         At::Serial { path, line } => {
             let failed = |error| BusError::NotConnected(format!("{}: {error}", path.display()));
-            SerialPort::open(path, *line).map(rtu::attach).map_err(failed)
+            let mut port = SerialPort::open(path, *line).map_err(failed)?;
+            throw_away(&mut port, listen).await;
+            Ok(rtu::attach(port))
         }
         At::Network { host, port, serial_frames } => {
-            let stream = connect(host, *port).await?;
+            let mut stream = connect(host, *port).await?;
+            throw_away(&mut stream, listen).await;
             Ok(if *serial_frames { rtu::attach(stream) } else { tcp::attach(stream) })
         }
     }
+}
+
+/// Reads what comes within a span.
+async fn throw_away(stream: &mut (impl AsyncRead + Unpin), span: Duration) {
+    let end = Instant::now() + span;
+    let mut thrown_away = [0; 256];
+    // A stream that has ended or failed says so to the next question.
+    while let Ok(Ok(1..)) = timeout_at(end, stream.read(&mut thrown_away)).await {}
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, BusError> {
@@ -286,6 +309,7 @@ fn plain(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt as _;
 
     /// A connection that nothing answers on, and its other end.
     async fn silent(settings: &str) -> (Bus, TcpStream) {
@@ -334,5 +358,40 @@ mod tests {
         let ended = bus.write_words(1, 0, &[2], false).await;
         assert!(matches!(ended, Err(BusError::Late | BusError::NotConnected(_))), "{ended:?}");
         assert!(before.elapsed() < CONNECT_WITHIN);
+    }
+
+    /// The words of a holding register as unit 1 answers with them on a serial bus.
+    fn answer_with(word: u16) -> Vec<u8> {
+        let mut frame = vec![1, 3, 2];
+        frame.extend(word.to_be_bytes());
+        let crc = frame.iter().fold(0xffff_u16, |crc, byte| {
+            (0..8).fold(crc ^ u16::from(*byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0xa001))
+        });
+        frame.extend(crc.to_le_bytes());
+        frame
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_on_a_serial_bus_is_nobodys() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let host = address.ip().to_string();
+        let at = At::Network { host, port: address.port(), serial_frames: true };
+        let timeout = Duration::from_millis(200);
+        let endpoint = Endpoint { at, timeout, gap: Duration::ZERO };
+        let server = tokio::spawn(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            first.read_exact(&mut [0; 8]).await.unwrap();
+            // The answer to the first question reaches whoever is connected by now.
+            let (mut second, _) = listener.accept().await.unwrap();
+            second.write_all(&answer_with(111)).await.unwrap();
+            second.read_exact(&mut [0; 8]).await.unwrap();
+            second.write_all(&answer_with(222)).await.unwrap();
+            second
+        });
+        let mut bus = Bus::connect(endpoint).await.unwrap();
+        assert_eq!(bus.words(1, Table::Holding, 0, 1).await, Err(BusError::Timeout));
+        assert_eq!(bus.words(1, Table::Holding, 9, 1).await, Ok(vec![222]));
+        drop(server.await.unwrap());
     }
 }

@@ -18,6 +18,8 @@ const PORT: u16 = 502;
 const TIMEOUT_MS: i64 = 1_000;
 /// Nobody waits longer for an answer.
 const TIMEOUT_MS_MAX: i64 = ANSWER_MS_MAX.cast_signed();
+/// A late answer is not waited for longer.
+const LISTEN_MAX: Duration = Duration::from_millis(500);
 const BAUD: i64 = 19_200;
 const BAUDS: std::ops::RangeInclusive<i64> = 1_200..=1_000_000;
 /// Bits of one character on the line, with its parity or second stop bit.
@@ -86,6 +88,16 @@ impl Endpoint {
     /// Whether it is a port of one node.
     pub(crate) fn is_wired(&self) -> bool {
         matches!(self.at, At::Serial { .. })
+    }
+
+    /// How long a line is listened to after a question without an answer, so that a late one is
+    /// nobody's: as long again as was waited for it, within bounds. On the network, where answers
+    /// bear numbers, not at all.
+    pub(crate) fn listen(&self) -> Duration {
+        match self.at {
+            At::Network { serial_frames: false, .. } => Duration::ZERO,
+            At::Network { .. } | At::Serial { .. } => self.timeout.min(LISTEN_MAX),
+        }
     }
 }
 

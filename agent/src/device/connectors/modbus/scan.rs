@@ -24,7 +24,7 @@ pub(super) async fn scan(place: Place, scan: Scan) -> Result<Vec<AskedUnit>, Loo
     let endpoint =
         Endpoint::parse(&place.link).map_err(|refusal| LookError::Wrong(refusal.to_string()))?;
     let unreachable = |error: BusError| LookError::Unreachable(error.to_string());
-    let question_max = endpoint.timeout + endpoint.gap + MARGIN;
+    let question_max = endpoint.listen() + endpoint.timeout + endpoint.gap + MARGIN;
     let pause = Duration::from_secs(1) / scan.per_second.max(1);
     let mut bus = Bus::connect(endpoint).await.map_err(unreachable)?;
     let mut asked: Vec<AskedUnit> = Vec::new();
