@@ -310,6 +310,7 @@ fn plain(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt as _;
+    use tokio::time::sleep;
 
     /// A connection that nothing answers on, and its other end.
     async fn silent(settings: &str) -> (Bus, TcpStream) {
@@ -384,6 +385,7 @@ mod tests {
             first.read_exact(&mut [0; 8]).await.unwrap();
             // The answer to the first question reaches whoever is connected by now.
             let (mut second, _) = listener.accept().await.unwrap();
+            sleep(timeout / 4).await;
             second.write_all(&answer_with(111)).await.unwrap();
             second.read_exact(&mut [0; 8]).await.unwrap();
             second.write_all(&answer_with(222)).await.unwrap();
