@@ -27,6 +27,8 @@ pub(crate) const USAGE: &str = "usage:
     --seeds COUNT   seeds until a hunt is given up (default 2000)
     --rounds COUNT  hunts for each, of which the median is told (default 1)
     --seed N        the first seed of the first round (default 1000000)
+    --with NAME=VALUE
+                    choose otherwise than the seed and the catalogue of mistakes
 
   fleet-sim history [--operations COUNT]
     Tells how long both judges take for a made-up history of so many operations.";

@@ -11,6 +11,9 @@ mod catalogue;
 
 pub use catalogue::{BUGS, Bug};
 
+#[cfg(feature = "seeded-bugs")]
+use crate::{random::Random, swarm::Swarm};
+
 /// What a hunt found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -26,15 +29,27 @@ pub struct Verdict {
 #[cfg(feature = "seeded-bugs")]
 const NO_FINDINGS: &[&str] = &["planned faults happen", "progress"];
 
-/// Runs seeds from `first` on, with one mistake switched on, until it is found.
+/// Runs seeds from `first` on, with one mistake switched on, until it is found. `with` is chosen
+/// otherwise than the seeds and the catalogue do.
+///
+/// # Panics
+/// Nothing of a run is called like something that is to be chosen.
 #[cfg(feature = "seeded-bugs")]
 #[must_use]
-pub fn hunt(bug: &Bug, first: u64, seeds_max: u64) -> Verdict {
+pub fn hunt(bug: &Bug, first: u64, seeds_max: u64, with: &[(String, String)]) -> Verdict {
+    let run = |seed: u64| {
+        let mut swarm = Swarm::draw(&mut Random::new(!seed));
+        let chosen = bug.with.iter().copied();
+        for (name, value) in chosen.chain(with.iter().map(|(n, v)| (n.as_str(), v.as_str()))) {
+            swarm.set(name, value).unwrap_or_else(|why| panic!("{why}"));
+        }
+        crate::run_swarm(seed, swarm, false)
+    };
     fleet_consensus::seeded::choose(bug.name);
     let mut verdict = Verdict { seeds: 0, invariant: None, what: String::new() };
     for seed in first..first.saturating_add(seeds_max) {
         verdict.seeds += 1;
-        if let Err(failure) = crate::run_seed(seed, false)
+        if let Err(failure) = run(seed)
             && !NO_FINDINGS.contains(&failure.violation.invariant)
         {
             verdict.invariant = Some(failure.violation.invariant);

@@ -13,6 +13,8 @@ struct Options {
     seeds: u64,
     rounds: u64,
     first: u64,
+    /// What is chosen otherwise than the seeds do.
+    with: Vec<(String, String)>,
 }
 
 /// Says whether every mistake was found.
@@ -40,7 +42,8 @@ fn hunt_all(options: &Options) -> Result<bool, String> {
     println!("|---|---|---|");
     for bug in &options.bugs {
         let rounds = (0..options.rounds).map(|round| options.first + round * ROUND_STRIDE);
-        let verdicts: Vec<Verdict> = rounds.map(|first| hunt(bug, first, options.seeds)).collect();
+        let verdicts: Vec<Verdict> =
+            rounds.map(|first| hunt(bug, first, options.seeds, &options.with)).collect();
         let mut invariants: Vec<&str> = verdicts.iter().filter_map(|v| v.invariant).collect();
         invariants.sort_unstable();
         invariants.dedup();
@@ -57,7 +60,13 @@ fn hunt_all(options: &Options) -> Result<bool, String> {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { bugs: BUGS.to_vec(), seeds: 2_000, rounds: 1, first: 1_000_000 };
+    let mut options = Options {
+        bugs: BUGS.to_vec(),
+        seeds: 2_000,
+        rounds: 1,
+        first: 1_000_000,
+        with: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--bug" => {
@@ -69,6 +78,11 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--seeds" => options.seeds = number(&mut args, &arg)?,
             "--rounds" => options.rounds = number(&mut args, &arg)?.max(1),
+            "--with" => {
+                let choice = value(&mut args, &arg)?;
+                let (name, chosen) = choice.split_once('=').ok_or("--with needs NAME=VALUE")?;
+                options.with.push((name.to_owned(), chosen.to_owned()));
+            }
             "--seed" => options.first = number(&mut args, &arg)?,
             _ => return Err(format!("{arg:?} is no option")),
         }
