@@ -4,7 +4,7 @@
     deploy/bench/failover_peers.py [--bin-dir target/release] [--rounds 10] [--only flotilla,etcd,jetstream]
 
 Each system is three processes on the loopback with the defaults that its users get, but for JetStream's
-`sync_interval: always`, as in `compare.py`. 64 clients write for eight seconds; after two the process
+`sync_interval: always`, as in `compare.py`. 64 clients write for twelve seconds; after two the process
 that leads is killed with SIGKILL, and started again when the load has ended. A client of a peer gives a
 write up after `--timeout-ms` and goes on with the next one, so that what counts is when the system takes
 writes again, and not how patient its clients are; `flotilla bench` sends a write again by itself. Printed
@@ -30,7 +30,7 @@ from figures import Site
 sys.path.insert(0, str(ROOT / "deploy" / "demo"))
 from bare_nats import BareNats  # noqa: E402
 
-CLIENTS, SECONDS, KILL_AFTER_SECONDS, WHOLE_SECONDS_MAX = 64, 8, 2, 60
+CLIENTS, SECONDS, KILL_AFTER_SECONDS, WHOLE_SECONDS_MAX = 64, 12, 2, 60
 
 
 class Etcd:
@@ -115,7 +115,8 @@ def say(system, reports):
     gaps = sorted(report["longest_gap_ms"] for report in reports)
     print(json.dumps({"system": system, "rounds": len(gaps), "gap_ms_median": statistics.median(gaps),
                       "gap_ms_worst": gaps[-1], "gaps_ms": gaps,
-                      "unknown": sum(report["unknown"] for report in reports)}), flush=True)
+                      "unknown": sum(report["unknown"] for report in reports),
+                      "errors": sum(report["errors"] for report in reports)}), flush=True)
 
 
 def flotilla(bins, rounds):

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_nats::Client as Nats;
+use async_nats::client::RequestErrorKind;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fleet_client::{BenchPlan, BenchTarget, WriteEnd, run_load};
 use futures_util::StreamExt as _;
@@ -189,13 +190,17 @@ impl BenchTarget for Asked {
         };
         let request = self.client.request(subject, value);
         let answer = async {
-            request.await.map(|reply| {
-                if self.acknowledged && !contains(&reply.payload, b"\"seq\"") {
-                    WriteEnd::Refused(String::from_utf8_lossy(&reply.payload).into_owned())
-                } else {
-                    WriteEnd::Done
+            match request.await {
+                Ok(reply) if self.acknowledged && !contains(&reply.payload, b"\"seq\"") => {
+                    Ok(WriteEnd::Refused(String::from_utf8_lossy(&reply.payload).into_owned()))
                 }
-            })
+                Ok(_) => Ok(WriteEnd::Done),
+                // Nobody has heard it, and asking again at once would only keep the machine busy.
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                    Ok(WriteEnd::Refused(error.to_string()))
+                }
+                Err(error) => Err(error),
+            }
         };
         in_time(self.timeout, answer).await
     }
