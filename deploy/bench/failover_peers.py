@@ -102,7 +102,9 @@ def rounds_of(count, load, leader, kill, mend):
         report = {}
         loading = threading.Thread(target=lambda: report.update(load()))
         loading.start()
-        time.sleep(KILL_AFTER_SECONDS)
+        loading.join(KILL_AFTER_SECONDS)
+        if not loading.is_alive():
+            sys.exit(f"the load ended before the leader was killed: {report}")
         name = leader()
         kill(name)
         loading.join()

@@ -310,7 +310,6 @@ fn plain(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt as _;
-    use tokio::time::sleep;
 
     /// A connection that nothing answers on, and its other end.
     async fn silent(settings: &str) -> (Bus, TcpStream) {
@@ -385,7 +384,8 @@ mod tests {
             first.read_exact(&mut [0; 8]).await.unwrap();
             // The answer to the first question reaches whoever is connected by now.
             let (mut second, _) = listener.accept().await.unwrap();
-            sleep(timeout / 4).await;
+            // After the next question, if that is asked at once.
+            let _asked = tokio::time::timeout(timeout / 4, second.readable()).await;
             second.write_all(&answer_with(111)).await.unwrap();
             second.read_exact(&mut [0; 8]).await.unwrap();
             second.write_all(&answer_with(222)).await.unwrap();
