@@ -254,3 +254,22 @@ async fn an_owner_that_is_cut_off_stops_before_another_begins_with_both_alive() 
     assert!(plant.is_in_order(), "a former owner wrote after the next one: {:?}", plant.lines());
     plant.check();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_comes_after_a_command_does_not_say_that_it_was_kept() {
+    let site = Site::start(1).await;
+    let plant = Plant::register(&site, "plant", &json!({"latency_ms": 1_000})).await;
+    plant.device(&site, "lamp", "auto", &json!({"on_drift": "report", "settle": "100ms"})).await;
+    let headers = [("Flotilla-Wait", "verified"), ("Flotilla-Timeout", "4s")];
+    let wish = json!({"on": true});
+    let hold = async {
+        wait::until_true("it is wished", DEVICE_LIMIT, || async {
+            item(&site, "lamp").await["desired"]["on"] == json!(true)
+        })
+        .await;
+        site.cli.run(&["device", "hold", "lamp"]).expect_code(0);
+    };
+    let (reply, ()) = tokio::join!(set(&site, "lamp", &wish, &headers), hold);
+    let told = reply.0.to_string();
+    assert!(!told.contains("nothing is handed"), "it is in the lamp's hands: {told}");
+}

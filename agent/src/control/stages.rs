@@ -78,6 +78,8 @@ impl OnItsWay {
         let why = match view.state.device(&self.device) {
             None => "is not registered",
             Some(device) if device.spec.link.is_none() => "has no link",
+            // What was held, or only observed, after the command may have got it before that.
+            Some(device) if device.revision > self.revision => return None,
             Some(device) => device.blocked()?,
         };
         Some(format!("the device {why}, so nothing is handed to it"))
