@@ -2,6 +2,7 @@
 
 mod history;
 mod judge;
+mod many;
 mod seeds;
 mod total;
 
@@ -27,6 +28,7 @@ pub(crate) const USAGE: &str = "usage:
     --seeds COUNT   seeds until a hunt is given up (default 2000)
     --rounds COUNT  hunts for each, of which the median is told (default 1)
     --seed N        the first seed of the first round (default 1000000)
+    --jobs COUNT    hunts at a time (default: as there are processors)
     --with NAME=VALUE
                     choose otherwise than the seed and the catalogue of mistakes
 
@@ -42,4 +44,9 @@ pub(crate) fn value(args: &mut impl Iterator<Item = String>, of: &str) -> Result
 pub(crate) fn number(args: &mut impl Iterator<Item = String>, of: &str) -> Result<u64, String> {
     let value = value(args, of)?;
     value.parse().map_err(|_| format!("{of} needs a number, not {value:?}"))
+}
+
+/// How many of something, which is the value of an option.
+pub(crate) fn count(args: &mut impl Iterator<Item = String>, of: &str) -> Result<usize, String> {
+    usize::try_from(number(args, of)?).map_err(|_| format!("{of} can't be so many"))
 }

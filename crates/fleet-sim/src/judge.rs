@@ -23,6 +23,8 @@ pub struct Verdict {
     pub invariant: Option<&'static str>,
     /// What it said.
     pub what: String,
+    /// Seeds that failed, and fail without the mistake: no findings, but defects.
+    pub guilty: Vec<u64>,
 }
 
 /// What says only that a run was worth nothing is no finding.
@@ -30,34 +32,38 @@ pub struct Verdict {
 const NO_FINDINGS: &[&str] = &["planned faults happen", "progress"];
 
 /// Runs seeds from `first` on, with one mistake switched on, until it is found. `with` is chosen
-/// otherwise than the seeds and the catalogue do.
+/// otherwise than the seeds and the catalogue do. A seed that fails without the mistake as well has
+/// not found it.
 ///
 /// # Panics
 /// Nothing of a run is called like something that is to be chosen.
 #[cfg(feature = "seeded-bugs")]
 #[must_use]
 pub fn hunt(bug: &Bug, first: u64, seeds_max: u64, with: &[(String, String)]) -> Verdict {
-    let run = |seed: u64| {
+    let run = |seed: u64, mistake: &'static str| {
         let mut swarm = Swarm::draw(&mut Random::new(!seed));
         let chosen = bug.with.iter().copied();
         for (name, value) in chosen.chain(with.iter().map(|(n, v)| (n.as_str(), v.as_str()))) {
             swarm.set(name, value).unwrap_or_else(|why| panic!("{why}"));
         }
-        crate::run_swarm(seed, swarm, false)
+        fleet_consensus::seeded::choose(mistake);
+        let ran = crate::run_swarm(seed, swarm, false);
+        fleet_consensus::seeded::choose("");
+        ran.err().map(|failure| failure.violation).filter(|v| !NO_FINDINGS.contains(&v.invariant))
     };
-    fleet_consensus::seeded::choose(bug.name);
-    let mut verdict = Verdict { seeds: 0, invariant: None, what: String::new() };
+    let mut verdict =
+        Verdict { seeds: 0, invariant: None, what: String::new(), guilty: Vec::new() };
     for seed in first..first.saturating_add(seeds_max) {
         verdict.seeds += 1;
-        if let Err(failure) = run(seed)
-            && !NO_FINDINGS.contains(&failure.violation.invariant)
-        {
-            verdict.invariant = Some(failure.violation.invariant);
-            verdict.what = failure.violation.what;
-            break;
+        let Some(violation) = run(seed, bug.name) else { continue };
+        if run(seed, "").is_some() {
+            verdict.guilty.push(seed);
+            continue;
         }
+        verdict.invariant = Some(violation.invariant);
+        verdict.what = violation.what;
+        break;
     }
-    fleet_consensus::seeded::choose("");
     verdict
 }
 

@@ -19,6 +19,10 @@ fn main() -> ExitCode {
             args.next();
             command::history(args)
         }
+        Some("--help" | "-h") => {
+            println!("{}", command::USAGE);
+            Ok(true)
+        }
         _ => command::seeds(args),
     };
     match outcome {

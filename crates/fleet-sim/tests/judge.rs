@@ -37,6 +37,7 @@ fn quick_mistakes_are_found() {
     for name in QUICK {
         let bug = BUGS.iter().find(|bug| bug.name == *name).unwrap();
         let verdict = hunt(bug, FIRST, QUICK_SEEDS, &[]);
+        assert_eq!(verdict.guilty, [], "{name}: these fail without a mistake");
         match verdict.invariant {
             Some(invariant) => println!("{name}: {invariant} after {}", verdict.seeds),
             None => missed.push(name),
@@ -55,10 +56,10 @@ fn without_a_mistake_the_same_seeds_pass() {
 #[test]
 #[ignore = "takes many minutes"]
 fn every_mistake_is_found() {
-    let missed: Vec<&str> = BUGS
-        .iter()
-        .filter(|bug| hunt(bug, FIRST, SEEDS, &[]).invariant.is_none())
-        .map(|bug| bug.name)
-        .collect();
+    let verdicts: Vec<_> = BUGS.iter().map(|bug| (bug, hunt(bug, FIRST, SEEDS, &[]))).collect();
+    let missed = verdicts.iter().filter(|(_, verdict)| verdict.invariant.is_none());
+    let missed: Vec<&str> = missed.map(|(bug, _)| bug.name).collect();
     assert!(missed.is_empty(), "nothing found {missed:?}");
+    let guilty: Vec<_> = verdicts.iter().flat_map(|(_, verdict)| &verdict.guilty).collect();
+    assert!(guilty.is_empty(), "these fail without a mistake: {guilty:?}");
 }

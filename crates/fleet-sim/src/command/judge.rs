@@ -2,7 +2,7 @@
 
 use fleet_sim::judge::{BUGS, Bug};
 
-use super::{number, value};
+use super::{count, many, number, value};
 
 /// Seeds between the first ones of two rounds.
 #[cfg(feature = "seeded-bugs")]
@@ -11,8 +11,10 @@ const ROUND_STRIDE: u64 = 100_000;
 struct Options {
     bugs: Vec<Bug>,
     seeds: u64,
-    rounds: u64,
+    rounds: usize,
     first: u64,
+    /// Hunts at a time.
+    jobs: usize,
     /// What is chosen otherwise than the seeds do.
     with: Vec<(String, String)>,
 }
@@ -33,30 +35,59 @@ fn hunt_all(_options: &Options) -> Result<bool, String> {
 
 #[cfg(feature = "seeded-bugs")]
 fn hunt_all(options: &Options) -> Result<bool, String> {
-    use fleet_sim::judge::{Verdict, hunt, median};
+    use fleet_sim::judge::{Verdict, hunt};
     // Many mistakes end in a panic of a replica, which is a finding like any other.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    let mut worst = 0;
-    println!("| mistake | found by | after seeds (median of {}) |", options.rounds);
-    println!("|---|---|---|");
-    for bug in &options.bugs {
-        let rounds = (0..options.rounds).map(|round| options.first + round * ROUND_STRIDE);
-        let verdicts: Vec<Verdict> =
-            rounds.map(|first| hunt(bug, first, options.seeds, &options.with)).collect();
+    let Options { bugs, rounds, .. } = options;
+    println!("| mistake | found by | after seeds (median of {rounds}) |\n|---|---|---|");
+    let mut tally = Tally::default();
+    let mut waiting: Vec<Vec<Verdict>> = vec![Vec::new(); bugs.len()];
+    let mut told = 0;
+    let bug_of = |one: usize| one / rounds;
+    let hunts = bugs.len().saturating_mul(*rounds);
+    let work = |one: usize| {
+        let first = options.first + (one % rounds) as u64 * ROUND_STRIDE;
+        hunt(&bugs[bug_of(one)], first, options.seeds, &options.with)
+    };
+    many::each(hunts, options.jobs, work, |one, verdict| {
+        waiting[bug_of(one)].push(verdict);
+        // In the order of the catalogue, whichever is found first.
+        while let Some(verdicts) = waiting.get(told).filter(|v| v.len() == *rounds) {
+            tally.tell(bugs[told].name, verdicts);
+            told += 1;
+        }
+    });
+    let Tally { missed, guilty, longest } = tally;
+    println!("\n{} mistakes, not found {missed:?}, longest hunt {longest} seeds", bugs.len());
+    println!("seeds that fail without any mistake: {guilty:?}");
+    Ok(missed.is_empty() && guilty.is_empty())
+}
+
+/// What all hunts together came to.
+#[cfg(feature = "seeded-bugs")]
+#[derive(Default)]
+struct Tally {
+    missed: Vec<&'static str>,
+    /// Seeds that fail without a mistake as well, and so say nothing of one.
+    guilty: std::collections::BTreeSet<u64>,
+    longest: u64,
+}
+
+#[cfg(feature = "seeded-bugs")]
+impl Tally {
+    fn tell(&mut self, name: &'static str, verdicts: &[fleet_sim::judge::Verdict]) {
         let mut invariants: Vec<&str> = verdicts.iter().filter_map(|v| v.invariant).collect();
         invariants.sort_unstable();
         invariants.dedup();
-        let found = median(&verdicts);
+        let found = fleet_sim::judge::median(verdicts);
         let after = found.map_or("not found".to_owned(), |seeds| seeds.to_string());
-        println!("| {} | {} | {after} |", bug.name, invariants.join(", "));
+        println!("| {name} | {} | {after} |", invariants.join(", "));
+        self.guilty.extend(verdicts.iter().flat_map(|verdict| &verdict.guilty));
         match found {
-            Some(seeds) => worst = worst.max(seeds),
-            None => missed.push(bug.name),
+            Some(seeds) => self.longest = self.longest.max(seeds),
+            None => self.missed.push(name),
         }
     }
-    println!("\n{} mistakes, not found {missed:?}, longest hunt {worst} seeds", options.bugs.len());
-    Ok(missed.is_empty())
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -65,6 +96,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         seeds: 2_000,
         rounds: 1,
         first: 1_000_000,
+        jobs: many::processors(),
         with: Vec::new(),
     };
     while let Some(arg) = args.next() {
@@ -77,7 +109,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 }
             }
             "--seeds" => options.seeds = number(&mut args, &arg)?,
-            "--rounds" => options.rounds = number(&mut args, &arg)?.max(1),
+            "--jobs" => options.jobs = count(&mut args, &arg)?.max(1),
+            "--rounds" => options.rounds = count(&mut args, &arg)?.max(1),
             "--with" => {
                 let choice = value(&mut args, &arg)?;
                 let (name, chosen) = choice.split_once('=').ok_or("--with needs NAME=VALUE")?;

@@ -1,9 +1,5 @@
 //! Runs seeds, as many at a time as there are processors.
 
-use std::num::NonZero;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use fleet_sim::random::Random;
@@ -11,18 +7,16 @@ use fleet_sim::shrink::shrink;
 use fleet_sim::{Failure, Report, Swarm, run_swarm};
 
 use super::total::Total;
-use super::{number, value};
+use super::{count, many, number, value};
 
-/// Runs that have ended and were not looked at yet.
-const ENDED_MAX: usize = 16;
 /// A way to convergence that is worth a look.
 const SLOW_TICKS: u64 = 600;
 
 struct Options {
     seed: u64,
-    seeds: u64,
+    seeds: usize,
     /// At a time.
-    jobs: u64,
+    jobs: usize,
     twice: bool,
     live: bool,
     shrink: bool,
@@ -37,42 +31,23 @@ pub(crate) fn seeds(args: impl Iterator<Item = String>) -> Result<bool, String> 
     let options = parse(args)?;
     let began = Instant::now();
     let mut total = Total::default();
-    each(&options, |seed, ran| match ran {
+    // What one does depends on its seed alone, whatever runs beside it.
+    let seed_of = |one: usize| options.seed.saturating_add(one as u64);
+    let run = |one| run(seed_of(one), &options);
+    many::each(options.seeds, options.jobs, run, |one, ran| match ran {
         Ok(report) => {
             if report.calm_ticks > SLOW_TICKS {
-                println!("seed {seed} converged after {} ticks", report.calm_ticks);
+                println!("seed {} converged after {} ticks", seed_of(one), report.calm_ticks);
             }
             total.add(&report);
         }
         Err(failure) => {
             eprintln!("{failure}");
-            total.failed.push(seed);
+            total.failed.push(seed_of(one));
         }
     });
     total.print(began.elapsed().as_secs_f64(), options.jobs);
     Ok(total.failed.is_empty())
-}
-
-/// Runs all of them and tells what became of each, in the order in which they end. What one does
-/// depends on its seed alone, whatever runs beside it.
-fn each(options: &Options, mut ended: impl FnMut(u64, Result<Report, String>)) {
-    let next = AtomicU64::new(options.seed);
-    let end = options.seed.saturating_add(options.seeds);
-    let next = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < end);
-    let (tell, told) = mpsc::sync_channel(ENDED_MAX);
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            let tell = tell.clone();
-            scope.spawn(move || {
-                while let Some(seed) = next() {
-                    // Who is told waits for all of them.
-                    let _told = tell.send((seed, run(seed, options)));
-                }
-            });
-        }
-        drop(tell);
-        told.into_iter().for_each(|(seed, ran)| ended(seed, ran));
-    });
 }
 
 fn run(seed: u64, options: &Options) -> Result<Report, String> {
@@ -111,7 +86,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         seed: 0,
         seeds: 1,
-        jobs: thread::available_parallelism().map_or(1, NonZero::get) as u64,
+        jobs: many::processors(),
         twice: false,
         live: false,
         shrink: false,
@@ -120,8 +95,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--seed" => options.seed = number(&mut args, &arg)?,
-            "--seeds" => options.seeds = number(&mut args, &arg)?,
-            "--jobs" => options.jobs = number(&mut args, &arg)?.max(1),
+            "--seeds" => options.seeds = count(&mut args, &arg)?,
+            "--jobs" => options.jobs = count(&mut args, &arg)?.max(1),
             "--twice" => options.twice = true,
             "--shrink" => options.shrink = true,
             "--with" => {

@@ -38,7 +38,7 @@ impl Total {
         }
     }
 
-    pub(crate) fn print(&self, seconds: f64, jobs: u64) {
+    pub(crate) fn print(&self, seconds: f64, jobs: usize) {
         let runs = self.runs + self.failed.len() as u64;
         println!("{runs} seeds in {seconds:.1} s, {} failed {:?}", self.failed.len(), self.failed);
         println!(
