@@ -29,7 +29,8 @@ use crate::workplace::Workplace;
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
 /// The name of the machine that the nats-server runs on.
 pub const NATS: &str = "nats";
-const SITE: &str = "hall";
+/// What the site is called.
+pub const SITE: &str = "hall";
 
 /// A running site. Its gateways are called n1, n2 and so on, as their machines are; n1 made it.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Clients at the doors of all gateways.
+//! Clients: half of them at the doors of all gateways, half with nothing but NATS.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use fleet_judge::{Heard, Wanted};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::bare::{Answer, Reply};
+use crate::bare::{Answer, BareClient, Reply};
 use crate::chaos::random::Random;
 use crate::chaos::recorder::{Begun, Recorder};
 use crate::door::BareDoor;
@@ -29,16 +29,24 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// Running clients.
 #[derive(Debug)]
 pub struct Clients {
-    /// What they asked and heard.
-    pub recorder: Arc<Recorder>,
+    recorder: Arc<Recorder>,
     stop: Arc<AtomicBool>,
     running: Vec<JoinHandle<()>>,
     used: Arc<AtomicU64>,
 }
 
+/// How a client reaches the site.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// Each attempt goes to another of these doors.
+    Doors(Vec<BareDoor>),
+    /// Over a connection of its own to the NATS server; who answers is up to the site.
+    Nats(BareClient),
+}
+
 #[derive(Debug)]
 struct Client {
-    doors: Vec<BareDoor>,
+    way: Way,
     random: Random,
     recorder: Arc<Recorder>,
     stop: Arc<AtomicBool>,
@@ -56,13 +64,12 @@ enum Attempt {
 }
 
 impl Clients {
-    /// Starts so many clients at these doors. `name` is a token that no others of this site have.
-    pub fn start(doors: &[BareDoor], name: &str, count: usize, random: &mut Random) -> Self {
-        let recorder = Arc::new(Recorder::default());
+    /// Starts one client for each way. `name` is a token that no others of this site have.
+    pub fn start(ways: Vec<Way>, name: &str, recorder: Arc<Recorder>, random: &mut Random) -> Self {
         let (stop, used) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let running = (0..count).map(|number| {
+        let running = ways.into_iter().enumerate().map(|(number, way)| {
             let client = Client {
-                doors: doors.iter().map(|door| door.clone().within(ATTEMPT_LIMIT)).collect(),
+                way: way.in_a_hurry(),
                 random: random.branch(),
                 recorder: Arc::clone(&recorder),
                 stop: Arc::clone(&stop),
@@ -76,22 +83,29 @@ impl Clients {
         Self { recorder, stop, running, used }
     }
 
-    /// Lets each end what it is at, and reads what is there now of every key that was used.
+    /// Lets each end what it is at.
     ///
     /// # Panics
     /// If a client has panicked.
-    pub async fn finish(self, door: &BareDoor) -> Arc<Recorder> {
+    pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for client in self.running {
+        for client in self.running.drain(..) {
             client.await.expect("a client ends without a panic");
         }
+    }
+
+    /// Reads at a door what is there now of every key that was used.
+    ///
+    /// # Panics
+    /// If one is not answered.
+    pub async fn read_all(&self, door: &BareDoor) {
         let generations = self.used.load(Ordering::Relaxed) / generation_operations();
         for generation in 0..=generations {
             for number in 0..KEYS {
                 let key = key(generation, number);
-                let begun = self.recorder.begin(&key, |_| Wanted::Read);
+                let begun = self.recorder.begin("last", &key, |_| Wanted::Read);
                 let (saw, applied) = wait::until("a last read is answered", LAST_LIMIT, || async {
-                    match read(door, &key).await {
+                    match seen(ask_for(door, &key).await) {
                         Attempt::Saw(saw, applied) => Some((saw, applied)),
                         Attempt::Decided(..) | Attempt::Nothing => None,
                     }
@@ -100,7 +114,24 @@ impl Clients {
                 self.recorder.saw(begun, saw, applied);
             }
         }
-        self.recorder
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.running.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Way {
+    fn in_a_hurry(self) -> Self {
+        match self {
+            Self::Doors(doors) => {
+                let doors = doors.into_iter().map(|door| door.within(ATTEMPT_LIMIT));
+                Self::Doors(doors.collect())
+            }
+            Self::Nats(client) => Self::Nats(client.hasty()),
+        }
     }
 }
 
@@ -134,28 +165,30 @@ impl Client {
     }
 
     async fn read(&mut self, key: &str) {
-        let begun = self.recorder.begin(key, |_| Wanted::Read);
+        let begun = self.recorder.begin(&self.name, key, |_| Wanted::Read);
         for _ in 0..ATTEMPTS_MAX {
-            let door = self.draw_door();
-            if let Attempt::Saw(saw, applied) = read(&door, key).await {
+            let headers = [("Flotilla-Timeout", ATTEMPT_TIMEOUT)];
+            let answer = self.ask(&format!("control.query.param.get.{key}"), &headers, "").await;
+            if let Attempt::Saw(saw, applied) = seen(answer) {
                 if let Some((_, revision)) = saw {
                     self.seen = Some((key.to_owned(), revision));
                 }
+                self.note_way();
                 return self.recorder.saw(begun, saw, applied);
             }
-            self.rest().await;
+            self.rest(&begun).await;
         }
         self.recorder.given_up(begun);
     }
 
     async fn set(&mut self, key: &str, expected: Option<u64>) {
-        let begun = self.recorder.begin(key, |value| Wanted::Set { value, expected });
+        let begun = self.recorder.begin(&self.name, key, |value| Wanted::Set { value, expected });
         let value = json!(begun.id).to_string();
         self.decide(begun, &format!("control.commands.param.set.{key}"), &value, expected).await;
     }
 
     async fn delete(&mut self, key: &str) {
-        let begun = self.recorder.begin(key, |_| Wanted::Delete);
+        let begun = self.recorder.begin(&self.name, key, |_| Wanted::Delete);
         self.decide(begun, &format!("control.commands.param.delete.{key}"), "", None).await;
     }
 
@@ -167,34 +200,48 @@ impl Client {
             vec![("Flotilla-Request-Id", &*id), ("Flotilla-Timeout", ATTEMPT_TIMEOUT)];
         headers.extend(expected.as_deref().map(|revision| ("Flotilla-If-Revision", revision)));
         for _ in 0..ATTEMPTS_MAX {
-            let door = self.draw_door();
-            let answer = door.request_with(command, &headers, body).await;
+            let answer = self.ask(command, &headers, body).await;
             if let Attempt::Decided(heard, revision) = decided(answer) {
+                self.note_way();
                 return self.recorder.decided(begun, heard, revision);
             }
-            self.rest().await;
+            self.rest(&begun).await;
         }
         self.recorder.given_up(begun);
     }
 
-    fn draw_door(&mut self) -> BareDoor {
-        let drawn = self.random.below(self.doors.len());
-        self.doors[drawn].clone()
+    /// One attempt. That nobody listens, or that nothing came in time, is no answer: with NATS
+    /// as with a door, it may still happen.
+    async fn ask(&mut self, rest: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        match &self.way {
+            Way::Doors(doors) => {
+                let door = &doors[self.random.below(doors.len())];
+                door.request_with(rest, headers, body).await
+            }
+            Way::Nats(client) => client.request_with(rest, headers, body.to_owned()).await,
+        }
     }
 
-    async fn rest(&self) {
-        self.recorder.repeated();
+    fn note_way(&self) {
+        if matches!(self.way, Way::Nats(_)) {
+            self.recorder.was_over_nats();
+        }
+    }
+
+    async fn rest(&self, begun: &Begun) {
+        self.recorder.unanswered(begun);
         wait::stays_true("it is not over yet", PAUSE, || async { true }).await;
     }
 }
 
-async fn read(door: &BareDoor, key: &str) -> Attempt {
+async fn ask_for(door: &BareDoor, key: &str) -> Answer {
     let headers = [("Flotilla-Timeout", ATTEMPT_TIMEOUT)];
-    let Answer::Reply(reply) =
-        door.request_with(&format!("control.query.param.get.{key}"), &headers, "").await
-    else {
-        return Attempt::Nothing;
-    };
+    door.request_with(&format!("control.query.param.get.{key}"), &headers, "").await
+}
+
+/// What a read saw.
+fn seen(answer: Answer) -> Attempt {
+    let Answer::Reply(reply) = answer else { return Attempt::Nothing };
     if reply.code() == Some("not_found") {
         return Attempt::Saw(None, reply.revision());
     }

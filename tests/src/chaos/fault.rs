@@ -59,8 +59,10 @@ pub enum Fault {
     ServerPause,
     /// A disk runs full.
     DiskFull,
-    /// A sync of the log fails.
+    /// A sync of the log, or of a directory, fails.
     SyncError,
+    /// All syncs of an agent take long.
+    SlowSync,
     /// An agent gets a twentieth of a processor.
     Starve,
     /// The wall clock jumps by a day or by years.
@@ -73,7 +75,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Kill,
         Self::KillLeader,
         Self::KillMajority,
@@ -93,6 +95,7 @@ impl Fault {
         Self::ServerPause,
         Self::DiskFull,
         Self::SyncError,
+        Self::SlowSync,
         Self::Starve,
         Self::ClockJump,
         Self::Churn,
@@ -118,7 +121,7 @@ impl Fault {
             | Self::Unplug
             | Self::ServerForSome => Family::Network,
             Self::ServerKill | Self::ServerPause => Family::Server,
-            Self::DiskFull | Self::SyncError => Family::Disk,
+            Self::DiskFull | Self::SyncError | Self::SlowSync => Family::Disk,
             Self::Starve => Family::Processor,
             Self::ClockJump => Family::Clock,
             Self::Churn | Self::Transfer => Family::Members,
@@ -129,6 +132,22 @@ impl Fault {
     /// proof, may not.
     pub const fn is_sociable(self) -> bool {
         !matches!(self, Self::SyncError | Self::Churn | Self::KillAll | Self::KillMajority)
+    }
+
+    /// Whether both may be made at once.
+    pub fn goes_with(self, other: Self) -> bool {
+        let both = |one: Family, two: Family| {
+            let (first, second) = (self.family(), other.family());
+            (first == one && second == two) || (first == two && second == one)
+        };
+        let is_slow = matches!((self, other), (Self::SlowSync, _) | (_, Self::SlowSync));
+        // Who is dead or stands still can't say that its disk is full.
+        let speechless = both(Family::Process, Family::Disk);
+        // One that is started anew syncs at once, and one that can hardly sync is no good leader.
+        let undone =
+            is_slow && (both(Family::Disk, Family::Clock) || both(Family::Disk, Family::Members));
+        let is_one_family = self.family() == other.family();
+        self.is_sociable() && other.is_sociable() && !is_one_family && !speechless && !undone
     }
 
     /// Its name in the report.
@@ -156,5 +175,20 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Fault::ALL.len());
         assert_eq!(Fault::ALL.last(), Some(&Fault::Transfer), "the last of them");
+    }
+
+    #[test]
+    fn two_go_together_that_leave_each_other_alone() {
+        assert!(Fault::SlowSync.goes_with(Fault::Split) && Fault::Split.goes_with(Fault::SlowSync));
+        assert!(Fault::DiskFull.goes_with(Fault::Transfer));
+        for (one, other) in [
+            (Fault::SlowSync, Fault::ClockJump),
+            (Fault::SlowSync, Fault::Transfer),
+            (Fault::DiskFull, Fault::Kill),
+            (Fault::Ring, Fault::Loss),
+            (Fault::Churn, Fault::ServerKill),
+        ] {
+            assert!(!one.goes_with(other) && !other.goes_with(one), "{one:?} with {other:?}");
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::chaos::clocks;
-use crate::chaos::disks::SyncError;
+use crate::chaos::disks::Tracer;
 use crate::chaos::fault::{Family, Fault};
 use crate::chaos::nemesis::{CUT_LIMIT, Nemesis, PROOF_LIMIT, Struck, WITH_SMALL_DISK};
-use crate::chaos::proofs::{is_gone, lost_by_agent, said_full};
+use crate::chaos::proofs::{is_gone, kill_running, lost_by_agent, said_full};
 use crate::chaos::starving::Starved;
 use crate::hall::{Hall, NATS};
 use crate::lan::cuts::Cut;
@@ -18,6 +18,9 @@ use crate::wait;
 const TRANSFER_LIMIT: Duration = Duration::from_secs(10);
 /// Until a member that was removed has joined anew.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How late a sync begins; the longest is that of a card that sorts itself.
+const DELAYS_MS: [u64; 4] = [20, 100, 300, 700];
 
 /// Why a fault was not made.
 #[derive(Debug)]
@@ -88,8 +91,17 @@ impl Nemesis {
             Family::Disk => {
                 let index = self.any_running(hall);
                 let process = hall.agents[index].process().id();
-                let tracer = SyncError::begin(process, hall.workplace().path())?;
-                Ok(Struck::SyncFails { index, _tracer: tracer })
+                let workplace = hall.workplace().path();
+                if fault == Fault::SyncError {
+                    let _tracer = Tracer::failing(process, workplace)?;
+                    return Ok(Struck::SyncFails { index, _tracer });
+                }
+                let by = Duration::from_millis(DELAYS_MS[self.random.below(DELAYS_MS.len())]);
+                Ok(Struck::SyncsSlow {
+                    index,
+                    tracer: Tracer::slowing(process, workplace, by)?,
+                    by,
+                })
             }
             Family::Processor => {
                 let index = self.any_running(hall);
@@ -120,7 +132,7 @@ impl Nemesis {
         if fault == Fault::KillLeader {
             all = vec![self.leader(hall).await];
         }
-        all.iter().for_each(|index| hall.agents[*index].kill());
+        all.iter().for_each(|index| kill_running(&mut hall.agents[*index]));
         Struck::Killed(all)
     }
 
@@ -198,7 +210,7 @@ impl Nemesis {
             answer.is_ok() || is_gone(&door, node).await
         })
         .await;
-        hall.agents[gone].kill();
+        kill_running(&mut hall.agents[gone]);
         hall.agents[gone].wipe();
         hall.rejoin(gone).await;
         let again = hall.await_status(gone).await.node_id();

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::chaos::clocks::{self, Clock};
-use crate::chaos::disks::SyncError;
+use crate::chaos::disks::Tracer;
 use crate::chaos::fault::{Family, Fault};
 use crate::chaos::making::NotMade;
-use crate::chaos::proofs::{lost_by_agent, mend_disk, mend_sync};
+use crate::chaos::proofs::{check_running, kill_running, lost_by_agent, mend_disk, mend_sync};
 use crate::chaos::random::Random;
 use crate::chaos::report::{Became, Drawn};
 use crate::chaos::starving::Starved;
@@ -26,6 +26,8 @@ const PUT_OFF_MAX: usize = 20;
 const HOLD_MS: (usize, usize) = (500, 4_000);
 /// How often a second fault comes while there is one, out of a hundred.
 const TOGETHER_PERCENT: usize = 35;
+/// What an unoptimised agent may have in memory: five times the most that was seen.
+const RESIDENT_MAX_BYTES: u64 = 256 << 20;
 /// The agents whose clocks can jump.
 const WITH_CLOCKS: [usize; 2] = [1, 3];
 /// The agent whose disk can run full.
@@ -42,6 +44,8 @@ pub struct Nemesis {
     pub(super) clocks: Vec<(usize, Clock)>,
     /// What it has done.
     pub drawn: Vec<Drawn>,
+    /// The most memory that an agent had after a strike, and whose it was.
+    pub resident_most: (u64, String),
 }
 
 /// A fault that was made and is not mended yet.
@@ -64,7 +68,12 @@ pub(super) enum Struck {
     },
     SyncFails {
         index: usize,
-        _tracer: SyncError,
+        _tracer: Tracer,
+    },
+    SyncsSlow {
+        index: usize,
+        tracer: Tracer,
+        by: Duration,
     },
     Starved(Starved),
     Clock {
@@ -82,15 +91,22 @@ impl Nemesis {
         for index in WITH_CLOCKS {
             let workplace = hall.workplace().path().to_owned();
             if let Ok(clock) = Clock::give(&mut hall.agents[index], &workplace) {
-                hall.agents[index].kill();
+                kill_running(&mut hall.agents[index]);
                 hall.agents[index].start();
                 hall.await_status(index).await;
                 clocks.push((index, clock));
             }
         }
         hall.await_leader().await;
-        let (begun, drawn) = (Instant::now(), Vec::new());
-        Self { random, begun, round: Vec::new(), disk, clocks, drawn }
+        Self {
+            random,
+            begun: Instant::now(),
+            round: Vec::new(),
+            disk,
+            clocks,
+            drawn: Vec::new(),
+            resident_most: (0, "nobody".to_owned()),
+        }
     }
 
     /// Makes one fault or two at once, leaves them for a while, and mends them.
@@ -101,16 +117,15 @@ impl Nemesis {
         let first = self.draw(|_| true);
         let mut faults = vec![first];
         if first.is_sociable() && self.random.percent(TOGETHER_PERCENT) {
-            // Who is dead or stands still can't say that its disk is full.
-            let speechless = [Family::Process, Family::Disk];
-            let other = |it: Fault| {
-                let both = [first.family(), it.family()];
-                it.is_sociable()
-                    && both[0] != both[1]
-                    && !both.iter().all(|family| speechless.contains(family))
-            };
-            faults.push(self.draw(other));
+            faults.push(self.draw(|it| first.goes_with(it)));
         }
+        // Who is to lead is asked for among all, and what was lost is counted by all: before one
+        // of them is dead, stands still or is cut off.
+        faults.sort_by_key(|fault| match fault.family() {
+            Family::Members => 0,
+            Family::Process => 2,
+            _ => 1,
+        });
         let mut struck = Vec::new();
         for fault in faults {
             eprintln!("{:>7.1} s {}", self.begun.elapsed().as_secs_f64(), fault.name());
@@ -133,17 +148,32 @@ impl Nemesis {
         let (low, high) = HOLD_MS;
         let hold = Duration::from_millis(self.random.between(low, high) as u64);
         wait::stays_true("time passes", hold, || async { true }).await;
-        // Who is dead or stands still has no part in any proof, so that is mended first; and whoever
-        // is to lose packets by chance must send some, so that is mended last.
-        struck.sort_by_key(|(fault, _)| match fault.family() {
-            Family::Process => 2,
-            _ => u8::from(*fault != Fault::Loss),
+        // Who is dead or stands still has no part in any proof, so that is mended first; who is to
+        // sync slowly must hear of something to sync; and whoever is to lose packets by chance must
+        // send some, so that is mended last.
+        struck.sort_by_key(|(fault, _)| match fault {
+            Fault::Loss => 0,
+            Fault::SlowSync => 1,
+            fault if fault.family() == Family::Process => 3,
+            _ => 2,
         });
         while let Some((fault, made)) = struck.pop() {
             let proof = self.mend(hall, made).await;
             self.note(fault, Became::Fired(proof));
         }
-        Self::check_alive(hall);
+        hall.agents.iter_mut().for_each(check_running);
+        self.weigh(hall);
+    }
+
+    /// Looks at the memory of all agents, which run.
+    fn weigh(&mut self, hall: &mut Hall) {
+        for agent in &mut hall.agents {
+            let resident = agent.process().resident_bytes();
+            if resident > self.resident_most.0 {
+                self.resident_most = (resident, agent.name.clone());
+            }
+            assert!(resident <= RESIDENT_MAX_BYTES, "{} has {resident} bytes", agent.name);
+        }
     }
 
     fn note(&mut self, fault: Fault, became: Became) {
@@ -204,6 +234,14 @@ impl Nemesis {
             }
             Struck::Full { filler, said_before } => mend_disk(hall, filler, said_before).await,
             Struck::SyncFails { index, _tracer } => mend_sync(hall, index).await,
+            Struck::SyncsSlow { index, tracer, by } => {
+                let times = wait::until("a sync begins late", PROOF_LIMIT, || async {
+                    Some(tracer.delayed()).filter(|times| *times > 0)
+                });
+                let times = times.await;
+                tracer.end().await;
+                format!("{times} syncs of {} were late by {by:?}", hall.agents[index].name)
+            }
             Struck::Starved(starved) => {
                 let times = wait::until("it has to wait", PROOF_LIMIT, || async {
                     Some(starved.throttled()).filter(|times| *times > 0)
@@ -219,20 +257,12 @@ impl Nemesis {
         let (index, clock) = &self.clocks[at];
         let agent = &mut hall.agents[*index];
         // It may have had nothing to say since. A start at the wrong time is a fault as well.
-        agent.kill();
+        kill_running(agent);
         agent.start();
         let now = wait::until_blocking("an agent's clock has jumped", PROOF_LIMIT, || {
             clocks::day_of(agent).filter(|now| now != day_before)
         });
         clock.set("+0");
         format!("{day_before} became {now} for {}", hall.agents[*index].name)
-    }
-
-    /// Whoever was started and not killed must be running.
-    fn check_alive(hall: &mut Hall) {
-        for agent in &mut hall.agents {
-            let ended = agent.process().ended();
-            assert!(ended.is_none(), "{} has ended by itself: {ended:?}", agent.name);
-        }
     }
 }

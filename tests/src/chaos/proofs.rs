@@ -1,5 +1,8 @@
 //! Proofs that faults have fired.
 
+use std::process::ExitStatus;
+
+use crate::agent::Agent;
 use crate::bare::Answer;
 use crate::chaos::nemesis::{PROOF_LIMIT, WITH_SMALL_DISK};
 use crate::disk::Filler;
@@ -25,25 +28,52 @@ pub(super) async fn mend_disk(hall: &mut Hall, filler: Filler, said_before: usiz
     filler.remove();
     let agent = &mut hall.agents[WITH_SMALL_DISK];
     // A log that can't grow ends its node, with the reason; that is foreseen.
-    let ended = agent.process().ended();
-    if ended.is_some() {
-        agent.kill();
-        agent.start();
-    }
-    let how = if ended.is_some() { "ended with the reason" } else { "went on without writing" };
-    format!("{} said so and {how}", agent.name)
+    let how = match agent.process().ended() {
+        None => "went on without writing".to_owned(),
+        Some(status) => {
+            let last = check_end(agent, status);
+            start_again(agent);
+            format!("ended: {last}")
+        }
+    };
+    format!("{} said so and {how}", hall.agents[WITH_SMALL_DISK].name)
 }
 
 pub(super) async fn mend_sync(hall: &mut Hall, index: usize) -> String {
     let agent = &mut hall.agents[index];
     let status = agent.process().wait(PROOF_LIMIT).await;
+    let last = check_end(agent, status);
+    start_again(agent);
+    format!("{} ended: {last}", agent.name)
+}
+
+/// An agent that can't go on says why in its last line, and ends with 1. Gives that line.
+fn check_end(agent: &Agent, status: ExitStatus) -> String {
     let log = agent.log();
     let last = log.lines().last().unwrap_or_default();
-    assert_eq!(status.code(), Some(1), "after a failed sync: {status}, {last}");
-    assert!(last.starts_with("flotilla-agent: "), "it gives no reason: {last}");
+    assert_eq!(status.code(), Some(1), "the end of {}: {status}, {last}", agent.name);
+    assert!(last.starts_with("flotilla-agent: "), "{} gives no reason: {last}", agent.name);
+    last.to_owned()
+}
+
+fn start_again(agent: &mut Agent) {
+    // It has ended; this only forgets it.
     agent.kill();
     agent.start();
-    format!("{} ended: {last}", agent.name)
+}
+
+/// SIGKILL to an agent that runs: one that has ended before was not killed by anybody.
+pub(super) fn kill_running(agent: &mut Agent) {
+    check_running(agent);
+    agent.kill();
+}
+
+/// Whoever was started and not killed must be running.
+pub(super) fn check_running(agent: &mut Agent) {
+    let ended = agent.process().ended();
+    let log = agent.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(ended.is_none(), "{} has ended by itself: {ended:?}, {last}", agent.name);
 }
 
 /// How many connections with the server each running agent has lost.

@@ -36,6 +36,11 @@ pub fn missing(drawn: &[Drawn]) -> Vec<Fault> {
     Fault::ALL.iter().copied().filter(|fault| !ended.contains(fault)).collect()
 }
 
+/// Of a hundred answers so many must have been judged at least.
+const JUDGED_PERCENT_MIN: u64 = 95;
+/// Fewer answers show nothing.
+const JUDGED_MIN: u64 = 100;
+
 /// A whole run.
 #[derive(Debug)]
 pub struct Report {
@@ -47,10 +52,12 @@ pub struct Report {
     pub drawn: Vec<Drawn>,
     /// What the judges say.
     pub verdict: Verdict,
-    /// Terms that had a leader, and how many of them had two.
+    /// Terms that had a leader.
     pub terms: usize,
-    /// Whether all agents held the same in the end.
-    pub digests: String,
+    /// The most memory that an agent had after a strike, and whose it was.
+    pub resident_most: (u64, String),
+    /// Parts of the run that have failed, and why.
+    pub failed: Vec<String>,
 }
 
 impl Report {
@@ -77,9 +84,11 @@ impl Report {
         line("attempts without an answer, made again", counts.repeated.to_string());
         line("ended unknown", counts.unknown.to_string());
         line("longest time in which nothing ended", format!("{:?}", counts.longest_gap));
-        line("ends that have an explanation", self.verdict.explained.to_string());
-        line("terms with a leader, all with one", self.terms.to_string());
-        line("state of all agents in the end", self.digests.clone());
+        line("operations answered over NATS", counts.over_nats.to_string());
+        line("answers judged", format!("{} of {}", self.verdict.judged, counts.answered()));
+        line("terms with a leader", self.terms.to_string());
+        let (bytes, name) = &self.resident_most;
+        line("most memory after a strike", format!("{} MiB, of {name}", bytes >> 20));
         text.push_str("\nfaults that fired\n");
         for (fault, count) in self.fired() {
             let _ = writeln!(text, "  {:<20} {count}", fault.name());
@@ -95,14 +104,89 @@ impl Report {
             let _ = writeln!(text, "  {at:>7.1} s  {:<18} {became}", drawn.fault.name());
         }
         text.push_str("\nverdict\n");
-        if self.verdict.violations.is_empty() {
+        for wrong in self.wrong() {
+            let _ = writeln!(text, "  {wrong}");
+        }
+        if self.verdict.is_whole() {
             text.push_str(
                 "  every answer has an explanation, and nothing was read from the past\n",
             );
+        } else if self.verdict.violations.is_empty() {
+            let unjudged = counts.answered() - self.verdict.judged;
+            let _ = writeln!(
+                text,
+                "  {unjudged} answers were not judged; the others have an explanation, and nothing was \
+                 read from the past"
+            );
         }
-        for violation in &self.verdict.violations {
-            let _ = writeln!(text, "  VIOLATED {violation}");
+        if self.failed.is_empty() {
+            text.push_str("  all agents hold the same, no term had two leaders, nobody panicked\n");
         }
         text
+    }
+
+    /// Everything for which this run has failed.
+    pub fn wrong(&self) -> Vec<String> {
+        let violations = self.verdict.violations.iter().map(|it| format!("VIOLATED {it}"));
+        let failed = self.failed.iter().map(|it| format!("FAILED {it}"));
+        let mut wrong: Vec<String> = violations.chain(failed).collect();
+        let missing: Vec<String> = missing(&self.drawn).into_iter().map(Fault::name).collect();
+        if !missing.is_empty() {
+            wrong.push(format!("FAILED to make these: {}", missing.join(", ")));
+        }
+        let percent = self.verdict.judged_percent();
+        if self.verdict.judged < JUDGED_MIN || percent < JUDGED_PERCENT_MIN {
+            wrong.push(format!("FAILED to judge enough: {percent} % of all answers"));
+        }
+        if self.verdict.counts.over_nats < JUDGED_MIN {
+            wrong.push("FAILED to ask enough over NATS".to_owned());
+        }
+        wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::recorder::Counts;
+
+    fn report(judged: u64) -> Report {
+        let of = |fault: &Fault| Drawn {
+            fault: *fault,
+            at: Duration::ZERO,
+            became: Became::Fired(String::new()),
+        };
+        let counts = Counts { done: 600, read: 400, over_nats: 500, ..Counts::default() };
+        Report {
+            seed: 1,
+            took: Duration::from_secs(60),
+            drawn: Fault::ALL.iter().map(of).collect(),
+            verdict: Verdict { violations: Vec::new(), judged, counts },
+            terms: 3,
+            resident_most: (64 << 20, "n1".to_owned()),
+            failed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn it_says_no_more_than_was_judged() {
+        let everything = "every answer has an explanation";
+        let whole = report(1_000);
+        assert_eq!(whole.wrong(), Vec::<String>::new());
+        assert!(whole.text().contains(everything), "{}", whole.text());
+        let most = report(960);
+        assert_eq!(most.wrong(), Vec::<String>::new());
+        assert!(!most.text().contains(everything) && most.text().contains("40 answers were not"));
+        assert_eq!(report(900).wrong().len(), 1);
+    }
+
+    #[test]
+    fn what_has_failed_stands_in_it() {
+        let failed = vec!["the strikes: waited in vain".to_owned()];
+        let report = Report { failed, drawn: Vec::new(), ..report(1_000) };
+        let text = report.text();
+        assert!(text.contains("FAILED the strikes: waited in vain"), "{text}");
+        assert!(text.contains("FAILED to make these: kill, kill_leader"), "{text}");
+        assert!(!text.contains("nobody panicked"), "{text}");
     }
 }
