@@ -9,6 +9,7 @@
 //! - [`fault`]: the list of faults. `disks`, `clocks` and `starving` know how to make some.
 //! - [`report`]: what was done, what held, in text. It is written also when a part of the run has
 //!   failed ([`attempt`]).
+//! - [`peers`]: the same for etcd and JetStream, with fewer faults.
 //!
 //! The seed decides which faults come in which order and whom they hit; when exactly is up to the
 //! machine. So a seed repeats the kind of trouble, not its microseconds.
@@ -20,6 +21,7 @@ mod disks;
 pub mod fault;
 mod making;
 pub mod nemesis;
+pub mod peers;
 mod proofs;
 pub mod random;
 pub mod recorder;
