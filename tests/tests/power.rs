@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use flotilla_tests::guest::controls::Controls;
 use flotilla_tests::guest::dice::Dice;
-use flotilla_tests::guest::site::GuestSite;
+use flotilla_tests::guest::site::{GuestSite, WHOLE_LIMIT};
 use flotilla_tests::guest::wire::{Wire, on_a_wire};
 use flotilla_tests::load::{History, Load};
+use flotilla_tests::wait;
 
 const GUESTS: usize = 3;
 const WRITERS: usize = 4;
@@ -60,7 +61,7 @@ struct Report {
 async fn strike(site: &mut GuestSite, cut: &Cut, report: &mut Report) {
     let load = Load::start(&site.client, &format!("cut{}", cut.number), WRITERS);
     load.await_more(cut.after).await;
-    let boots: Vec<Option<u64>> = boots(site).await;
+    let before = boots(site).await;
     site.row.cut(&cut.which).await;
     report.cuts += cut.which.len();
     if cut.with_server {
@@ -81,8 +82,9 @@ async fn strike(site: &mut GuestSite, cut: &Cut, report: &mut Report) {
     }
     site.await_whole().await;
     let back = dark.elapsed();
-    for (at, now) in boots_after(site, &cut.which, &boots).await {
-        assert!(now, "{} was not started again", site.row.guests[at].name);
+    let after = boots(site).await;
+    for at in &cut.which {
+        assert!(after[*at] > before[*at], "{} was not started again", site.row.guests[*at].name);
     }
     load.await_more(20).await;
     let history = load.finish().await;
@@ -91,22 +93,16 @@ async fn strike(site: &mut GuestSite, cut: &Cut, report: &mut Report) {
     report.histories.push(history);
 }
 
-/// How often each agent was started, by its own word.
-async fn boots(site: &GuestSite) -> Vec<Option<u64>> {
+/// How often each agent was started, by its own word. All must answer, so that none that is silent
+/// is taken for one that was started.
+async fn boots(site: &GuestSite) -> Vec<u64> {
     let mut boots = Vec::new();
-    for at in 0..site.row.guests.len() {
-        boots.push(site.status(at).await.map(|status| status.boot()));
+    for (at, guest) in site.row.guests.iter().enumerate() {
+        let what = format!("{} says how often it was started", guest.name);
+        let status = wait::until(&what, WHOLE_LIMIT, || site.status(at)).await;
+        boots.push(status.boot());
     }
     boots
-}
-
-async fn boots_after(
-    site: &GuestSite,
-    which: &[usize],
-    before: &[Option<u64>],
-) -> Vec<(usize, bool)> {
-    let now = boots(site).await;
-    which.iter().map(|at| (*at, now[*at].is_none() || now[*at] > before[*at])).collect()
 }
 
 fn tell(cut: &Cut, history: &History, back: Duration, report: &Report) {

@@ -2,8 +2,8 @@
 //!
 //! Every writer counts one key upwards and goes on only when a number was acknowledged. After
 //! the cut the key must hold the last acknowledged number, or the one after it, whose
-//! acknowledgement was on its way. So the same fire burns us and others, and the judge is known
-//! to find what is known to be wrong with some of them.
+//! acknowledgement was on its way; and after every later cut what it held then. So the same fire
+//! burns us and others, and the judge is known to find what is known to be wrong with some of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 pub struct Lost {
     /// Where it was.
     pub key: String,
-    /// The last one that was acknowledged.
+    /// The last one that was acknowledged, or found after an earlier cut.
     pub acknowledged: u64,
     /// What was there after the cut.
     pub found: u64,
@@ -69,12 +69,30 @@ impl Verdict {
         self.lost.iter().map(|lost| lost.acknowledged - lost.found).sum()
     }
 
-    fn judge(&mut self, key: &str, acknowledged: u64, found: u64) {
-        self.acknowledged += acknowledged;
-        assert!(found <= acknowledged + 1, "{key} holds {found}, which was never written");
-        if found < acknowledged {
-            self.lost.push(Lost { key: key.to_owned(), acknowledged, found });
+    fn judge(&mut self, kept: &mut Kept, found: u64) {
+        let (key, promised) = (&kept.key, kept.promised);
+        assert!(found <= kept.sent, "{key} holds {found}, which was never written");
+        if found < promised {
+            self.lost.push(Lost { key: key.clone(), acknowledged: promised, found });
         }
+        // What was read once may not go away again, and what is lost is lost once.
+        kept.promised = found;
+    }
+}
+
+/// What a key has to hold from now on.
+#[derive(Debug)]
+struct Kept {
+    key: String,
+    /// This number or a later one: it was acknowledged, or found after a cut.
+    promised: u64,
+    /// The last one that was sent.
+    sent: u64,
+}
+
+impl Kept {
+    fn acknowledged(key: String, number: u64) -> Self {
+        Self { key, promised: number, sent: number + 1 }
     }
 }
 
@@ -126,26 +144,30 @@ impl Writers {
     }
 }
 
-/// Cuts the power of all guests so many times while they are written to, and judges what is
-/// there afterwards.
+/// Cuts the power of all guests so many times while they are written to, and judges after each cut
+/// what is there of everything that was ever acknowledged.
 ///
 /// # Panics
 /// If the store doesn't come back, if it holds what was never written, or if the power was
 /// never cut.
 pub async fn burn<S: Store>(row: &mut Row, store: &S, dice: &mut Dice, cuts: usize) -> Verdict {
     let mut verdict = Verdict::default();
+    let mut all_kept: Vec<Kept> = Vec::new();
     for cut in 1..=cuts {
         let writers = Writers::start(store, &format!("cut{cut}"));
         writers.await_acknowledged(dice.between(50, 300)).await;
         let all = row.all();
         row.cut(&all).await;
-        let last = writers.stop().await;
+        for (key, acknowledged) in writers.stop().await {
+            verdict.acknowledged += acknowledged;
+            all_kept.push(Kept::acknowledged(key, acknowledged));
+        }
         row.boot(&all, &mut verdict.controls).await;
         verdict.cuts = cut;
         verdict.gone = !store.await_recovered().await;
-        for (key, acknowledged) in last {
-            let found = if verdict.gone { 0 } else { await_number(store, &key).await };
-            verdict.judge(&key, acknowledged, found);
+        for kept in &mut all_kept {
+            let found = if verdict.gone { 0 } else { await_number(store, &kept.key).await };
+            verdict.judge(kept, found);
         }
         if verdict.gone {
             break;
@@ -161,21 +183,41 @@ async fn await_number<S: Store>(store: &S, key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
+    use super::{Kept, Lost, Verdict};
+
+    fn kept(key: &str) -> Kept {
+        Kept::acknowledged(key.to_owned(), 7)
+    }
 
     #[test]
     fn a_number_that_went_back_is_found_and_one_on_its_way_is_not_held_against_anybody() {
         let mut verdict = Verdict::default();
-        verdict.judge("a", 7, 7);
-        verdict.judge("b", 7, 8);
+        verdict.judge(&mut kept("a"), 7);
+        verdict.judge(&mut kept("b"), 8);
         assert!(verdict.lost.is_empty());
-        verdict.judge("c", 7, 4);
-        assert_eq!((verdict.writes_lost(), verdict.acknowledged), (3, 21));
+        verdict.judge(&mut kept("c"), 4);
+        assert_eq!(verdict.writes_lost(), 3);
+    }
+
+    #[test]
+    fn what_an_earlier_cut_has_left_a_later_one_may_not_take() {
+        let mut verdict = Verdict::default();
+        let mut kept = kept("a");
+        verdict.judge(&mut kept, 8);
+        // It was on its way at the first cut, but everybody could read it after that.
+        verdict.judge(&mut kept, 7);
+        let lost = Lost { key: "a".to_owned(), acknowledged: 8, found: 7 };
+        assert_eq!(verdict.lost, [lost]);
+        // It is not lost twice.
+        verdict.judge(&mut kept, 7);
+        assert_eq!(verdict.writes_lost(), 1);
+        verdict.judge(&mut kept, 0);
+        assert_eq!(verdict.writes_lost(), 8);
     }
 
     #[test]
     #[should_panic(expected = "never written")]
     fn a_number_out_of_nowhere_is_found() {
-        Verdict::default().judge("a", 7, 9);
+        Verdict::default().judge(&mut kept("a"), 9);
     }
 }
