@@ -80,7 +80,7 @@ CUTS ?= 20
 power: nats debian ## cut the power of a site, of etcd and of JetStream, and judge what each kept
 	$(CARGO) build --workspace --bins
 	@rm -f $(NOT_RUN)
-	$(WITH_NATS) $(WITH_DEBIAN) FLOTILLA_POWER_CUTS=$(CUTS) FLOTILLA_NOT_RUN=$(NOT_RUN) $(CARGO) nextest run \
+	$(WITH_NATS) $(WITH_DEBIAN) FLOTILLA_POWER_CUTS=$(CUTS) FLOTILLA_NOT_RUN=$(NOT_RUN) FLOTILLA_MUST_RUN=1 $(CARGO) nextest run \
 	  --package flotilla-tests --profile all --run-ignored all --no-capture -E 'binary(/^power/)'
 	@$(say-not-run)
 
@@ -113,12 +113,12 @@ endif
 CHAOS_SECONDS ?= 600
 CHAOS_REPORT := $(CURDIR)/target/chaos-$(SEED).txt
 
-chaos: nats fault-tools ## real agents under faults drawn from a seed, ten minutes of it; judged like the simulator
+chaos: nats fault-tools debian ## real agents under faults drawn from a seed, ten minutes of it, judged like the simulator; then etcd and JetStream
 	$(CARGO) build --workspace --bins
-	$(WITH_NATS) $(WITH_FAULTS) FLOTILLA_CHAOS_SECONDS=$(CHAOS_SECONDS) FLOTILLA_CHAOS_SEED=$(SEED) \
+	$(WITH_NATS) $(WITH_FAULTS) $(WITH_DEBIAN) FLOTILLA_CHAOS_SECONDS=$(CHAOS_SECONDS) FLOTILLA_CHAOS_SEED=$(SEED) \
 	  FLOTILLA_CHAOS_REPORT=$(CHAOS_REPORT) FLOTILLA_MUST_RUN=1 \
-	  $(CARGO) test --package flotilla-tests --test chaos -- --ignored --nocapture
-	@echo "the report: $(CHAOS_REPORT)"
+	  $(CARGO) test --package flotilla-tests --test chaos --test chaos_peers -- --ignored --nocapture --test-threads 1
+	@echo "the reports: $(CHAOS_REPORT) and those beside it"
 
 # How many, from which seed on: make hostile MESSAGES=100000000 SEED=0
 MESSAGES ?= 1000000
