@@ -106,6 +106,20 @@ impl Agent {
         self.launch(command);
     }
 
+    /// The same as the child of another program, such as a tracer, which ends as the agent does.
+    pub fn start_under(&mut self, program: &Path, arguments: &[String]) {
+        let own = self.command(&["run"]);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(own.get_program()).args(own.get_args());
+        for (name, value) in own.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.launch(command);
+    }
+
     /// Joins a site on an empty directory with a token, and starts.
     ///
     /// # Panics

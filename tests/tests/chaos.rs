@@ -25,6 +25,7 @@ use flotilla_tests::chaos::terminal::Terminal;
 use flotilla_tests::disk::SmallDisk;
 use flotilla_tests::hall::{Hall, HallPlan, SITE};
 use flotilla_tests::wait;
+use serde_json::json;
 
 const GATEWAYS: usize = 5;
 /// Half of them are at the doors, half at NATS.
@@ -77,7 +78,12 @@ async fn strikes(nemesis: &mut Nemesis, hall: &mut Hall, recorder: &Recorder, sp
     let begun = Instant::now();
     await_progress(recorder, 50).await;
     while begun.elapsed() < span || !missing(&nemesis.drawn).is_empty() {
+        let told = nemesis.drawn.len();
         nemesis.strike(hall).await;
+        for drawn in &nemesis.drawn[told..] {
+            let became = format!("{:?}", drawn.became);
+            recorder.tell(json!({ "fault": drawn.fault.name(), "became": became }));
+        }
         await_progress(recorder, 20).await;
     }
 }

@@ -59,8 +59,10 @@ pub enum Fault {
     ServerPause,
     /// A disk runs full.
     DiskFull,
-    /// A sync of the log, or of a directory, fails.
+    /// The next sync of an agent fails, most often one of its log.
     SyncError,
+    /// An agent starts, and cannot sync its identity or a directory.
+    SyncErrorAtStart,
     /// All syncs of an agent take long.
     SlowSync,
     /// An agent gets a twentieth of a processor.
@@ -75,7 +77,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Kill,
         Self::KillLeader,
         Self::KillMajority,
@@ -95,6 +97,7 @@ impl Fault {
         Self::ServerPause,
         Self::DiskFull,
         Self::SyncError,
+        Self::SyncErrorAtStart,
         Self::SlowSync,
         Self::Starve,
         Self::ClockJump,
@@ -121,7 +124,9 @@ impl Fault {
             | Self::Unplug
             | Self::ServerForSome => Family::Network,
             Self::ServerKill | Self::ServerPause => Family::Server,
-            Self::DiskFull | Self::SyncError | Self::SlowSync => Family::Disk,
+            Self::DiskFull | Self::SyncError | Self::SyncErrorAtStart | Self::SlowSync => {
+                Family::Disk
+            }
             Self::Starve => Family::Processor,
             Self::ClockJump => Family::Clock,
             Self::Churn | Self::Transfer => Family::Members,
@@ -131,7 +136,14 @@ impl Fault {
     /// Whether it may be made while another is. Those that stop an agent, and need it for their
     /// proof, may not.
     pub const fn is_sociable(self) -> bool {
-        !matches!(self, Self::SyncError | Self::Churn | Self::KillAll | Self::KillMajority)
+        !matches!(
+            self,
+            Self::SyncError
+                | Self::SyncErrorAtStart
+                | Self::Churn
+                | Self::KillAll
+                | Self::KillMajority
+        )
     }
 
     /// Whether both may be made at once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::chaos::clocks;
-use crate::chaos::disks::Tracer;
+use crate::chaos::disks::{SYNCS_AT_START, Tracer, fail_at_start};
 use crate::chaos::fault::{Family, Fault};
 use crate::chaos::nemesis::{CUT_LIMIT, Nemesis, PROOF_LIMIT, Struck, WITH_SMALL_DISK};
 use crate::chaos::proofs::{is_gone, kill_running, lost_by_agent, said_full};
@@ -88,27 +88,36 @@ impl Nemesis {
                 let said_before = said_full(hall);
                 Ok(Struck::Full { filler: disk.fill(), said_before })
             }
-            Family::Disk => {
-                let index = self.any_running(hall);
-                let process = hall.agents[index].process().id();
-                let workplace = hall.workplace().path();
-                if fault == Fault::SyncError {
-                    let _tracer = Tracer::failing(process, workplace)?;
-                    return Ok(Struck::SyncFails { index, _tracer });
-                }
-                let by = Duration::from_millis(DELAYS_MS[self.random.below(DELAYS_MS.len())]);
-                Ok(Struck::SyncsSlow {
-                    index,
-                    tracer: Tracer::slowing(process, workplace, by)?,
-                    by,
-                })
-            }
+            Family::Disk => self.strike_syncs(hall, fault),
             Family::Processor => {
                 let index = self.any_running(hall);
                 Ok(Struck::Starved(Starved::begin(hall.agents[index].process().id())?))
             }
             Family::Clock => self.strike_clock(hall).await,
             Family::Members => self.strike_members(hall, fault).await.map(Struck::Over),
+        }
+    }
+
+    fn strike_syncs(&mut self, hall: &mut Hall, fault: Fault) -> Result<Struck, NotMade> {
+        let index = self.any_running(hall);
+        let workplace = hall.workplace().path().to_owned();
+        let agent = &mut hall.agents[index];
+        let process = agent.process().id();
+        match fault {
+            Fault::SlowSync => {
+                let by = Duration::from_millis(DELAYS_MS[self.random.below(DELAYS_MS.len())]);
+                let tracer = Tracer::slowing(process, &workplace, by)?;
+                Ok(Struck::SyncsSlow { index, tracer, by })
+            }
+            Fault::SyncErrorAtStart => {
+                let number = self.random.between(1, SYNCS_AT_START);
+                fail_at_start(agent, number, &workplace)?;
+                Ok(Struck::SyncFails { index, _tracer: None })
+            }
+            _ => {
+                let tracer = Tracer::failing(process, &workplace)?;
+                Ok(Struck::SyncFails { index, _tracer: Some(tracer) })
+            }
         }
     }
 

@@ -68,7 +68,8 @@ pub(super) enum Struck {
     },
     SyncFails {
         index: usize,
-        _tracer: Tracer,
+        /// Of one that failed while it ran.
+        _tracer: Option<Tracer>,
     },
     SyncsSlow {
         index: usize,

@@ -43,6 +43,7 @@ pub(super) async fn mend_sync(hall: &mut Hall, index: usize) -> String {
     let agent = &mut hall.agents[index];
     let status = agent.process().wait(PROOF_LIMIT).await;
     let last = check_end(agent, status);
+    assert!(last.contains("Input/output error"), "{} gives another reason: {last}", agent.name);
     start_again(agent);
     format!("{} ended: {last}", agent.name)
 }

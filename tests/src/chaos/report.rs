@@ -101,7 +101,7 @@ impl Report {
                 Became::NotNow(why) => format!("not now: {why}"),
             };
             let at = drawn.at.as_secs_f64();
-            let _ = writeln!(text, "  {at:>7.1} s  {:<18} {became}", drawn.fault.name());
+            let _ = writeln!(text, "  {at:>7.1} s  {:<20} {became}", drawn.fault.name());
         }
         text.push_str("\nverdict\n");
         for wrong in self.wrong() {
