@@ -15,6 +15,7 @@ use fleet_state::{Link, LinkId, Member, NodeId, Placement};
 use sha2::{Digest, Sha256};
 
 use crate::lease::silent_ms;
+use crate::seeded;
 
 /// A link that was let go isn't given back to the same node for so long, if another one fits.
 const REST_MS: u64 = 5_000;
@@ -91,6 +92,9 @@ fn may_be_taken(view: &View, link: &Link, owner: NodeId, now_ms: u64) -> bool {
     }
     if owner == view.standing.node {
         // The leader hears its own barriers without asking; it lets go by itself.
+        return false;
+    }
+    if seeded::on("links-never-taken-over") {
         return false;
     }
     let silence_ms = view.standing.leases.silent_ms(owner, now_ms);

@@ -78,11 +78,12 @@ type Explanation = (State, u32);
 pub struct Histories<K> {
     keys: BTreeMap<K, Vec<Event>>,
     judged: u64,
+    heard: u64,
 }
 
 impl<K> Default for Histories<K> {
     fn default() -> Self {
-        Self { keys: BTreeMap::new(), judged: 0 }
+        Self { keys: BTreeMap::new(), judged: 0, heard: 0 }
     }
 }
 
@@ -95,6 +96,7 @@ impl<K: Clone + Display + Ord> Histories<K> {
     /// An operation ended; `None` when it was refused and has no effect. One whose client never
     /// hears anything doesn't end.
     pub fn end(&mut self, key: &K, id: u64, heard: Option<Heard>) {
+        self.heard += u64::from(heard.is_some());
         self.note(key, Event::End(id, heard));
     }
 
@@ -119,7 +121,14 @@ impl<K: Clone + Display + Ord> Histories<K> {
         Ok(())
     }
 
-    /// How many ends of operations were judged.
+    /// How many ends of operations there were that say something of a key.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// How many of them were judged: from some number of events, operations or explanations on a key
+    /// is given up.
     #[must_use]
     pub fn judged(&self) -> u64 {
         self.judged

@@ -11,7 +11,7 @@
 //!
 //! A clone is the same disk; [`MemoryDisk::fork`] is a copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +56,8 @@ struct Machine {
     names: Names,
     calls: u64,
     planned: BTreeMap<u64, DiskFault>,
-    faults_fired: u64,
+    /// Calls at which a planned fault has happened.
+    fired: BTreeSet<u64>,
     stopped: bool,
     capacity_bytes: Option<u64>,
 }
@@ -102,7 +103,13 @@ impl MemoryDisk {
 
     /// How many planned faults have happened.
     pub fn faults_fired(&self) -> u64 {
-        self.lock().faults_fired
+        crate::recovery::to_u64(self.lock().fired.len())
+    }
+
+    /// Whether the fault that was planned for this call has happened. One whose call came while the
+    /// machine had stopped never does.
+    pub fn has_fired(&self, call: u64) -> bool {
+        self.lock().fired.contains(&call)
     }
 
     /// Whether a [`DiskFault::Stop`] has happened since the last cut of the power.
@@ -113,6 +120,11 @@ impl MemoryDisk {
     /// Limits the sum of all file sizes; beyond it there is no space left. `None` is no limit.
     pub fn set_capacity_bytes(&self, capacity_bytes: Option<u64>) {
         self.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// The sum of all file sizes.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
     }
 
     /// All bytes of a file as a reader would see them.
@@ -164,7 +176,9 @@ impl Machine {
             return Err(stopped());
         }
         let fault = self.planned.remove(&call);
-        self.faults_fired += u64::from(fault.is_some());
+        if fault.is_some() {
+            self.fired.insert(call);
+        }
         if fault == Some(DiskFault::Stop) {
             self.stopped = true;
             return Err(stopped());
@@ -190,13 +204,16 @@ impl Machine {
     }
 
     fn check_room(&self, more_bytes: u64) -> io::Result<()> {
-        let used: u64 = self.files.values().map(Contents::size_bytes).sum();
         match self.capacity_bytes {
-            Some(capacity) if used.saturating_add(more_bytes) > capacity => {
+            Some(capacity) if self.used_bytes().saturating_add(more_bytes) > capacity => {
                 Err(error_of(DiskFault::NoSpace))
             }
             _ => Ok(()),
         }
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.files.values().map(Contents::size_bytes).sum()
     }
 }
 

@@ -74,6 +74,12 @@ impl Field {
         been.is_some_and(|been| been.contains(&value.to_string()))
     }
 
+    /// What a property of a device is.
+    #[must_use]
+    pub fn value(&self, device: &DeviceId, property: &str) -> Option<&Value> {
+        self.devices.get(device)?.values.get(property)
+    }
+
     /// All devices are well again.
     pub fn heal(&mut self) {
         self.devices.values_mut().for_each(|device| device.manner = Manner::Well);

@@ -52,6 +52,10 @@ pub struct Traffic {
     pub corrupted: u64,
     /// Refused at the sender.
     pub refused: u64,
+    /// Delivered far too late.
+    pub late: u64,
+    /// Delivered before one that was sent earlier by the same way.
+    pub overtook: u64,
 }
 
 /// The network.
@@ -66,10 +70,31 @@ pub struct Network {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes without any connection, which they know.
     offline: BTreeSet<NodeId>,
+    /// When the last frame arrives of those that keep their order, by way.
     last_due_ms: BTreeMap<(NodeId, NodeId, bool), u64>,
+    /// When the last frame arrives at all, by way.
+    newest_due_ms: BTreeMap<(NodeId, NodeId, bool), u64>,
     archive: VecDeque<Flight>,
     random: Random,
     traffic: Traffic,
+}
+
+impl Traffic {
+    /// What happened, by the words of reports.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, u64); 9] {
+        [
+            ("sent", self.sent),
+            ("lost", self.lost),
+            ("cut", self.cut),
+            ("duplicated", self.duplicated),
+            ("replayed", self.replayed),
+            ("corrupted", self.corrupted),
+            ("refused", self.refused),
+            ("late", self.late),
+            ("overtook", self.overtook),
+        ]
+    }
 }
 
 impl Network {
@@ -84,6 +109,7 @@ impl Network {
             cut: BTreeSet::new(),
             offline: BTreeSet::new(),
             last_due_ms: BTreeMap::new(),
+            newest_due_ms: BTreeMap::new(),
             archive: VecDeque::new(),
             random,
             traffic: Traffic::default(),
@@ -226,15 +252,20 @@ impl Network {
         let (late, late_ms_max) = (manners.late, manners.late_ms_max);
         let mut delay_ms = self.random.between(min_ms, max_ms);
         if self.random.per_mille(late) {
+            self.traffic.late += 1;
             delay_ms += self.random.between(1, late_ms_max);
         }
         let mut due_ms = now_ms + delay_ms;
+        let second = flight.path == Path::Mesh;
+        let lane = (flight.from, flight.to, second);
         if in_order {
-            let second = flight.path == Path::Mesh;
-            let last = self.last_due_ms.entry((flight.from, flight.to, second)).or_default();
+            let last = self.last_due_ms.entry(lane).or_default();
             due_ms = due_ms.max(*last);
             *last = due_ms;
         }
+        let newest = self.newest_due_ms.entry(lane).or_default();
+        self.traffic.overtook += u64::from(due_ms < *newest);
+        *newest = due_ms.max(*newest);
         due_ms
     }
 }

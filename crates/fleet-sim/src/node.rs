@@ -7,10 +7,11 @@ use fleet_consensus::frame::Credential;
 use fleet_consensus::replica::{self, Founding, Opened, Parts};
 use fleet_consensus::{Levels, Now, Replica, ReplicaConfig, StartError};
 use fleet_device::ownership::Resting;
-use fleet_log::{LogConfig, MemoryDisk};
+use fleet_log::{DiskFault, LogConfig, MemoryDisk};
 use fleet_state::limits::FEATURE_LEVEL;
 use fleet_state::{Command, LinkId, NodeId};
 
+use crate::faults::Fault;
 use crate::keeper::Keeper;
 use crate::network::Flight;
 use crate::random::mix;
@@ -57,6 +58,16 @@ pub struct OldCopy {
     pub boot: u64,
 }
 
+/// Faults planned for one node's disks that have not happened yet, at most.
+const DISK_FAULTS_AHEAD_MAX: usize = 2;
+
+/// A fault that waits for a call to a disk.
+struct Planned {
+    on_log: bool,
+    call: u64,
+    fault: Fault,
+}
+
 /// A node of the simulated site.
 pub struct Node {
     /// Its id.
@@ -99,16 +110,16 @@ pub struct Node {
     pub reads: u16,
     /// How much faster its monotonic clock runs than time, of a thousand.
     pub drift: i64,
-    /// Faults planned for its disks so far.
-    pub disk_faults_planned: u64,
+    /// Faults planned for its disks that have not happened yet.
+    planned: Vec<Planned>,
     /// Its power was cut since it last ran.
     pub was_cut: bool,
     /// Its files were tampered with; it need not go on.
     pub doubt: Option<Doubt>,
+    /// Its disks have hardly any room: what fails for that is no defect.
+    pub full: bool,
     /// How long a sync of its log takes, beyond none.
     pub slow_sync_ms: u64,
-    /// Planned faults that happened on disks it no longer has.
-    disk_faults_before: u64,
     /// It applied its own removal.
     pub removed: bool,
     started_ms: u64,
@@ -141,10 +152,10 @@ impl Node {
             undecided: BTreeMap::new(),
             reads: FEATURE_LEVEL,
             drift: 0,
-            disk_faults_planned: 0,
+            planned: Vec::new(),
             was_cut: false,
             doubt: None,
-            disk_faults_before: 0,
+            full: false,
             slow_sync_ms: 0,
             removed: false,
             started_ms: 0,
@@ -246,8 +257,8 @@ impl Node {
 
     /// Its disks are an older copy of them from now on.
     pub fn put_back(&mut self, copy: OldCopy) {
-        let fired = copy.log_disk.faults_fired() + copy.snapshot_disk.faults_fired();
-        self.disk_faults_before = self.disk_faults().saturating_sub(fired);
+        self.planned.clear();
+        self.full = false;
         self.log_disk = copy.log_disk;
         self.snapshot_disk = copy.snapshot_disk;
         self.boot = copy.boot;
@@ -295,11 +306,47 @@ impl Node {
         self.log_disk.is_stopped() || self.snapshot_disk.is_stopped()
     }
 
-    /// Planned faults of both disks that have happened.
+    /// Plans a fault for a call to one of its disks, so many calls from now; not while earlier ones
+    /// wait for theirs: they would all hit one restart.
+    pub fn plan(&mut self, fault: Fault, kind: DiskFault, on_log: bool, ahead: u64) -> bool {
+        if self.planned.len() >= DISK_FAULTS_AHEAD_MAX {
+            return false;
+        }
+        let disk = if on_log { &self.log_disk } else { &self.snapshot_disk };
+        let call = disk.calls() + ahead;
+        disk.plan_fault(call, kind);
+        self.planned.push(Planned { on_log, call, fault });
+        true
+    }
+
+    /// Its disks have only so much room left; `None` is enough.
+    pub fn leave_room(&mut self, bytes: Option<u64>) {
+        self.full = bytes.is_some();
+        for disk in [&self.log_disk, &self.snapshot_disk] {
+            disk.set_capacity_bytes(bytes.map(|bytes| disk.used_bytes() + bytes));
+        }
+    }
+
+    /// Whether its disks may fail now without being told to.
     #[must_use]
-    pub fn disk_faults(&self) -> u64 {
-        let fired = self.log_disk.faults_fired() + self.snapshot_disk.faults_fired();
-        self.disk_faults_before + fired
+    pub fn may_fail(&self) -> bool {
+        self.full || self.is_stopped()
+    }
+
+    /// The planned faults that have happened since this was asked last.
+    pub fn take_disk_faults(&mut self) -> Vec<Fault> {
+        let mut happened = Vec::new();
+        let (log, snapshots) = (&self.log_disk, &self.snapshot_disk);
+        self.planned.retain(|planned| {
+            let disk = if planned.on_log { log } else { snapshots };
+            if disk.has_fired(planned.call) {
+                happened.push(planned.fault);
+                return false;
+            }
+            // Its call may have come while the machine had stopped.
+            disk.calls() <= planned.call
+        });
+        happened
     }
 }
 

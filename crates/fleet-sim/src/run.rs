@@ -54,6 +54,8 @@ pub struct Report {
     pub committed: u64,
     /// Disk faults that happened, snapshots taken, snapshots installed.
     pub counts: (u64, u64, u64),
+    /// Ends of operations that the general judge explained, of so many.
+    pub judged: (u64, u64),
     /// Hand-overs to devices, writes and one-shots that arrived, links taken from an owner.
     pub field: [u64; 4],
 }
@@ -153,6 +155,8 @@ fn phases(world: &mut World) -> Result<u64, Violation> {
     world.run_until(calm_ms + CALM_LOAD_MS, World::has_progressed)?;
     world.stop_clients();
     let deadline_ms = calm_ms + CALM_TICKS_MAX * TICK_MS;
+    world.run_until(deadline_ms, World::clients_idle)?;
+    world.wish_for_good();
     if !world.run_until(deadline_ms, World::has_converged)? {
         return Err(Violation::new("liveness", world.why_not_converged()));
     }
@@ -172,8 +176,10 @@ fn prove_worth(world: &World) -> Result<(), Violation> {
         let words: Vec<&str> = unfired.iter().map(|fault| fault.as_str()).collect();
         return Err(Violation::new("planned faults happen", words.join(", ")));
     }
-    if !world.has_progressed() {
-        return Err(Violation::new("progress", format!("{:?}", world.client_figures())));
+    let [left, ..] = world.field_counts();
+    if !world.has_progressed() || world.swarm.links > 0 && left == 0 {
+        let what = format!("{:?}, {left} left for devices", world.client_figures());
+        return Err(Violation::new("progress", what));
     }
     Ok(())
 }
@@ -192,6 +198,7 @@ fn report(seed: u64, world: &World, calm_ticks: u64) -> Report {
         configurations: world.invariants.membership.changes(),
         committed: world.invariants.committed.last_index(),
         counts: world.counts(),
+        judged: (world.invariants.histories.judged(), world.invariants.histories.heard()),
         field: world.field_counts(),
     }
 }
@@ -279,6 +286,6 @@ impl World {
                 return Some(format!("node {id} has applied {applied} of {last}"));
             }
         }
-        None
+        self.why_field_waits(state)
     }
 }

@@ -176,7 +176,7 @@ fn a_write_of_one_that_owns_nothing() {
         epoch: 1,
         what,
     };
-    hand_overs.leaves(node(1), &ask(What::Read), 5).unwrap();
+    hand_overs.leaves((node(1), 1), &ask(What::Read), 5).unwrap();
     let shot = What::Invoke("request-1".parse().unwrap());
-    found("owners take turns", hand_overs.leaves(node(1), &ask(shot), 5));
+    found("owners take turns", hand_overs.leaves((node(1), 1), &ask(shot), 5));
 }

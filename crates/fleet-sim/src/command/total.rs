@@ -15,6 +15,9 @@ pub(crate) struct Total {
     snapshots: (u64, u64),
     disk_faults: u64,
     field: [u64; 4],
+    /// What the network did with frames.
+    traffic: BTreeMap<&'static str, u64>,
+    judged: (u64, u64),
     fired: BTreeMap<&'static str, u64>,
     pub(crate) failed: Vec<u64>,
 }
@@ -33,6 +36,11 @@ impl Total {
         }
         self.snapshots.0 += report.counts.1;
         self.snapshots.1 += report.counts.2;
+        for (what, count) in report.traffic.by_name() {
+            *self.traffic.entry(what).or_default() += count;
+        }
+        self.judged.0 += report.judged.0;
+        self.judged.1 += report.judged.1;
         for (fault, count) in &report.fired {
             *self.fired.entry(fault.as_str()).or_default() += count;
         }
@@ -54,6 +62,9 @@ impl Total {
         println!(
             "handed over {left}; {writes} writes and {one_shots} one-shots arrived; links taken {takeovers}"
         );
+        let (judged, heard) = self.judged;
+        println!("explained by the general judge: {judged} of {heard} ends of operations");
+        println!("frames: {:?}", self.traffic);
         println!("faults: {:?}, at the disk {}", self.fired, self.disk_faults);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! - Owners take turns: whatever leaves for a link leaves in an epoch that is no older than any that
 //!   something left in before, and from the node that the log made the owner of that epoch. Once
-//!   the log has given the link to another one, nothing more leaves the former owner. So
-//!   nobody writes on the side of a partition that lost the link, past its lease or otherwise.
+//!   the log has given the link to another one, nothing more leaves the former owner.
+//! - Nothing leaves without a lease: within its length, by a clock that no node has, of a question
+//!   that the leader answered. So nobody writes on the side of a partition that lost its majority.
 //! - Nothing leaves after its expiry: what was wished with a time limit leaves within that time,
 //!   by a clock that no node has.
 //! - A one-shot arrives once, and a newer wish is never followed by an older one of the same owner.
@@ -18,9 +19,11 @@ use fleet_state::{
     Change, DeviceId, FleetState, Invocation, LinkId, NodeId, Record, RequestId, Revision, Stage,
 };
 
+use fleet_device::lease::LEASE_MS;
+
 use super::Violation;
 use crate::field::{Field, Wrong};
-use crate::keeper::{Ask, What};
+use crate::keeper::{Ask, Call, What};
 
 /// Clocks of nodes may be so much slower than time, and a turn of the loop late.
 const DRIFT_SHARE: u64 = 20;
@@ -39,6 +42,13 @@ pub struct HandOvers {
     one_shots: BTreeMap<RequestId, u64>,
     /// When wishes are over.
     wishes: BTreeMap<(DeviceId, Revision), u64>,
+    /// Questions for a lease that are not answered, with when they were asked; by the start of the
+    /// node that asks.
+    questions: BTreeMap<(NodeId, u64, Call), u64>,
+    /// Until when a node may write, at most, in one start of it.
+    leases: BTreeMap<(NodeId, u64), u64>,
+    /// Links that are written to without a lease.
+    unleased: BTreeSet<LinkId>,
     /// Wishes that left in time.
     in_time: BTreeSet<(DeviceId, Revision)>,
     left: u64,
@@ -54,6 +64,11 @@ impl HandOvers {
         for record in changes.iter().filter_map(|change| change.record.as_ref()) {
             match record {
                 Record::Link(link) => {
+                    if link.unleased {
+                        self.unleased.insert(link.id.clone());
+                    } else {
+                        self.unleased.remove(&link.id);
+                    }
                     if let Some(owner) = link.owner {
                         self.owners.insert((link.id.clone(), link.epoch), owner);
                         self.given.insert(link.id.clone(), link.epoch);
@@ -77,16 +92,41 @@ impl HandOvers {
         }
     }
 
-    /// Something leaves a node now.
+    /// A node asks for a lease now.
+    pub fn lease_asked(&mut self, asks: (NodeId, u64), call: Call, now_ms: u64) {
+        self.questions.insert((asks.0, asks.1, call), now_ms);
+    }
+
+    /// The question was answered: with a lease, which runs from the question, or without one.
+    pub fn lease_answered(&mut self, asked: (NodeId, u64), call: Call, granted: bool) {
+        let asked_ms = self.questions.remove(&(asked.0, asked.1, call));
+        if let Some(asked_ms) = asked_ms.filter(|_| granted) {
+            // A slow clock, and two roundings.
+            let until_ms = asked_ms + LEASE_MS + LEASE_MS / (DRIFT_SHARE - 1) + 2;
+            let known_ms = self.leases.entry(asked).or_default();
+            *known_ms = until_ms.max(*known_ms);
+        }
+    }
+
+    /// Something leaves a node now, in one start of it.
     ///
     /// # Errors
     /// It must not.
-    pub fn leaves(&mut self, node: NodeId, ask: &Ask, now_ms: u64) -> Result<(), Violation> {
+    pub fn leaves(&mut self, from: (NodeId, u64), ask: &Ask, now_ms: u64) -> Result<(), Violation> {
         if matches!(ask.what, What::Read) {
             return Ok(());
         }
+        let (node, _) = from;
         self.left += 1;
         self.in_turn(node, ask)?;
+        let until_ms = self.leases.get(&from).copied().unwrap_or(0);
+        if until_ms < now_ms && !self.unleased.contains(&ask.link) {
+            let link = &ask.link;
+            let what = format!(
+                "node {node} writes to {link} at {now_ms}; its lease was over at {until_ms}"
+            );
+            return Err(Violation::new("nothing leaves without a lease", what));
+        }
         let late = |what: String, over_ms: u64| {
             let what =
                 format!("node {node} hands over {what} at {now_ms}; it was over at {over_ms}");

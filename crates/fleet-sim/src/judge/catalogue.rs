@@ -99,6 +99,7 @@ pub const BUGS: &[Bug] = &[
     // Links and devices.
     bug("lease-from-the-answer", "a lease is counted from the answer instead of the question"),
     bug("taken-without-waiting", "a link is taken from its owner before its lease is over"),
+    bug("links-never-taken-over", "a link stays with an owner that is gone for good"),
     bug("claim-skipped", "a one-shot is handed over without asking the log"),
     bug("expiry-ignored", "a one-shot that was granted in time is handed over after it"),
     bug("epoch-not-checked", "what a former owner says counts"),

@@ -382,13 +382,18 @@ impl World {
         self.clients.figures.decided += 1;
         self.history_decides(number, &operation.wish, answer);
         if let Wish::Write(proposal) = operation.wish {
-            if self.clients.old.len() >= OLD_COMMANDS_MAX {
-                self.clients.old.remove(0);
-            }
-            self.clients.old.push((proposal, operation.floor));
-            self.send_old_one();
+            self.remember(proposal, operation.floor);
         }
         self.think(client);
+    }
+
+    /// Somebody may send it again.
+    fn remember(&mut self, proposal: Proposal, floor: Floor) {
+        if self.clients.old.len() >= OLD_COMMANDS_MAX {
+            self.clients.old.remove(0);
+        }
+        self.clients.old.push((proposal, floor));
+        self.send_old_one();
     }
 
     fn send_old_one(&mut self) {
@@ -459,6 +464,8 @@ impl World {
                 self.history_refuses(operation.number, proposal);
             } else {
                 self.clients.figures.unknown += 1;
+                // Whoever does not know comes back and asks.
+                self.remember(proposal.clone(), operation.floor);
             }
         }
         self.think(client);

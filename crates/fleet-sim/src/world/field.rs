@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_state::command::{DriftPolicy, LinkSpec, Mode, OnDrift, Placement, Policy};
-use fleet_state::{Command, DeviceId, DeviceSpec, LinkId, Object, RequestId};
+use fleet_state::{Command, DeviceId, DeviceSpec, FleetState, LinkId, Object, RequestId, Stage};
 
 use super::World;
+use crate::node::Node;
 use crate::random::Random;
 
 /// Time limits of wishes and one-shots.
@@ -43,7 +44,7 @@ impl World {
     }
 
     /// Nobody works on the devices any more, and something is wished of each for good.
-    pub(super) fn wish_for_good(&mut self) {
+    pub fn wish_for_good(&mut self) {
         for link in 0..self.swarm.links {
             for device in 0..self.swarm.devices_per_link {
                 let id = device_id(link, device);
@@ -53,6 +54,41 @@ impl World {
                 self.push_command(Command::DeviceUpdate { id, patch, ttl_ms: None });
             }
         }
+    }
+
+    /// What is missing until each link has an owner that runs, each device is what is wished of it and
+    /// the log says so, and each one-shot has ended.
+    #[must_use]
+    pub fn why_field_waits(&self, state: &FleetState) -> Option<String> {
+        for link in state.links() {
+            let owner = link.owner.and_then(|owner| self.node(owner));
+            if !owner.is_some_and(Node::is_running) {
+                return Some(format!("link {} has no owner that runs: {:?}", link.id, link.owner));
+            }
+            for device in state.devices_of(&link.id) {
+                if let Some(open) = state.invocations_open(&device.id).next() {
+                    return Some(format!("{} is still {}", open.id, open.stage.as_str()));
+                }
+                for (property, wish) in device.wishes.iter() {
+                    let stage = state.wish_stage(&device.id, wish.revision);
+                    let is = self.field.value(&device.id, property);
+                    let is_so = stage == Some(Stage::Verified) && is == Some(&wish.value);
+                    // What has a time limit may have ended otherwise, and is not tried again.
+                    let ended = matches!(stage, Some(Stage::Unknown | Stage::Failed));
+                    if !is_so && !(ended && wish.ttl.is_some()) {
+                        let why = state.wish_failure(&device.id, wish.revision);
+                        return Some(format!(
+                            "{property} of {} is {is:?}: {} of r{} is {stage:?}: {why:?} {:?}",
+                            device.id,
+                            wish.value,
+                            wish.revision,
+                            state.watermarks(&device.id)
+                        ));
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// What a client wants of a device on a link, if there is one.

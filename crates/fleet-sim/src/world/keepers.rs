@@ -47,7 +47,7 @@ impl World {
         let (Some(replica), boot) = (&node.replica, node.boot) else {
             return Ok(());
         };
-        if replica.applied().get() == 0 || node.doubt.is_some() {
+        if replica.applied().get() == 0 {
             return Ok(());
         }
         let acts = node.keeper.look(replica.state(), mono_ms);
@@ -74,13 +74,15 @@ impl World {
                 let maker = Maker::Keeper { boot, call };
                 let floor = Floor::default();
                 let open = Open { maker, node: id, request: None, floor, key: None };
+                let passed_ms = self.passed_ms();
+                self.invariants.hand_overs.lease_asked((id, boot), call, passed_ms);
                 self.owner_asked(id, true);
                 self.ask_read(id, open, within_ms);
                 Ok(())
             }
             Act::Device(call, ask) => {
                 let passed_ms = self.passed_ms();
-                self.invariants.hand_overs.leaves(id, &ask, passed_ms)?;
+                self.invariants.hand_overs.leaves((id, boot), &ask, passed_ms)?;
                 let event = match &ask.what {
                     What::Read => trace::Event::Fault("reads a device", call),
                     What::Write(_) => trace::Event::Fault("writes to a device", call),
@@ -192,6 +194,7 @@ impl World {
         end: ReadEnd,
     ) -> Result<(), Violation> {
         let now_ms = self.now_ms;
+        self.invariants.hand_overs.lease_answered((id, boot), call, end == ReadEnd::Ready);
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.boot == boot) else {
             return Ok(());
         };

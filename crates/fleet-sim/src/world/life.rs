@@ -18,8 +18,6 @@ const DOWN_MS_MAX: u64 = 3_000;
 const OLDER_PROGRAMS: u64 = 600;
 /// Changes of programs that go back to the older one, of a thousand, as long as they can.
 const DOWNGRADES: u64 = 300;
-/// Faults planned for one node's disks that have not happened yet.
-const DISK_FAULTS_AHEAD_MAX: u64 = 2;
 
 impl World {
     /// Starts a node's process.
@@ -31,17 +29,22 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id).filter(|n| n.life != Life::Gone) else {
             return Ok(());
         };
-        let opened = match node.open(&self.site, &self.swarm, now_ms) {
+        let opened = node.open(&self.site, &self.swarm, now_ms);
+        let (boot, doubt, may_fail) = (node.boot, node.doubt, node.may_fail());
+        let excused = self.note_disk_faults(id) || may_fail;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let (boot, was_cut, doubt) = (node.boot, node.was_cut, node.doubt);
                 if doubt == Some(crate::node::Doubt::Flipped) {
                     // It noticed, and says so: somebody gives it up.
                     self.replace(id);
                     return Ok(());
                 }
                 // A machine that had stopped needs its power cut before it starts again.
-                if !self.note_disk_faults() && was_cut {
+                if !excused {
                     let what = format!("node {id}, start {boot}: {error}");
                     return Err(Violation::new("a node starts again", what));
                 }
@@ -58,7 +61,6 @@ impl World {
             return Err(Violation::new("a named snapshot is whole", what));
         }
         let applied = opened.replica.applied().get();
-        let boot = node.boot;
         node.replica = Some(opened.replica);
         node.life = Life::Running;
         node.was_cut = false;
@@ -232,20 +234,16 @@ impl World {
     }
 
     /// Plans a fault for one of the next calls to a node's disk.
-    /// Not while earlier ones wait for such a call: they would all hit one restart.
-    pub fn plan_disk_fault(&mut self, id: NodeId, fault: DiskFault, within_calls: u64) -> bool {
+    pub fn plan_disk_fault(&mut self, id: NodeId, fault: Fault, within_calls: u64) -> bool {
+        let kind = match fault {
+            Fault::DiskError => DiskFault::Io,
+            Fault::DiskFull => DiskFault::ShortWrite,
+            _ => DiskFault::Stop,
+        };
         let on_log = self.random.per_mille(750);
         let ahead = self.random.below(within_calls);
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return false;
-        };
-        if node.disk_faults_planned >= node.disk_faults() + DISK_FAULTS_AHEAD_MAX {
-            return false;
-        }
-        node.disk_faults_planned += 1;
-        let disk = if on_log { &node.log_disk } else { &node.snapshot_disk };
-        disk.plan_fault(disk.calls() + ahead, fault);
-        true
+        let node = self.nodes.get_mut(&id);
+        node.is_some_and(|node| node.plan(fault, kind, on_log, ahead))
     }
 
     /// A node that was accepted gets its files and starts.

@@ -8,7 +8,6 @@ mod moments;
 mod owners;
 mod partition;
 
-use fleet_log::DiskFault;
 use fleet_state::NodeId;
 
 use super::{Event, World};
@@ -28,6 +27,8 @@ const LAST_CHANCE_GAP_MS: u64 = 2_500;
 const LAST_CHANCE_TURNS: u64 = 12;
 /// Longest time that a sync of a slow disk takes.
 const SYNC_MS_MAX: u64 = 400;
+/// What a disk has room for that is as good as full, at most.
+const ROOM_BYTES_MAX: u64 = 64 * 1024;
 /// A day, as wall clocks jump.
 const DAY_MS: u64 = 86_400_000;
 
@@ -154,6 +155,11 @@ impl World {
         let Some(any) = self.random.pick(&running).copied() else {
             return Ok(false);
         };
+        if self.nemesis.last_chance && running.len() < fault.nodes_min() {
+            // Too many have left.
+            self.invite();
+            return Ok(false);
+        }
         let leader = self.leader();
         let code = fault as u64;
         self.trace.note(self.now_ms, any, crate::trace::Event::Fault(fault.as_str(), code));
@@ -168,10 +174,7 @@ impl World {
             Fault::IsolateLeader => {
                 Ok(leader.is_some_and(|leader| self.partition(Shape::Isolate, leader)))
             }
-            Fault::Flapping => {
-                self.queue.push(self.now_ms + 1, Event::Flap(12));
-                Ok(true)
-            }
+            Fault::Flapping => Ok(self.start_flapping()),
             Fault::Offline => {
                 self.network.set_offline(any);
                 self.heal_later();
@@ -196,13 +199,13 @@ impl World {
             Fault::Devices => Ok(self.upset_devices()),
             Fault::Hand => Ok(self.turn_by_hand()),
             Fault::Stop => self.stop(any).map(|()| true),
-            Fault::DiskStop => self.plan(any, DiskFault::Stop),
-            Fault::DiskError => self.plan(any, DiskFault::Io),
-            Fault::DiskFull => self.plan(any, DiskFault::ShortWrite),
+            Fault::DiskStop | Fault::DiskError | Fault::DiskFull => Ok(self.plan(any, fault)),
             Fault::StartStop => {
                 self.crash(any, true, "power");
-                self.plan_disk_fault(any, DiskFault::Stop, START_CALLS_AHEAD);
-                Ok(true)
+                let ahead = if self.nemesis.last_chance { 1 } else { START_CALLS_AHEAD };
+                self.plan_disk_fault(any, fault, ahead);
+                // It has happened when power was lost again.
+                Ok(false)
             }
             Fault::Pause => Ok(self.strike_pause(any)),
             Fault::PauseLeader => Ok(leader.is_some_and(|leader| self.strike_pause(leader))),
@@ -233,7 +236,8 @@ impl World {
         Ok(true)
     }
 
-    fn plan(&mut self, id: NodeId, fault: DiskFault) -> Result<bool, Violation> {
+    /// `false`: it has happened when the disk has failed.
+    fn plan(&mut self, id: NodeId, fault: Fault) -> bool {
         // In the end anybody who has none ahead will do.
         let others = if self.nemesis.last_chance { self.running() } else { vec![id] };
         let planned = others.iter().any(|id| self.plan_disk_fault(*id, fault, DISK_CALLS_AHEAD));
@@ -243,7 +247,7 @@ impl World {
                 self.admin(Fault::Snapshot, id, None);
             }
         }
-        Ok(planned)
+        false
     }
 
     fn strike_pause(&mut self, id: NodeId) -> bool {
@@ -263,12 +267,15 @@ impl World {
         true
     }
 
-    /// A node's disk is nearly full, for a while.
+    /// A node's disk is nearly full, for a while. Half of the time it notices before there is no room.
     fn fill_disk(&mut self, id: NodeId) -> bool {
         let over_ms = self.now_ms + self.random.between(200, 5_000);
-        let replica = self.nodes.get_mut(&id).and_then(|node| node.replica.as_mut());
-        if let Some(replica) = replica {
-            replica.set_low_space(true);
+        let room_bytes = self.random.per_mille(500).then(|| self.random.below(ROOM_BYTES_MAX));
+        if let Some(node) = self.nodes.get_mut(&id) {
+            match (room_bytes, &mut node.replica) {
+                (None, Some(replica)) => replica.set_low_space(true),
+                (room_bytes, _) => node.leave_room(room_bytes),
+            }
         }
         self.queue.push(over_ms, Event::DiskWell(id));
         true
@@ -278,6 +285,7 @@ impl World {
     pub(super) fn disk_well(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.slow_sync_ms = 0;
+            node.leave_room(None);
             if let Some(replica) = &mut node.replica {
                 replica.set_low_space(false);
             }

@@ -5,6 +5,9 @@ use fleet_state::NodeId;
 use super::super::{Event, World};
 use crate::node::Life;
 
+/// How often ways close, one after the other.
+const FLAPS: u32 = 12;
+
 /// How ways are closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -23,6 +26,7 @@ impl World {
         self.queue.push(self.now_ms + ms, Event::Heal);
     }
 
+    /// Closes ways; `false` where there were none to close.
     pub(super) fn partition(&mut self, shape: Shape, center: NodeId) -> bool {
         let mut nodes: Vec<NodeId> =
             self.nodes.values().filter(|n| n.life != Life::Gone).map(|n| n.id).collect();
@@ -33,6 +37,7 @@ impl World {
         let pairs = nodes.iter().enumerate().flat_map(|(at, one)| {
             nodes.iter().enumerate().skip(at + 1).map(move |(to, other)| (at, *one, to, *other))
         });
+        let mut any_closed = false;
         for (at, one, to, other) in pairs {
             let apart = (at < half) != (to < half);
             let closed = match shape {
@@ -46,6 +51,7 @@ impl World {
                     leaf && one != center && other != center
                 }
             };
+            any_closed |= closed;
             if closed {
                 self.network.cut(one, other);
             }
@@ -53,8 +59,19 @@ impl World {
                 self.network.cut(other, one);
             }
         }
-        self.heal_later();
-        true
+        if any_closed {
+            self.heal_later();
+        }
+        any_closed
+    }
+
+    /// Ways begin to open and close; `false` where there are none.
+    pub(super) fn start_flapping(&mut self) -> bool {
+        let possible = self.running().len() > 1;
+        if possible {
+            self.flap(FLAPS);
+        }
+        possible
     }
 
     pub(in super::super) fn flap(&mut self, left: u32) {
@@ -62,10 +79,9 @@ impl World {
         if left == 0 || self.nemesis.stopped {
             return;
         }
-        let running = self.running();
-        if let (Some(one), Some(other)) =
-            (self.random.pick(&running).copied(), self.random.pick(&running).copied())
-        {
+        let mut running = self.running();
+        self.random.shuffle(&mut running);
+        if let [one, other, ..] = *running {
             self.network.cut_both(one, other);
         }
         let ms = self.random.between(50, 500);
