@@ -28,6 +28,12 @@ pub(super) fn fail_at_start(
     let strace = strace()?;
     let log = workplace.join(format!("strace-{}.log", agent.name)).display().to_string();
     let injected = format!("inject=fsync:error=EIO:when={number}");
+    // Where nothing may be traced, no agent dies of that.
+    let tried = Command::new(&strace).args(["-o", &log, "true"]).output();
+    let tried = tried.map_err(|error| error.to_string())?;
+    if !tried.status.success() {
+        return Err(String::from_utf8_lossy(&tried.stderr).into_owned());
+    }
     // The agent stays the child of this test, and the tracer is somebody else's.
     let arguments = ["-D", "-f", "-o", &log, "-e", "trace=fsync", "-e", &injected];
     kill_running(agent);
