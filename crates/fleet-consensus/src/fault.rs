@@ -10,7 +10,7 @@ use thiserror::Error;
 pub enum Fault {
     /// Reading or writing the log failed. It is not retried: after a failed sync the
     /// page cache can't be trusted.
-    #[error("the log failed: {0}")]
+    #[error(transparent)]
     Log(#[from] LogError),
     /// The site key could not be stored.
     #[error("the site key could not be stored: {0}")]
@@ -92,19 +92,19 @@ impl Fault {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The settings make no sense.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     /// The log can't be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Log(#[from] OpenError),
     /// The log can't be written or read.
-    #[error("the log failed: {0}")]
+    #[error(transparent)]
     LogIo(#[from] LogError),
     /// The first snapshot can't be written, or unfinished ones not removed.
     #[error("the snapshots can't be written: {0}")]
     SnapshotIo(std::io::Error),
     /// The snapshots can't be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Snapshot(#[from] crate::snapshot_store::LoadError),
     /// No snapshot is usable, and the log does not begin at the site's founding.
     #[error(
@@ -135,10 +135,10 @@ pub enum StartError {
         last: u64,
     },
     /// A replayed entry stops this node.
-    #[error("{0}")]
+    #[error(transparent)]
     Fault(#[from] Fault),
     /// The node's keys make no sense.
-    #[error("{0}")]
+    #[error(transparent)]
     Identity(#[from] crate::frame::IdentityError),
     /// Raft refused the files' content.
     #[error("raft refused to start: {0}")]

@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::entry::Position;
-use crate::error::LogError;
+use crate::error::{DIRECTORY, LogError};
 use crate::log::Log;
 use crate::record::{Content, Kind, push};
 use crate::seeded;
@@ -74,8 +74,8 @@ pub(crate) fn remove<D: Disk>(disk: &D, name: &str) -> Result<(), LogError> {
 
 pub(crate) fn sync_dir<D: Disk>(disk: &D) -> Result<(), LogError> {
     disk.sync_dir().map_err(|source| LogError::Storage {
-        action: "sync the directory",
-        file: String::new(),
+        action: "sync",
+        file: DIRECTORY.to_owned(),
         source,
     })
 }

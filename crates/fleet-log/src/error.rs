@@ -4,6 +4,9 @@ use std::io;
 
 use crate::config::{BATCH_BYTES_MAX, ENTRY_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
+/// What failed, where it was no file.
+pub(crate) const DIRECTORY: &str = "the directory";
+
 /// Why a log was not opened. Nothing on the disk was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

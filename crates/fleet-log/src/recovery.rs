@@ -8,7 +8,7 @@
 
 use crate::config::LogIdentity;
 use crate::disk::{Disk, DiskFile};
-use crate::error::OpenError;
+use crate::error::{DIRECTORY, OpenError};
 use crate::record::Seed;
 use crate::replay::Replay;
 use crate::scan::{End, Scan, is_fresh, scan};
@@ -81,8 +81,8 @@ pub(crate) struct Opened<F> {
 /// Sorts the names of a directory into segment numbers and files that were never finished.
 pub(crate) fn list<D: Disk>(disk: &D) -> Result<(Vec<u32>, Vec<String>), OpenError> {
     let names = disk.list().map_err(|source| OpenError::Storage {
-        action: "list the directory",
-        file: String::new(),
+        action: "list",
+        file: DIRECTORY.to_owned(),
         source,
     })?;
     let (mut numbers, mut unfinished) = (Vec::new(), Vec::new());
@@ -202,8 +202,8 @@ fn sync_newest<D: Disk>(disk: &D, opened: &mut [Opened<D::File>]) -> Result<(), 
         })?;
     }
     disk.sync_dir().map_err(|source| OpenError::Storage {
-        action: "sync the directory",
-        file: String::new(),
+        action: "sync",
+        file: DIRECTORY.to_owned(),
         source,
     })
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use fleet_sim::Fault;
 use fleet_sim::judge::BUGS;
 
 /// How many mistakes there are at least.
@@ -27,6 +28,25 @@ fn switches(folder: &Path, found: &mut BTreeSet<String>) {
             found.extend(uses.map(|rest| rest.split('"').next().unwrap().to_owned()));
         }
     }
+}
+
+/// The words that a table of the document tells in its first column: what its rows begin with.
+fn told(document: &str) -> BTreeSet<String> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.map(|row| row.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_document_tells_of_every_mistake_and_every_fault() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let document = fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+    let rows = told(&document);
+    let untold: Vec<&str> =
+        BUGS.iter().map(|bug| bug.name).filter(|n| !rows.contains(*n)).collect();
+    assert!(untold.is_empty(), "no row tells after how many seeds these are found: {untold:?}");
+    let named = |fault: &Fault| document.contains(&format!("`{}`", fault.as_str()));
+    let unnamed: Vec<&Fault> = Fault::ALL.iter().filter(|fault| !named(fault)).collect();
+    assert!(unnamed.is_empty(), "not told of: {unnamed:?}");
 }
 
 #[test]

@@ -64,6 +64,18 @@ pub(super) enum JournalError {
     Encode(#[from] serde_json::Error),
 }
 
+impl JournalError {
+    /// Whether what is there can't be understood, now or later. A disk that failed may give it back.
+    fn is_of_contents(&self) -> bool {
+        match self {
+            Self::Open(error) => !matches!(error, OpenError::Storage { .. }),
+            Self::Log(error) => matches!(error, LogError::Damaged { .. }),
+            Self::Record { .. } => true,
+            Self::Io { .. } | Self::Encode(_) => false,
+        }
+    }
+}
+
 /// The journal.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -80,7 +92,8 @@ pub(super) struct Opened {
 }
 
 impl Journal {
-    /// Opens the journal in a data directory, or makes one. One that can't be read is put aside.
+    /// Opens the journal in a data directory, or makes one. One whose contents can't be read is put
+    /// aside; one that the disk doesn't give now stays where it is.
     pub(super) fn open(
         data_dir: &Path,
         uid: SiteUid,
@@ -90,10 +103,7 @@ impl Journal {
         let identity = LogIdentity { site_uid: *uid.as_bytes(), node: node.get() | IDENTITY_BIT };
         match Self::open_in(&path, identity) {
             Ok((journal, writes)) => Ok(Opened { journal, writes, trouble: None }),
-            Err(
-                error
-                @ (JournalError::Open(_) | JournalError::Log(_) | JournalError::Record { .. }),
-            ) => {
+            Err(error) if error.is_of_contents() => {
                 let aside = put_aside(&path)?;
                 let trouble = format!(
                     "the journal of local writes could not be read ({error}) and was put aside as {}; what was written locally before is not known",
@@ -219,6 +229,19 @@ mod tests {
 
     use super::super::write::{LocalOp, Part};
     use super::*;
+
+    #[test]
+    fn what_a_disk_does_not_give_now_is_not_put_aside() {
+        let failed = || io::Error::other("a sync failed");
+        let (action, file) = ("sync", "the directory".to_owned());
+        let open = OpenError::Storage { action, file: file.clone(), source: failed() };
+        assert!(!JournalError::Open(open).is_of_contents());
+        let log = LogError::Storage { action, file, source: failed() };
+        assert!(!JournalError::Log(log).is_of_contents());
+        assert!(!JournalError::Io { path: "local".into(), source: failed() }.is_of_contents());
+        assert!(JournalError::Open(OpenError::Empty).is_of_contents());
+        assert!(JournalError::Record { index: 3 }.is_of_contents());
+    }
 
     fn uid() -> SiteUid {
         SiteUid::from_bytes([7; 16])

@@ -199,7 +199,7 @@ pub enum MessageError {
     #[error("the entries after index {0} do not follow each other")]
     NotContiguous(u64),
     /// An entry that we never make.
-    #[error("{0}")]
+    #[error(transparent)]
     Entry(#[from] EntryError),
 }
 

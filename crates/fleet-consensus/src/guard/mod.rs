@@ -15,7 +15,9 @@
 //! caused. **Requests are taken from every authenticated, not removed node**: a leader or candidate may have become a
 //! voter by entries that this node is yet to apply, and refusing it could leave a site without a majority. What an
 //! authenticated node can do by lying is bounded: it can't raise the term far, can't speak against the known leader
-//! within its term, can't make this node panic.
+//! within its term, can't make this node panic. It can end this node for good, by saying what only a node that lost
+//! its log or was set back would hear: believing that too often costs a node, believing it too late costs what was
+//! acknowledged. A member that may lie has to be removed.
 //!
 //! Messages of a lower term go through unchecked but for their sender: `raft` ignores them, or answers so that an old
 //! leader steps down.

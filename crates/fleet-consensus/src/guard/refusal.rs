@@ -6,10 +6,10 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Objection {
     /// Drop the message and count it.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] Refusal),
     /// This node has lost entries that it acknowledged; it must not vote or answer any more.
-    #[error("{0}")]
+    #[error(transparent)]
     Quarantine(#[from] LostLog),
 }
 
