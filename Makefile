@@ -103,10 +103,11 @@ judge: ## the judge judged: mistakes made on purpose, and which invariant finds 
 # For each target; or of one: make fuzz TARGET=request SECONDS_EACH=600
 SECONDS_EACH ?= 60
 
-fuzz: ## mutated input for everything that reads foreign bytes, a minute for each target
+fuzz: ## mutated input for everything that reads foreign bytes, a minute for each target; then made-up raft messages
 	$(CARGO) run --quiet --profile sim --package fleet-fuzz -- $(TARGET) --seconds $(SECONDS_EACH)
 ifndef TARGET
 	FLOTILLA_FUZZ_SECONDS=$(SECONDS_EACH) $(CARGO) test --quiet --package flotilla-agent --test foreign_text
+	$(MAKE) hostile
 endif
 
 # How long, and what decides which faults come: make chaos CHAOS_SECONDS=3600 SEED=7
