@@ -17,6 +17,7 @@
 //! - [`cut::Wire`]: a way to a server that a test can cut and mend.
 //! - [`pki::Pki`]: an authority, and certificates for servers and clients.
 //! - [`disk::SmallDisk`]: a real file system that can run full, where this user may mount one.
+//! - [`hung_disk::HungDisk`]: a disk under one agent that hangs.
 //! - [`guest`]: machines that lose power, where this user may have them.
 //! - [`field`]: an MQTT broker and devices that we did not write.
 //! - [`nats_device::NatsDevice`]: a device that speaks NATS, with a journal.
@@ -47,6 +48,7 @@ pub mod door;
 pub mod field;
 pub mod guest;
 pub mod hall;
+pub mod hung_disk;
 pub mod lan;
 pub mod load;
 pub mod metrics;

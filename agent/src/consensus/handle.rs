@@ -2,16 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_consensus::View;
 use fleet_state::{AgentCommand, Answer, Change, Command, NodeId, Proposal, RequestId, Revision};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::clock::MonotonicClock;
 use super::own_ids::OwnIds;
+use super::pulse::Pulse;
+
+/// How much longer than until its deadline a caller waits for the word of the loop, which knows
+/// more: only a loop that stands still is later. Clients wait a little longer than this.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long a caller waits that has no deadline of its own.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How a submitted command ended, as far as this node can know.
 #[derive(Clone, Debug)]
@@ -46,6 +54,11 @@ pub enum ReadError {
     /// The agent is going down.
     #[error("this agent is stopping; ask another one")]
     Stopping,
+    /// The loop has not turned for a while.
+    #[error(
+        "this agent stands still and hears no leader: its disk does not answer, or its machine is too busy"
+    )]
+    Still,
 }
 
 /// Why an administrative call on this node failed.
@@ -171,6 +184,7 @@ pub struct Handle {
     pub(super) applied: broadcast::Sender<Arc<AppliedBatch>>,
     pub(super) observed: broadcast::Sender<(NodeId, Bytes)>,
     pub(super) leads: watch::Receiver<bool>,
+    pub(super) pulse: Pulse,
     pub(super) clock: MonotonicClock,
     pub(super) own_ids: Arc<OwnIds>,
 }
@@ -185,7 +199,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let request = Request::Submit { proposal, deadline_ms: self.clock.at_ms(deadline), reply };
         match self.requests.try_send(request) {
-            Ok(()) => answer.await.unwrap_or(Submitted::Unknown),
+            // It may be carried out when the loop goes on, so nothing else is true.
+            Ok(()) => match timeout_at(deadline + GRACE, answer).await {
+                Ok(Ok(end)) => end,
+                Ok(Err(_)) | Err(_) => Submitted::Unknown,
+            },
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Submitted::Busy { why: "the queue of commands on this agent is full" }
             }
@@ -205,7 +223,11 @@ impl Handle {
             mpsc::error::TrySendError::Full(_) => ReadError::Busy,
             mpsc::error::TrySendError::Closed(_) => ReadError::Stopping,
         })?;
-        done.await.unwrap_or(Err(ReadError::Stopping))?;
+        match timeout_at(deadline + GRACE, done).await {
+            Ok(Ok(end)) => end?,
+            Ok(Err(_)) => return Err(ReadError::Stopping),
+            Err(_) => return Err(ReadError::Deadline),
+        }
         Ok(self.view())
     }
 
@@ -234,6 +256,12 @@ impl Handle {
         self.applied.subscribe()
     }
 
+    /// For how long the loop has stood still, and with it the view; `None` while it turns.
+    #[must_use]
+    pub fn still_ms(&self) -> Option<u64> {
+        self.pulse.still_ms(self.clock.now_ms())
+    }
+
     /// Submits a command of this agent's own, which no user could ask for, and waits for its end,
     /// at most until `deadline`.
     pub async fn submit_own(&self, command: AgentCommand, deadline: Instant) -> Submitted {
@@ -250,14 +278,20 @@ impl Handle {
     /// `silent_ms`, until [`Handle::resume`]. `false` when it did, or this node doesn't lead.
     pub async fn seize(&self, node: NodeId, silent_ms: u64) -> bool {
         let (reply, done) = oneshot::channel();
-        let sent = self.requests.send(Request::Seize { node, silent_ms, reply }).await;
-        sent.is_ok() && done.await.unwrap_or(false)
+        let seized = async {
+            let sent = self.requests.send(Request::Seize { node, silent_ms, reply }).await;
+            sent.is_ok() && done.await.unwrap_or(false)
+        };
+        // Whether a late one is done nobody learns here; the bound on seizing undoes it.
+        timeout_at(Instant::now() + WAIT_MAX, seized).await.unwrap_or(false)
     }
 
     /// Answers a node's read barriers again.
     pub async fn resume(&self, node: NodeId) {
-        // An error says that the loop has ended, and nobody is answered any more.
-        let _ended = self.requests.send(Request::Resume { node }).await;
+        // An error says that the loop has ended, and nobody is answered any more; without room in
+        // its queue for so long, the bound on seizing does it.
+        let resumed = self.requests.send(Request::Resume { node });
+        let _ended = timeout_at(Instant::now() + WAIT_MAX, resumed).await;
     }
 
     /// Tells the other members what was observed here. It may get lost: it is dropped when the
@@ -301,10 +335,14 @@ impl Handle {
         let (reply, done) = oneshot::channel();
         let deadline_ms = self.clock.at_ms(deadline);
         let request = Request::Drain { deadline_ms, reply };
-        if self.requests.send(request).await.is_ok() {
-            // The bound is the deadline; an error means that the loop has ended already.
-            let _ended = tokio::time::timeout_at(deadline, done).await;
-        }
+        let drained = async {
+            // An error means that the loop has ended already.
+            if self.requests.send(request).await.is_ok() {
+                let _ended = done.await;
+            }
+        };
+        // The bound is the deadline.
+        let _in_time = timeout_at(deadline, drained).await;
     }
 
     /// The node's monotonic clock, in which views and deadlines are counted.
@@ -319,13 +357,12 @@ impl Handle {
         done: oneshot::Receiver<Result<T, AdminError>>,
         deadline: Instant,
     ) -> Result<T, AdminError> {
-        if self.requests.send(request).await.is_err() {
-            return Err(AdminError::Stopping);
-        }
-        match tokio::time::timeout_at(deadline, done).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(AdminError::Stopping),
-            Err(_) => Err(AdminError::Deadline),
-        }
+        let asked = async {
+            match self.requests.send(request).await {
+                Ok(()) => done.await.unwrap_or(Err(AdminError::Stopping)),
+                Err(_) => Err(AdminError::Stopping),
+            }
+        };
+        timeout_at(deadline + GRACE, asked).await.unwrap_or(Err(AdminError::Deadline))
     }
 }

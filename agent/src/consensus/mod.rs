@@ -6,13 +6,15 @@
 //! [`View`](fleet_consensus::View), writers call [`Handle::submit`].
 //!
 //! The loop never waits for the network. It does wait for the disk: an answer is
-//! worth nothing before the entry behind it is durable.
+//! worth nothing before the entry behind it is durable. A disk may hang, so nobody waits
+//! for the loop longer than until a deadline, and [`Handle::still_ms`] tells that it does.
 
 mod clock;
 mod errands;
 mod handle;
 mod notices;
 mod own_ids;
+mod pulse;
 mod reply;
 mod run;
 mod stalls;
@@ -22,4 +24,5 @@ pub use clock::MonotonicClock;
 pub use handle::{
     AdminError, AppliedBatch, AppliedItem, Handle, ReadError, SnapshotTaken, Submitted,
 };
+pub(crate) use pulse::stands_still;
 pub use run::{AgentReplica, LoopParts, OpenNotes, start};

@@ -28,6 +28,7 @@ use super::clock::MonotonicClock;
 use super::errands::Errands;
 use super::handle::{AppliedBatch, Handle, Request, Submitted};
 use super::own_ids::OwnIds;
+use super::pulse::Pulse;
 use super::reply::ReplyTo;
 use super::stalls::Stalls;
 use super::tally::Tally;
@@ -121,12 +122,14 @@ where
     let (applied, _) = broadcast::channel(APPLIED_BATCHES_MAX);
     let (observed, _) = broadcast::channel(OBSERVED_MAX);
     let (leads_out, leads) = watch::channel(false);
+    let pulse = Pulse::new(parts.tick_ms, parts.clock.now_ms());
     let handle = Handle {
         requests,
         view,
         applied: applied.clone(),
         observed: observed.clone(),
         leads,
+        pulse: pulse.clone(),
         clock: parts.clock,
         own_ids: Arc::new(OwnIds::new()?),
     };
@@ -143,6 +146,7 @@ where
         applied,
         observed,
         leads: leads_out,
+        pulse,
         built_out,
         seen_applied: 0,
         tally: Tally::default(),
@@ -184,6 +188,7 @@ struct Loop<D: Disk, W> {
     applied: broadcast::Sender<Arc<AppliedBatch>>,
     observed: broadcast::Sender<(NodeId, Bytes)>,
     leads: watch::Sender<bool>,
+    pulse: Pulse,
     built_out: mpsc::Sender<Built>,
     errands: Errands,
     /// Applied index of the view published last.
@@ -233,6 +238,7 @@ where
                 self.stalls.slept(asleep_ms, rest, self.parts.clock.now_ms());
             }
             let began_ms = self.parts.clock.now_ms();
+            self.pulse.beat(began_ms);
             match woken {
                 Woken::Due => {}
                 Woken::Frame(frame) => self.take_frame(&frame)?,
@@ -240,7 +246,9 @@ where
                 Woken::Built(result) => self.snapshot_written(result)?,
             }
             let last = self.turn()?;
-            self.stalls.turned(began_ms, self.parts.clock.now_ms());
+            let ended_ms = self.parts.clock.now_ms();
+            self.pulse.beat(ended_ms);
+            self.stalls.turned(began_ms, ended_ms);
             if last {
                 break;
             }

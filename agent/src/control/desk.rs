@@ -208,7 +208,7 @@ impl Desk {
                 Some(Failure::new(ErrorCode::Stopping, message))
             }
             IntakeState::NoLeader | IntakeState::Reading if decides => {
-                Some(read_failure(ReadError::NoLeader))
+                Some(read_failure(self.without_leader()))
             }
             // Over NATS another agent takes it; at the local door nobody else hears it.
             IntakeState::Stopped if answers.are_local() => {
@@ -282,10 +282,19 @@ impl Desk {
     /// A view that holds everything committed before now. Who has had no leader for a while says
     /// so at once: waiting would only keep the client from asking somebody else.
     pub(super) async fn linearizable(&self, deadline: Instant) -> Result<Arc<View>, Failure> {
-        if leaderless_ms(self) >= LEADERLESS_MS_MAX {
-            return Err(read_failure(ReadError::NoLeader));
+        let still = self.handle.still_ms().is_some();
+        if still || leaderless_ms(self) >= LEADERLESS_MS_MAX {
+            return Err(read_failure(self.without_leader()));
         }
         self.handle.linearizable(deadline).await.map_err(read_failure)
+    }
+
+    /// Why nothing can be decided here.
+    fn without_leader(&self) -> ReadError {
+        match self.handle.still_ms() {
+            Some(_) => ReadError::Still,
+            None => ReadError::NoLeader,
+        }
     }
 
     /// Answers a job, if anybody waits for it.
@@ -304,7 +313,7 @@ impl Desk {
 /// A failed read as it is told to the one who asked.
 fn read_failure(error: ReadError) -> Failure {
     let code = match error {
-        ReadError::NoLeader => ErrorCode::NoLeader,
+        ReadError::NoLeader | ReadError::Still => ErrorCode::NoLeader,
         // A read changes nothing, so one that ran out of time simply didn't happen.
         ReadError::Deadline | ReadError::Busy => ErrorCode::Busy,
         ReadError::Stopping => ErrorCode::Stopping,

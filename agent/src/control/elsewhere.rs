@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::desk::Desk;
-use super::judge::{LEADERLESS_MS_MAX, LOOK_INTERVAL, leaderless_ms};
+use super::judge::{LEADERLESS_MS_MAX, LOOK_INTERVAL, cut_off_ms, leaderless_ms};
 use super::membership::Membership;
 use super::nats_door::NatsDoor;
 
@@ -50,13 +50,13 @@ pub(super) async fn listen(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        if leaderless_ms(&desk) == 0 {
+        if cut_off_ms(&desk) == 0 {
             continue;
         }
         let mut said = false;
         match nats.client.subscribe(desk.subjects.tick()).await {
             Ok(mut ticks) => {
-                while leaderless_ms(&desk) > 0 {
+                while cut_off_ms(&desk) > 0 {
                     tokio::select! {
                         message = ticks.next() => match message {
                             Some(message) => said = note(&desk, &message.payload, said),

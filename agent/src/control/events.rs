@@ -59,7 +59,8 @@ async fn tell_item(desk: &Desk, nats: &Arc<NatsDoor>, item: &AppliedItem) {
     }
 }
 
-/// Tells the revision every second while this node leads.
+/// Tells the revision every second while this node leads, as far as it can know: one that stands
+/// still has been replaced.
 pub(super) async fn tick(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     let mut interval = tokio::time::interval(Duration::from_millis(TICK_INTERVAL_MS));
     // After a pause one tick is enough.
@@ -68,7 +69,8 @@ pub(super) async fn tick(desk: Arc<Desk>, nats: Arc<NatsDoor>) {
     loop {
         interval.tick().await;
         let view = desk.handle.view();
-        if view.standing.role != NodeRole::Leader || !nats.is_connected() {
+        let leads = view.standing.role == NodeRole::Leader && desk.handle.still_ms().is_none();
+        if !leads || !nats.is_connected() {
             continue;
         }
         let payload = event::tick(&Tick {

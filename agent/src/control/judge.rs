@@ -2,10 +2,10 @@
 //!
 //! One task looks at everything that speaks for or against it and publishes one [`IntakeState`];
 //! the lanes follow it (`intake`), status and readiness tell it. An agent that has known no leader
-//! for two seconds can't get anything decided, so it leaves commands and administration; when all
-//! have, clients hear "no responders" at once. Reads it keeps: a stale read needs no leader, and is
-//! what people want to see when there is none. It leaves those too when it hears a leader
-//! elsewhere, because then others know better.
+//! for two seconds, or whose consensus loop has stood still for as long, can't get anything decided,
+//! so it leaves commands and administration; when all have, clients hear "no responders" at once.
+//! Reads it keeps: a stale read needs no leader, and is what people want to see when there is none.
+//! It leaves those too when it hears a leader elsewhere, because then others know better.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,6 +38,8 @@ struct Around {
     foreign: bool,
     /// A leader is heard that does not speak to this node.
     elsewhere: bool,
+    /// The consensus loop stands still, and what the view says of a leader is old.
+    still: bool,
     now_ms: u64,
 }
 
@@ -50,6 +52,7 @@ pub(super) async fn judge(desk: Arc<Desk>, mut stopped: watch::Receiver<bool>) {
     let mut foreign = desk.foreign.subscribe();
     while !*stopped.borrow_and_update() {
         let view = Arc::clone(&views.borrow_and_update());
+        let still = desk.handle.still_ms().is_some();
         if view.standing.leader.is_some() {
             desk.met_leader.store(true, Ordering::Relaxed);
         }
@@ -58,6 +61,7 @@ pub(super) async fn judge(desk: Arc<Desk>, mut stopped: watch::Receiver<bool>) {
             held,
             foreign: *foreign.borrow_and_update(),
             elsewhere: desk.elsewhere.borrow().is_some_and(|leader| leader.is_there()),
+            still,
             now_ms: desk.handle.clock().now_ms(),
         };
         let state = state_of(&view, around);
@@ -66,7 +70,8 @@ pub(super) async fn judge(desk: Arc<Desk>, mut stopped: watch::Receiver<bool>) {
             tracing::info!(intake = state.as_str(), "intake has changed");
         }
         // Somebody waits for an agent that has found its leader: no time is lost there.
-        let waits_for_leader = matches!(state, IntakeState::NoLeader | IntakeState::Reading);
+        let waits_for_leader =
+            !still && matches!(state, IntakeState::NoLeader | IntakeState::Reading);
         tokio::select! {
             _ = looks.tick() => {}
             _ = stopped.changed() => {}
@@ -82,6 +87,11 @@ pub(super) async fn judge(desk: Arc<Desk>, mut stopped: watch::Receiver<bool>) {
 pub(super) fn leaderless_ms(desk: &Desk) -> u64 {
     let since = desk.handle.view().leaderless_since_ms;
     since.map_or(0, |since| desk.handle.clock().now_ms().saturating_sub(since).max(1))
+}
+
+/// For how long this node has known nothing of a leader; also because it stands still.
+pub(super) fn cut_off_ms(desk: &Desk) -> u64 {
+    leaderless_ms(desk).max(desk.handle.still_ms().unwrap_or(0))
 }
 
 fn has_leader_and_state(view: &Arc<View>) -> bool {
@@ -101,6 +111,9 @@ fn state_of(view: &View, around: Around) -> IntakeState {
     if view.applied == Revision::NONE {
         return IntakeState::NoLeader;
     }
+    if around.still {
+        return without_leader(around);
+    }
     if view.standing.leader.is_some() {
         return IntakeState::Serving;
     }
@@ -109,6 +122,11 @@ fn state_of(view: &View, around: Around) -> IntakeState {
         // An election is on; who was taking requests in goes on, who was not waits for its end.
         return around.held;
     }
+    without_leader(around)
+}
+
+/// Where intake stands when nothing can be decided here.
+const fn without_leader(around: Around) -> IntakeState {
     if around.elsewhere { IntakeState::NoLeader } else { IntakeState::Reading }
 }
 
@@ -144,7 +162,7 @@ mod tests {
     use super::*;
 
     fn around(held: IntakeState, now_ms: u64) -> Around {
-        Around { held, foreign: false, elsewhere: false, now_ms }
+        Around { held, foreign: false, elsewhere: false, still: false, now_ms }
     }
 
     #[test]
@@ -153,6 +171,15 @@ mod tests {
         assert_eq!(state_of(&led, around(IntakeState::NoLeader, 0)), IntakeState::Serving);
         let foreign = Around { foreign: true, ..around(IntakeState::Serving, 0) };
         assert_eq!(state_of(&led, foreign), IntakeState::ForeignSite);
+    }
+
+    #[test]
+    fn who_stands_still_gets_nothing_decided_whatever_it_last_knew_of_a_leader() {
+        let led = view(NodeRole::Leader, Some(1));
+        let still = Around { still: true, ..around(IntakeState::Serving, 0) };
+        assert_eq!(state_of(&led, still), IntakeState::Reading);
+        let elsewhere = Around { elsewhere: true, ..still };
+        assert_eq!(state_of(&led, elsewhere), IntakeState::NoLeader);
     }
 
     #[test]

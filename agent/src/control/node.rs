@@ -12,6 +12,8 @@ use fleet_protocol::node::{
 use fleet_protocol::reply::{self, ReplyMessage};
 use fleet_protocol::{ErrorCode, Failure};
 
+use crate::consensus::stands_still;
+
 use super::IntakeState;
 use super::desk::{Desk, Job};
 use super::elsewhere::Elsewhere;
@@ -95,6 +97,7 @@ async fn status(desk: &Desk) -> NodeStatus {
         intake: takes_commands(desk),
         troubles: troubles(&view, *desk.intake.borrow(), cut_off)
             .into_iter()
+            .chain(desk.handle.still_ms().map(stands_still))
             .chain(local_writes::troubles(desk))
             .collect(),
     }

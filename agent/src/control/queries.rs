@@ -53,7 +53,10 @@ pub(super) fn mark(desk: &Desk, view: &View, consistency: Consistency) -> ReadMa
     // Before it met a leader, a node can't know how long it was away.
     let known = desk.met_leader.load(Ordering::Relaxed) || view.standing.leader.is_some();
     let age_ms = match consistency {
-        Consistency::Stale if known => Some(age_ms(view, desk.handle.clock().now_ms())),
+        Consistency::Stale if known => {
+            let now_ms = desk.handle.clock().now_ms();
+            Some(age_ms(view, now_ms).max(desk.handle.still_ms().unwrap_or(0)))
+        }
         Consistency::Stale | Consistency::Linearizable => None,
     };
     ReadMark { consistency, revision: view.applied, age_ms }
@@ -67,7 +70,8 @@ pub(super) fn page_bytes_max(job: &Job) -> usize {
 /// How long ago this node was last known to be up to date.
 ///
 /// With a leader and everything committed applied, that is now, as far as this node can know; a
-/// leader that is lost is noticed within an election timeout.
+/// leader that is lost is noticed within an election timeout. A view of a loop that stands still is
+/// as old as that.
 fn age_ms(view: &View, now_ms: u64) -> u64 {
     let since = match view.leaderless_since_ms {
         Some(since) => since,

@@ -4,7 +4,8 @@
 //! - `/livez` answers 200 as long as the consensus loop runs, 503 once it has ended. A supervisor
 //!   restarts the process on it.
 //! - `/readyz` answers 200 when this agent can serve: it belongs to its site, a leader is known,
-//!   what is committed is applied, and the agent isn't stopping. Otherwise 503, with the reasons in a JSON body.
+//!   what is committed is applied, its consensus loop turns, and the agent isn't stopping. Otherwise 503,
+//!   with the reasons in a JSON body.
 //! - `/metrics` is the Prometheus text format.
 //!
 //! Health and metrics are read-only and unauthenticated, so their listener stays on the loopback unless
@@ -121,7 +122,8 @@ async fn livez(State(context): State<HttpContext>) -> Response {
 async fn readyz(State(context): State<HttpContext>) -> Response {
     let view = context.handle.view();
     let stopping = *context.stopping.borrow();
-    let report = ready::report(&view, context.handle.clock().now_ms(), stopping);
+    let now_ms = context.handle.clock().now_ms();
+    let report = ready::report(&view, context.handle.still_ms(), now_ms, stopping);
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&report).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

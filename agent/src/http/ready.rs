@@ -3,6 +3,7 @@
 use fleet_consensus::View;
 use serde::Serialize;
 
+use crate::consensus::stands_still;
 use crate::control::Membership;
 
 /// A node may lack committed entries for this long before it counts as behind.
@@ -22,13 +23,15 @@ pub(super) struct Report {
     pub commit: u64,
 }
 
-/// Judges a view at `now_ms` of the node's monotonic clock.
-pub(super) fn report(view: &View, now_ms: u64, stopping: bool) -> Report {
+/// Judges a view at `now_ms` of the node's monotonic clock; `still_ms` says for how long its loop
+/// has stood still.
+pub(super) fn report(view: &View, still_ms: Option<u64>, now_ms: u64, stopping: bool) -> Report {
     let standing = &view.standing;
     let mut reasons = Vec::new();
     if stopping {
         reasons.push("the agent is stopping".to_owned());
     }
+    reasons.extend(still_ms.map(stands_still));
     let membership = Membership::of(view);
     reasons.extend(membership.trouble().map(str::to_owned));
     if standing.leader.is_none() && membership != Membership::Removed {

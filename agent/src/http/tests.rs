@@ -51,14 +51,17 @@ fn readiness_says_why_not() {
         (with_commit(follower(), 3), 7_000, false, None),
     ];
     for (view, now_ms, stopping, reason) in cases {
-        let report = report(&view, now_ms, stopping);
+        let report = report(&view, None, now_ms, stopping);
         assert_eq!(report.ready, reason.is_none(), "{report:?}");
         assert_eq!(report.ready, report.reasons.is_empty());
         if let Some(reason) = reason {
             assert!(report.reasons.iter().any(|held| held.contains(reason)), "{report:?}");
         }
     }
-    let json = serde_json::to_string(&report(&follower(), 1_000, false)).unwrap();
+    // What the view says is old then.
+    let still = report(&follower(), Some(2_300), 3_300, false);
+    assert!(!still.ready && still.reasons[0].contains("stood still for 2300 ms"), "{still:?}");
+    let json = serde_json::to_string(&report(&follower(), None, 1_000, false)).unwrap();
     assert!(json.starts_with(r#"{"ready":true,"reasons":[],"node":1,"role":"follower""#), "{json}");
 }
 
