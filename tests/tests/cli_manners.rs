@@ -63,7 +63,18 @@ async fn what_nobody_knows_the_end_of_is_told_apart_and_can_be_asked_again() {
     let lost = [&set[..], &["--timeout", "1s"]].concat();
     let done = site.cli.run(&lost).expect_code(9);
     assert!(done.stderr.contains("mine-9"), "{}", done.stderr);
-    others.iter().for_each(|at| site.agents[*at].resume());
+    // Nobody takes the next attempt, which says nothing of the one before.
+    others.iter().for_each(|at| site.agents[*at].kill());
+    wait::until_true("the last agent takes no commands", LIMIT, || async {
+        site.status(leader).await.is_some_and(|status| !status.takes_commands())
+    })
+    .await;
+    let done = site.cli.run(&lost).expect_code(9);
+    assert!(done.stderr.contains("mine-9"), "{}", done.stderr);
+    assert!(!done.stderr.contains("Nothing was changed"), "{}", done.stderr);
+    // An id of its own, though, was never sent before.
+    site.cli.run(&["param", "set", "other", "1", "--timeout", "1s"]).expect_code(5);
+    site.start_all();
     site.await_leader().await;
     site.cli.run(&[&set[..], &["--timeout", "30s"]].concat()).expect_code(0);
     assert_eq!(site.cli.json(&["param", "get", "waits"])["value"], json!(1));

@@ -183,6 +183,8 @@ impl Client {
         let Places { any: subject, leader } = places;
         let exchange =
             Exchange { subject, leader: leader.as_deref(), payload, options: &headers, deadline };
+        // Who gave the id may have sent it before, and an attempt of then have been taken.
+        let is_new = options.request_id.is_none() || options.id_is_new;
         Ok(match exchange.run(&self.connection).await? {
             Ended::Answered(payload, attempts) => match reply::read(&payload) {
                 Ok(Ok(committed)) => (Outcome::Committed(committed), attempts),
@@ -193,8 +195,15 @@ impl Client {
                 }
             },
             Ended::Unknown(why) => (Outcome::Unknown(Unknown { request_id, why }), 0),
-            Ended::NotTaken(why) => return Err(ClientError::Unavailable(why)),
-            Ended::NobodyThere => return Err(self.nobody_there().await),
+            Ended::NotTaken(why) if is_new => return Err(ClientError::Unavailable(why)),
+            Ended::NotTaken(why) => (still_unknown(request_id, &why), 0),
+            Ended::NobodyThere => {
+                let error = self.nobody_there().await;
+                if is_new {
+                    return Err(error);
+                }
+                (still_unknown(request_id, &error.to_string()), 0)
+            }
         })
     }
 
@@ -327,6 +336,12 @@ impl Judged {
             }
         }
     }
+}
+
+/// The outcome of an id that was sent before, of which nobody took this attempt.
+fn still_unknown(request_id: RequestId, why: &str) -> Outcome {
+    let why = format!("this attempt was not taken ({why}), which says nothing of earlier ones");
+    Outcome::Unknown(Unknown { request_id, why })
 }
 
 /// Whether a failure is this code.
