@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::programs;
+
 /// How long a process may take to end by itself before it is killed. An agent's own drain is shorter.
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
@@ -32,9 +34,17 @@ impl Process {
         let out = open_log(log)?;
         let err = out.try_clone().context("a log handle cannot be doubled")?;
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        // Nothing is to outlive this program unless it is left on purpose.
+        command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{name} does not start"))?;
         let pid = child.id().with_context(|| format!("{name} ended at once"))?;
         Ok(Self { name: name.to_owned(), pid, log: log.to_path_buf(), child })
+    }
+
+    /// Lets it go on when this program ends.
+    pub(crate) fn leave(self) {
+        // Dropped, it would be killed. This program ends next, and with it what is forgotten here.
+        std::mem::forget(self.child);
     }
 
     /// The exit status, if it has ended.
@@ -95,17 +105,38 @@ pub(crate) async fn stop_all(pids: &[u32]) -> Vec<u32> {
     left
 }
 
-/// The processes with `argument` among their arguments: what an earlier run, or somebody who started
-/// one agent again by hand, has left on a folder of ours. Ids alone would not do, they are reused.
-pub(crate) fn running_with(argument: &Path) -> Vec<u32> {
+/// The agents on a data directory: what an earlier run has left there (`on_record`), or somebody has
+/// started again by hand. Ids alone would not do, they are reused; nor would the directory alone,
+/// which may be an argument of any program.
+pub(crate) fn agents_on(data_dir: &Path, on_record: &[u32]) -> Vec<u32> {
+    running_with(data_dir, programs::AGENT, on_record)
+}
+
+/// The servers on a folder, in the same way.
+pub(crate) fn servers_on(folder: &Path, on_record: &[u32]) -> Vec<u32> {
+    running_with(folder, programs::NATS_SERVER, on_record)
+}
+
+/// The processes with `argument` among their arguments that are on record or run this program.
+fn running_with(argument: &Path, program: &str, on_record: &[u32]) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| *pid != std::process::id() && has_argument(*pid, argument)).collect()
+    let is_ours = |pid: u32| on_record.contains(&pid) || runs(pid, program);
+    pids.filter(|pid| *pid != std::process::id() && has_argument(*pid, argument) && is_ours(*pid))
+        .collect()
 }
 
 fn has_argument(pid: u32, argument: &Path) -> bool {
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     line.split(|byte| *byte == 0).any(|word| word == argument.as_os_str().as_encoded_bytes())
+}
+
+/// Whether that is the name of the program that a process runs. One that was replaced since, as by a
+/// new build, is still of that name.
+fn runs(pid: u32, program: &str) -> bool {
+    let Ok(path) = fs::read_link(format!("/proc/{pid}/exe")) else { return false };
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.strip_suffix(" (deleted)").unwrap_or(&name) == program
 }
 
 /// Whether the process is there and has not ended. A zombie, ended and not yet waited for by its
@@ -162,12 +193,17 @@ mod tests {
         assert!(process.ensure_running().is_ok());
         // A process that was just started shows its arguments a moment later.
         let found = timeout(STOP_LIMIT, async {
-            while !running_with(Path::new("1000.25")).contains(&process.pid) {
+            while !running_with(Path::new("1000.25"), "", &[process.pid]).contains(&process.pid) {
                 tokio::task::yield_now().await;
             }
         });
         assert!(found.await.is_ok(), "a running process is not found by its argument");
-        assert!(!running_with(Path::new("1000.2")).contains(&process.pid));
+        assert!(!running_with(Path::new("1000.2"), "", &[process.pid]).contains(&process.pid));
+        // Its program may be a part of another, such as of coreutils.
+        let exe = fs::read_link(format!("/proc/{}/exe", process.pid)).unwrap();
+        let program = exe.file_name().unwrap().to_str().unwrap();
+        assert!(running_with(Path::new("1000.25"), program, &[]).contains(&process.pid));
+        assert!(agents_on(Path::new("1000.25"), &[]).is_empty(), "sleep is no agent");
         assert!(process.stop().await);
         assert!(process.ensure_running().unwrap_err().to_string().contains("sleeper ended"));
         assert!(!is_alive(process.pid));

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-const AGENT: &str = "flotilla-agent";
-const NATS_SERVER: &str = "nats-server";
+/// The name of the agent's program.
+pub(super) const AGENT: &str = "flotilla-agent";
+/// The name of the server's program.
+pub(super) const NATS_SERVER: &str = "nats-server";
 
 /// The agent: `--agent-bin`, beside this program, or on PATH.
 pub(crate) fn agent(chosen: Option<&Path>) -> Result<PathBuf> {
