@@ -1,10 +1,15 @@
 //! Lists in YAML or JSON, from a file or from standard input.
 //!
+//! What a file is, is decided before it is read, and never by what it fails at: one named `*.json` is
+//! JSON, one named `*.yaml` or `*.yml` is YAML, and anything else is JSON when it begins with `{` or
+//! `[`, and YAML when not. YAML finds a meaning for most of what is wrong with JSON, so trying one
+//! after the other would store values that nobody wrote.
+//!
 //! YAML is read with serde-saphyr: kept up by its authors, without unsafe code of its own, strict
 //! about duplicate keys, and with a budget for everything that a hostile document could make large.
 //! (serde_yaml and its forks rest on a translated C library that nobody maintains.) Of YAML's habits
 //! only those of version 1.2 are on: `on`, `yes` and `no` are texts, as people who name a property
-//! `on` expect.
+//! `on` expect; `0x10` is 16, and `1_000` is 1000.
 
 use std::{fmt, io::Read, path::Path, sync::Arc};
 
@@ -24,6 +29,11 @@ const ITEMS_MAX: usize = 250_000;
 const YAML_NODES_MAX: usize = 8_000_000;
 /// Nesting: a list of things, each holding a value of the deepest kind.
 const DEPTH_MAX: usize = 40;
+
+/// From here on, up or down, YAML's whole numbers are no longer kept exactly: 2^63. Those up to 2^64
+/// come as what they are.
+const WHOLE_MIN: f64 = 9_223_372_036_854_775_808.0;
+const WHOLE_TOO_LARGE: &str = "whole numbers go from -9223372036854775808 to 18446744073709551615; a larger one with a point or an exponent can be given in JSON";
 
 /// The objects of a list.
 pub(crate) fn objects(path: &Path) -> Result<Vec<Object>, Stop> {
@@ -55,22 +65,25 @@ pub(crate) fn objects(path: &Path) -> Result<Vec<Object>, Stop> {
 pub(crate) fn read(path: &Path) -> Result<Value, Stop> {
     let bytes = bytes(path)?;
     let name = display(path);
-    let limits = Limits { size_bytes_max: bytes.len(), depth_max: DEPTH_MAX };
-    let json = Value::parse(&bytes, limits);
-    if let Ok(value) = json {
-        return Ok(value);
-    }
     let text =
         str::from_utf8(&bytes).map_err(|_| Stop::usage(format!("{name} is not UTF-8 text")))?;
-    // What begins as JSON is told what is wrong with it as JSON.
-    match (yaml(text), json) {
-        (Ok(value), _) => Ok(value),
-        (Err(_), Err(error)) if text.trim_start().starts_with(['[', '{']) => {
-            Err(value::too_large(&error, &name)
-                .unwrap_or_else(|| Stop::usage(format!("{name} is {error}"))))
-        }
-        (Err(error), _) => Err(Stop::usage(format!("{name} is not valid YAML: {error}"))),
+    if is_json(path, text) {
+        let limits = Limits { size_bytes_max: bytes.len(), depth_max: DEPTH_MAX };
+        return Value::parse(&bytes, limits).map_err(|error| {
+            value::too_large(&error, &name)
+                .unwrap_or_else(|| Stop::usage(format!("{name} is {error}")))
+        });
     }
+    yaml(text).map_err(|error| Stop::usage(format!("{name} is not valid YAML: {error}")))
+}
+
+/// Whether it is JSON, by its name, and where that says nothing by its beginning.
+fn is_json(path: &Path, text: &str) -> bool {
+    let named = |ending: &str| path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending));
+    if named("yaml") || named("yml") {
+        return false;
+    }
+    named("json") || text.trim_start().starts_with(['[', '{'])
 }
 
 /// What a path is called in messages.
@@ -167,6 +180,10 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // What a whole number becomes that is too large for one; it would be stored as another.
+        if value.fract() == 0.0 && value.abs() >= WHOLE_MIN {
+            return Err(E::custom(WHOLE_TOO_LARGE));
+        }
         fleet_state::Finite::new(value)
             .map(Value::F64)
             .ok_or_else(|| E::custom("a number that is not finite is not a value"))
@@ -203,10 +220,47 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Value, Stop> {
+        read_named("list", text)
+    }
+
+    fn read_named(name: &str, text: &str) -> Result<Value, Stop> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("list");
+        let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         read(&path)
+    }
+
+    #[test]
+    fn what_is_wrong_as_json_is_not_taken_for_yaml() {
+        for value in
+            ["18446744073709551616", "NaN", "tru", "0x10", "1_000", "01", "'a'", "1e400", "on"]
+        {
+            let (list, object) = (format!("[{value}]"), format!(" {{\"a\": {value}}}"));
+            for text in [&list, &object] {
+                for name in ["list", "list.json", "list.JSON"] {
+                    let stop = read_named(name, text).expect_err(text);
+                    assert_eq!(stop.exit, Exit::Usage, "{name}: {text}");
+                    assert!(stop.message.contains("line 1"), "{name}: {text}: {}", stop.message);
+                }
+            }
+            assert!(read_named("value.json", value).is_err(), "{value}");
+        }
+        // Who says that it is YAML gets YAML, also in flow style.
+        let flow = read_named("list.yaml", "[{id: hall2.lamp-1, n: 0x10}]").unwrap();
+        assert_eq!(flow, read_text(r#"[{"id":"hall2.lamp-1","n":16}]"#).unwrap());
+    }
+
+    #[test]
+    fn whole_numbers_are_kept_exactly_or_refused() {
+        for text in ["18446744073709551616", "-9223372036854775809", "99999999999999999999999"] {
+            let stop = read_text(&format!("- {text}\n")).expect_err(text);
+            assert!(stop.message.contains("whole numbers go from"), "{text}: {}", stop.message);
+        }
+        for text in ["18446744073709551615", "-9223372036854775808", "9007199254740993"] {
+            let list = read_text(&format!("- {text}\n")).unwrap();
+            assert_eq!(list.to_json(), format!("[{text}]"));
+        }
+        assert_eq!(read_text("- 2.0e3\n").unwrap(), read_text("[2.0e3]").unwrap());
     }
 
     #[test]
