@@ -75,7 +75,7 @@ pub(crate) struct ConnectionArgs {
     /// Credentials file
     #[arg(long, global = true, env = "FLOTILLA_CREDS", value_name = "FILE")]
     creds: Option<PathBuf>,
-    /// Certificates to trust
+    /// Certificates to trust; a server without TLS is refused then
     #[arg(long, global = true, env = "FLOTILLA_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Our certificate

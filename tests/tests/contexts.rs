@@ -8,6 +8,8 @@
 )]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,6 +17,7 @@ use flotilla_tests::agent::Agent;
 use flotilla_tests::bare::BareClient;
 use flotilla_tests::cli::{self, Finished};
 use flotilla_tests::nats_server::NatsServer;
+use flotilla_tests::pki::Pki;
 use flotilla_tests::site::READY_LIMIT;
 use flotilla_tests::workplace::Workplace;
 use flotilla_tests::{programs, wait};
@@ -129,4 +132,42 @@ fn a_context_that_can_not_be_used_is_told_by_its_name() {
     let done = agent.run_once(&["init", "--site", "home"]).expect_code(1);
     assert!(done.stderr.contains("missing.json"), "{}", done.stderr);
     assert!(!agent.data_dir().exists(), "nothing is made before the connection is clear");
+}
+
+/// A server that speaks plainly, once; gives all that its client has said.
+fn plain_server() -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let info = r#"{"server_id":"x","server_name":"x","version":"2.12.12","go":"","host":"127.0.0.1","port":4222,"headers":true,"auth_required":true,"max_payload":1048576,"proto":1}"#;
+        stream.write_all(format!("INFO {info}\r\n").as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        // The client hangs up, or gives up waiting for an answer.
+        let _ = stream.read_to_end(&mut heard);
+        String::from_utf8_lossy(&heard).into_owned()
+    });
+    (url, heard)
+}
+
+#[test]
+fn who_names_whom_to_trust_says_no_password_to_a_server_without_tls() {
+    let machine = Machine::new();
+    let pki = Pki::new(&machine.workplace, "pki");
+    let ca = pki.authority.to_str().unwrap();
+    for by_context in [false, true] {
+        let (url, heard) = plain_server();
+        machine.context(
+            "plain",
+            &json!({"url": url, "user": "me", "password": "my-secret", "ca": ca}),
+        );
+        let login = ["--server", &url, "--user", "me", "--password", "my-secret", "--tls-ca", ca];
+        let chosen: &[&str] = if by_context { &["--context", "plain"] } else { &login };
+        let done =
+            machine.flotilla(&[chosen, &["--site", "home", "--timeout", "2s", "status"]].concat());
+        let heard = heard.join().unwrap();
+        assert!(!heard.contains("my-secret"), "context: {by_context}: {heard}");
+        assert_eq!(done.code, Some(5), "{}", done.stderr);
+        assert!(done.stderr.to_lowercase().contains("tls"), "{}", done.stderr);
+    }
 }

@@ -111,7 +111,11 @@ pub(super) const KEYS: &[KeySpec] = &[
         ),
         "false",
     ),
-    key("nats.tls.ca", Kind::Path, "certificates that vouch for the server; default: the system's"),
+    key(
+        "nats.tls.ca",
+        Kind::Path,
+        "certificates that vouch for the server, which then has to speak TLS; default: the system's",
+    ),
     key("nats.tls.cert", Kind::Path, "client certificate (PEM)"),
     key("nats.tls.key", Kind::Path, "its key (PEM)"),
     with(key("nats.tls.first", Kind::Bool, "TLS before the server's greeting"), "false"),

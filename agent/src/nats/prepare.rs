@@ -136,7 +136,9 @@ pub(super) fn prepare_with(
     let proof = with_url_credentials(&servers, proof)?;
     check_pem(&config.tls)?;
     let all_tls = servers.iter().all(|server| server.tls_required());
-    let require_tls = config.tls.first || config.tls.client.is_some() || all_tls;
+    // Who names whom to trust wants to know whom the password goes to.
+    let named = config.tls.ca.is_some() || config.tls.client.is_some();
+    let require_tls = config.tls.first || named || all_tls;
     let authenticated = proof != Proof::None || config.tls.client.is_some();
     if !config.allow_insecure {
         for server in servers.iter().filter(|server| !is_loopback(server.host())) {

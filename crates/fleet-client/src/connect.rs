@@ -64,7 +64,7 @@ impl std::fmt::Debug for Auth {
 /// Files and choices for TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificates to trust beside the system's.
+    /// Certificates to trust beside the system's. With them, a server without TLS is refused.
     pub ca: Option<PathBuf>,
     /// Our certificate.
     pub cert: Option<PathBuf>,
@@ -198,15 +198,21 @@ async fn connect_nats(config: &ConnectConfig) -> Result<Connection, ConnectError
     let opened = tokio::time::timeout(config.timeout, options.connect(addresses)).await;
     let nats = match opened {
         Ok(Ok(nats)) => nats,
-        Ok(Err(error)) => return Err(refused(&error, servers)),
+        Ok(Err(error)) => return Err(refused(&error, servers, &config.tls)),
         Err(_) => {
-            return Err(ConnectError::Unreachable { servers, why: "it takes too long".to_owned() });
+            let why = with_tls("it takes too long".to_owned(), &config.tls);
+            return Err(ConnectError::Unreachable { servers, why });
         }
     };
     Ok(Connection::of_nats(nats, violations, servers))
 }
 
-fn refused(error: &async_nats::ConnectError, servers: Vec<String>) -> ConnectError {
+/// A server without TLS is heard of in the words of the library only, which name anything but that.
+fn with_tls(why: String, tls: &Tls) -> String {
+    if wants_tls(tls) { format!("{why} (it was asked to speak TLS)") } else { why }
+}
+
+fn refused(error: &async_nats::ConnectError, servers: Vec<String>, tls: &Tls) -> ConnectError {
     let why = chain(error);
     match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -217,7 +223,9 @@ fn refused(error: &async_nats::ConnectError, servers: Vec<String>) -> ConnectErr
         | ConnectErrorKind::TimedOut
         | ConnectErrorKind::Tls
         | ConnectErrorKind::Io
-        | ConnectErrorKind::MaxReconnects => ConnectError::Unreachable { servers, why },
+        | ConnectErrorKind::MaxReconnects => {
+            ConnectError::Unreachable { servers, why: with_tls(why, tls) }
+        }
     }
 }
 
@@ -246,7 +254,7 @@ async fn options(
             }
             std::future::ready(())
         })
-        .require_tls(config.tls.cert.is_some() || config.tls.first);
+        .require_tls(wants_tls(&config.tls));
     if let Some(prefix) = &config.inbox_prefix {
         options = options.custom_inbox_prefix(prefix);
     }
@@ -268,6 +276,12 @@ async fn options(
         options = options.tls_first();
     }
     authenticated(options, &config.auth).await
+}
+
+/// Whether a server that speaks plainly is refused before anything is said to it. Who names whom to
+/// trust wants to know whom the password goes to.
+fn wants_tls(tls: &Tls) -> bool {
+    tls.ca.is_some() || tls.cert.is_some() || tls.first
 }
 
 async fn authenticated(
