@@ -99,7 +99,7 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
     let prepared = prepare_nats(&config)?;
     let dir = DataDir::open(&config.node.data_dir)?;
     if let Some(prepared) = prepared.as_ref().filter(|_| matches!(dir.node(), Ok(None))) {
-        refuse_namesake(prepared, &arguments.site).await?;
+        refuse_namesake(prepared, &arguments.site, JOIN_IT).await?;
     }
     let request = FoundRequest {
         site: arguments.site,
@@ -134,6 +134,11 @@ async fn init(arguments: Init) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What to do where the site is there that was to be founded.
+const JOIN_IT: &str = "join it with a token (flotilla token create)";
+/// What to do where the site is there that was to be restored.
+const STOP_IT: &str = "if it is the one to be restored, first stop every agent of it that is left";
+
 /// The NATS servers of the configuration; none where it does without.
 fn prepare_nats(config: &Config) -> anyhow::Result<Option<Prepared>> {
     if !config.nats.enabled {
@@ -152,13 +157,19 @@ fn say_unreachable(token: &str) {
     }
 }
 
-/// Two sites of one name on one NATS server would take each other's commands.
-async fn refuse_namesake(prepared: &Prepared, site: &SiteName) -> anyhow::Result<()> {
+/// Two sites of one name on one NATS server would take each other's commands; `instead` says what to
+/// do where one is there. Without a server nobody can tell, and that is no reason to refuse: the first
+/// gateway of a house may be there before its server is.
+async fn refuse_namesake(
+    prepared: &Prepared,
+    site: &SiteName,
+    instead: &str,
+) -> anyhow::Result<()> {
     let mut connection = prepared.connect(&plan("flotilla-agent init")).await?;
     let connected = connection.state.wait_for(|s| *s == crate::nats::LinkState::Connected);
     if !matches!(tokio::time::timeout(REACH_NATS, connected).await, Ok(Ok(_))) {
         eprintln!(
-            "note: no NATS server answers at {}; whether a site {site} is there already was not checked",
+            "warning: no NATS server answers at {}, so nobody knows whether a site named {site} is there already. If it is, don't start this one: remove its data directory, and {instead}",
             prepared.urls().join(", ")
         );
         return Ok(());
@@ -167,7 +178,7 @@ async fn refuse_namesake(prepared: &Prepared, site: &SiteName) -> anyhow::Result
     let asked = connection.client.request(subject, bytes::Bytes::new());
     if let Ok(Ok(_)) = tokio::time::timeout(LISTEN_FOR_NAMESAKE, asked).await {
         bail!(
-            "a site named {site} answers on {}; join it with a token (flotilla token create), or choose another name",
+            "a site named {site} answers on {}; {instead}, or choose another name",
             prepared.urls().join(", ")
         );
     }
@@ -194,6 +205,12 @@ async fn join(arguments: Join) -> anyhow::Result<()> {
         settings.nats.clone_from(&token.nats_urls);
         settings.no_nats = token.nats_urls.is_empty() && !token.mesh.is_empty();
         config = load(&settings, arguments.name.as_ref())?.config;
+    }
+    if let Some(expected) = config.site.name.as_ref().filter(|name| **name != token.site) {
+        bail!(
+            "site.name is {expected}, but the token lets into site {}; correct the configuration, or use a token of site {expected}",
+            token.site
+        );
     }
     let prepared = prepare_nats(&config)?;
     let name = node_name(&config);
@@ -289,7 +306,7 @@ async fn restore(arguments: &Restore) -> anyhow::Result<()> {
     let prepared = prepare_nats(&config)?;
     let dir = DataDir::open(&config.node.data_dir)?;
     if let Some(prepared) = &prepared {
-        refuse_namesake(prepared, &arguments.site).await?;
+        refuse_namesake(prepared, &arguments.site, STOP_IT).await?;
     }
     let request = RestoreRequest {
         file: arguments.file.clone(),

@@ -134,10 +134,15 @@ async fn the_last_snapshot_of_a_survivor_becomes_a_site_when_the_majority_is_los
     let before = site.await_section_digests().await;
     let (devices_before, _) = devices(&site.client).await;
     let newest = newest_snapshot(&site).expect("somebody has just taken one");
-    site.kill_all();
-
     let mut first = Agent::prepare(site.workplace().path(), "r1", &site.config());
     let path = newest.to_str().unwrap();
+    // A survivor still answers, without a leader. The way out is said, and it is not to join.
+    site.agents[0].kill();
+    site.agents[1].kill();
+    let refused = first.run_once(&["restore", path, "--site", "home", "--name", "r1"]);
+    let said = refused.expect_code(1).stderr;
+    assert!(said.contains("stop every agent") && !said.contains("token"), "{said}");
+    site.kill_all();
     first.run_once(&["restore", path, "--site", "home", "--name", "r1"]).expect_code(0);
     first.start();
     let after = facts(&site.client).await;

@@ -113,8 +113,13 @@ async fn two_sites_on_one_server_do_not_see_each_other() {
     // A token of one site is no use at another: it names its own.
     let joiner = site.prepare_next();
     let token = site.cli.token(1);
-    let refused = joiner.run_once(&["join", &token, "--only", "--name", "n1", "--site", "ship"]);
-    assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+    let arguments = ["join", &token, "--only", "--name", "n2", "--set", "site.name=ship"];
+    let refused = joiner.run_once(&arguments).expect_code(1);
+    assert!(
+        refused.stderr.contains("ship") && refused.stderr.contains("home"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// Without the mesh, so that nothing but the two servers leads to the agent.
