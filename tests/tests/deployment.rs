@@ -220,6 +220,21 @@ async fn the_pods_found_a_site_join_it_and_come_back() {
     pods.running[2].kill();
     pods.start(2, "");
     all_vote(&pods, 2).await;
+    // The first pod, too, is a new node when it loses its volume, and never founds a second site,
+    // least of all while it can't ask whether there is one.
+    pods.running[0].kill();
+    pods.nats.kill();
+    std::fs::remove_dir_all(pods.data(0)).unwrap();
+    pods.start(0, &token);
+    let again = pods.running.last_mut().unwrap();
+    wait::until_true("it asks to join", LIMIT, || async {
+        again.output().contains("not joined yet")
+    })
+    .await;
+    pods.nats.restart();
+    let status = again.wait(LIMIT).await;
+    assert_eq!(status.code(), Some(1), "its token was used up");
+    assert!(!pods.data(0).join("node/node.json").exists());
 }
 
 async fn all_vote(pods: &Pods, at: usize) {
