@@ -62,6 +62,27 @@ fn understood(workplace: &Workplace, arguments: &[String]) -> Finished {
     done
 }
 
+/// What the largest site takes, in times of what a snapshot writes of it (docs/performance.md).
+const MEMORY_TIMES: u64 = 7;
+
+#[test]
+fn the_limits_of_memory_leave_room_for_every_site_that_the_agent_accepts() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/fleet-state/src/limits.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    let accepted =
+        source.lines().find_map(|line| line.strip_prefix("pub const SITE_BYTES_MAX: u64 = "));
+    let factors = accepted.unwrap().trim_end_matches(';').split(" * ");
+    let accepted: u64 = factors.map(|factor| factor.parse::<u64>().unwrap()).product();
+    let gib = |text: &str| text.parse::<u64>().unwrap() << 30;
+    let unit = deploy("systemd/flotilla-agent.service");
+    let unit = unit.lines().find_map(|line| line.strip_prefix("MemoryMax=")).unwrap();
+    let pods = Pods::new();
+    let pods = pods.container["resources"]["limits"]["memory"].as_str().unwrap();
+    for limit in [gib(unit.strip_suffix('G').unwrap()), gib(pods.strip_suffix("Gi").unwrap())] {
+        assert!(limit >= MEMORY_TIMES * accepted, "{limit} bytes for a site of {accepted}");
+    }
+}
+
 #[test]
 fn the_unit_starts_the_agent_and_systemd_understands_it() {
     let workplace = Workplace::new();
