@@ -166,6 +166,11 @@ impl WriteArgs {
 }
 
 impl RetryArgs {
+    /// Whether it may have been sent before.
+    pub(crate) fn is_again(&self) -> bool {
+        self.request_id.is_some()
+    }
+
     fn options(&self) -> CommandOptions {
         CommandOptions { request_id: self.request_id.clone(), ..CommandOptions::default() }
     }

@@ -101,6 +101,28 @@ async fn an_operator_names_who_votes_as_long_as_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_sent_again_gets_the_first_answer_though_the_member_is_gone() {
+    let site = Site::start_as(Plan { voters: 1, ..Plan::of(2) }).await;
+    let node = site.await_status(1).await.node_id().to_string();
+    let remove = |named: &str| {
+        let done = site.cli.run(&["member", "remove", named, "--request-id", "once", "-o", "json"]);
+        (done.code, done)
+    };
+    let (code, first) = remove("n2");
+    assert_eq!(code, Some(0), "{}", first.stderr);
+    wait::until_true("the member is gone", LIMIT, || async {
+        members(&site).await.iter().all(|member| member["name"] != "n2")
+    })
+    .await;
+    let (code, again) = remove(&node);
+    assert_eq!(code, Some(0), "{}", again.stderr);
+    assert_eq!(again.json()["revision"], first.json()["revision"]);
+    // The name says nothing any more, and the id of another command is no way around that.
+    assert_eq!(remove("n2").0, Some(3));
+    assert_eq!(remove("1").0, Some(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_commands() {
     let site = Site::start_as(Plan { voters: 1, ..Plan::of(2) }).await;
     let learner = site.await_status(1).await;

@@ -93,28 +93,31 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()>
         MemberCommand::Ls => list(session, &client).await,
         MemberCommand::Get { node } => get(session, &client, &node).await,
         MemberCommand::Promote { node, retry } => {
-            let id = find(&client, &node).await?;
-            retry.admin(session, &client, AdminOp::MemberPromote, (node, body(id))).await
+            let change = Change { node, op: AdminOp::MemberPromote, retry };
+            change.send(session, &client, body).await
         }
         MemberCommand::Drain { node, retry } => {
-            let id = find(&client, &node).await?;
-            retry.admin(session, &client, AdminOp::MemberDrain, (node, body(id))).await
+            let change = Change { node, op: AdminOp::MemberDrain, retry };
+            change.send(session, &client, body).await
         }
         MemberCommand::Resume { node, retry } => {
-            let id = find(&client, &node).await?;
-            retry.admin(session, &client, AdminOp::MemberResume, (node, body(id))).await
+            let change = Change { node, op: AdminOp::MemberResume, retry };
+            change.send(session, &client, body).await
         }
         MemberCommand::Label { node, labels, retry } => {
             let patch = listed::label_patch(&labels)?;
-            let id = find(&client, &node).await?;
-            let mut body = Object::new();
-            body.insert("node", id.get());
-            body.insert("labels", Value::Map(patch));
-            retry.admin(session, &client, AdminOp::MemberLabel, (node, body.to_json())).await
+            let labelled = |id: NodeId| {
+                let mut body = Object::new();
+                body.insert("node", id.get());
+                body.insert("labels", Value::Map(patch));
+                body.to_json()
+            };
+            let change = Change { node, op: AdminOp::MemberLabel, retry };
+            change.send(session, &client, labelled).await
         }
         MemberCommand::Remove { node, retry } => {
-            let id = find(&client, &node).await?;
-            retry.admin(session, &client, AdminOp::MemberRemove, (node, body(id))).await
+            let change = Change { node, op: AdminOp::MemberRemove, retry };
+            change.send(session, &client, body).await
         }
         MemberCommand::Voters { voters, retry } => {
             let payload = format!("{{\"voters\":{voters}}}");
@@ -125,6 +128,48 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<()>
 
 fn body(node: NodeId) -> String {
     format!("{{\"node\":{node}}}")
+}
+
+/// A change of one member.
+struct Change {
+    /// As it was named.
+    node: String,
+    op: AdminOp,
+    retry: RetryArgs,
+}
+
+impl Change {
+    /// Finds the member, and sends.
+    async fn send(
+        self,
+        session: &Session,
+        client: &Client,
+        body: impl FnOnce(NodeId) -> String,
+    ) -> Result<()> {
+        let Self { node, op, retry } = self;
+        // What was sent before may have been done, and then the member may be gone; the site still
+        // knows the answer. Under another member's name the id is refused, as for another command.
+        let again = retry.is_again().then(|| node.parse().ok().and_then(NodeId::new)).flatten();
+        let id = match again {
+            Some(id) => id,
+            None => find(client, &node).await?,
+        };
+        let done = retry.admin(session, client, op, (node, body(id))).await;
+        done.map_err(|error| with_node_id(error, id))
+    }
+}
+
+/// An unknown end says by which id the member is found when its name is gone.
+fn with_node_id(error: anyhow::Error, id: NodeId) -> anyhow::Error {
+    match error.downcast::<Stop>() {
+        Ok(stop) if stop.exit == Exit::Unknown => {
+            let hint = stop.hint.clone().unwrap_or_default();
+            let by_id = format!("{hint} Name the member by its node id then, {id}.");
+            stop.with_hint(by_id.trim_start()).into()
+        }
+        Ok(stop) => stop.into(),
+        Err(error) => error,
+    }
 }
 
 /// The member of this name or id. A name may look like a number, so names are looked at first.
@@ -227,4 +272,23 @@ struct Listed<'a> {
     is_viewer: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence: Option<&'a PeerSeen>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_the_end_of_names_the_member_by_its_id() {
+        let id = NodeId::new(7).unwrap();
+        let hint = |exit| {
+            let stop = Stop::new(exit, "m").with_hint("Send it again with --request-id r.");
+            with_node_id(stop.into(), id).downcast::<Stop>().unwrap().hint.unwrap()
+        };
+        assert!(
+            hint(Exit::Unknown)
+                .ends_with("--request-id r. Name the member by its node id then, 7.")
+        );
+        assert_eq!(hint(Exit::Unavailable), "Send it again with --request-id r.");
+    }
 }
