@@ -10,10 +10,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use flotilla_tests::agent::Agent;
+use flotilla_tests::bare::BareClient;
 use flotilla_tests::disk::SmallDisk;
 use flotilla_tests::load::{Load, pour};
+use flotilla_tests::nats_server::NatsServer;
 use flotilla_tests::site::{ELECTION_LIMIT, READY_LIMIT, Site};
 use flotilla_tests::wait;
+use flotilla_tests::workplace::Workplace;
 use serde_json::json;
 
 /// The reserve, what must be free beyond it, and some segments of the log.
@@ -75,6 +79,33 @@ async fn a_leader_whose_disk_runs_full_hands_over_and_is_back_when_there_is_room
     load.await_more(100).await;
     load.finish().await.check(&site.client).await;
     site.await_equal_digests().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_has_no_room_is_no_matter_of_permission() {
+    let workplace = Workplace::new();
+    let place = workplace.join("n1");
+    let Some(disk) = SmallDisk::mount(&place, DISK_MEGABYTES) else { return };
+    let nats = NatsServer::start(workplace.path());
+    let config = format!("[nats]\nurls = [\"{}\"]\n[mesh]\nenabled = false\n", nats.url());
+    let mut agent = Agent::prepare(workplace.path(), "n1", &config);
+    agent.init("home", 1);
+    agent.start();
+    let client = BareClient::connect(&nats.url(), "home").await;
+    wait::until_true("it takes commands", READY_LIMIT, || async {
+        client.hasty().set_param("here", &json!(1), "here").await.is_ok()
+    })
+    .await;
+    let filler = disk.fill();
+    // The reserve, which is given back, is taken as well.
+    let more = wait::until("the disk is full", LIMIT, || async {
+        agent.log().contains("the disk is nearly full").then(|| disk.fill())
+    })
+    .await;
+    let refused = client.request("control.admin.snapshot.take", "").await.refused("internal");
+    let message = refused.at("/error/message").as_str().unwrap();
+    assert!(message.contains("free space"), "{message}");
+    drop((filler, more));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use fleet_consensus::Replica;
-use fleet_consensus::replica::BuiltSnapshot;
+use fleet_consensus::replica::{BuiltSnapshot, TransferRefused};
 use fleet_log::Disk;
 use fleet_state::NodeId;
 use tokio::sync::oneshot;
@@ -74,20 +74,21 @@ impl Errands {
         reply: TransferReply,
     ) {
         if self.transfers.len() >= TRANSFERS_MAX {
-            let why = "too many transfers are waited for; retry shortly".to_owned();
-            return tell(reply, Err(AdminError::Refused(why)));
+            return tell(reply, Err(AdminError::Busy("too many transfers are waited for")));
         }
         let from = replica.leader();
         match replica.handle_transfer(to) {
             Ok(to) => self.transfers.push(Transfer { to, from, deadline_ms, reply }),
-            Err(refused) => tell(reply, Err(AdminError::Refused(refused.to_string()))),
+            Err(TransferRefused::NoLeader) => tell(reply, Err(AdminError::NoLeader)),
+            Err(refused @ TransferRefused::NoHeir) => {
+                tell(reply, Err(AdminError::NoHeir(refused.to_string())));
+            }
         }
     }
 
     pub(super) fn snapshot(&mut self, reply: SnapshotReply) {
         if self.snapshot_next.len() >= SNAPSHOT_CALLERS_MAX {
-            let why = "too many wait for a snapshot; retry shortly".to_owned();
-            return tell(reply, Err(AdminError::Refused(why)));
+            return tell(reply, Err(AdminError::Busy("too many wait for a snapshot")));
         }
         self.snapshot_next.push(reply);
     }
@@ -124,7 +125,7 @@ impl Errands {
                     path: self.snapshot_dir.join(&built.file().name),
                     size_bytes: built.file().size_bytes,
                 }),
-                Err(error) => Err(AdminError::Refused(format!(
+                Err(error) => Err(AdminError::Failed(format!(
                     "the snapshot could not be written: {error}; free space in {}",
                     self.snapshot_dir.display()
                 ))),

@@ -67,9 +67,18 @@ pub enum AdminError {
     /// This node does not lead; ask the leader.
     #[error("this node does not lead the site")]
     NotLeader(Option<NodeId>),
-    /// The call makes no sense as things stand.
+    /// No leader is known that could be asked.
+    #[error("no leader is known; a majority of voters must be running and reach each other")]
+    NoLeader,
+    /// Nobody fits to take the leadership over.
     #[error("{0}")]
-    Refused(String),
+    NoHeir(String),
+    /// Too many wait for the same already.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// This node failed at it, as for want of space on its disk.
+    #[error("{0}")]
+    Failed(String),
     /// It did not happen before the deadline.
     #[error("it did not happen before the deadline")]
     Deadline,

@@ -101,7 +101,11 @@ fn admin_failure(desk: &Desk, error: &AdminError) -> Failure {
                 format!("{} does not lead any more; the leader is {name}", desk.facts.name),
             )
         }
-        AdminError::Refused(why) => Failure::new(ErrorCode::Denied, why.clone()),
+        AdminError::NoLeader => Failure::new(ErrorCode::NoLeader, error.to_string()),
+        AdminError::NoHeir(why) => Failure::new(ErrorCode::NoHeir, why.clone()),
+        AdminError::Busy(why) => Failure::new(ErrorCode::Busy, *why),
+        // Another agent may have what this one lacks, so it may be sent again.
+        AdminError::Failed(why) => Failure::new(ErrorCode::Internal, why.clone()),
         AdminError::Deadline => Failure::new(
             ErrorCode::Unknown,
             "it had not happened when the deadline passed; it may still happen",

@@ -68,6 +68,7 @@ error_codes! {
     TooLate = "too_late", false, 409, 8, "What was to be taken back has been handed over or has ended.", "See how it ended: flotilla command get.";
     Blocked = "blocked", false, 409, 8, "The device is on hold or only observed, or its link is paused.", "See why: flotilla device get.";
     HasLeader = "has_leader", false, 409, 8, "A local write was asked for, and the site has a leader.", "Leave --local out: the command goes the normal way.";
+    NoHeir = "no_heir", false, 409, 8, "No other voter that is up could take the leadership over.", "See which voters are up: flotilla status; promote a standby with flotilla member promote.";
     StaleEpoch = "stale_epoch", false, 409, 8, "The link has another owner by now.", "Nothing needs to be done.";
     TokenUnknown = "token_unknown", false, 403, 6, "No join token of this id exists.", "Ask for a new token: flotilla token create.";
     TokenExpired = "token_expired", false, 403, 6, "The join token's time is over.", "Ask for a new token: flotilla token create.";
