@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::listed;
 use crate::{
-    exit,
+    exit::{self, Exit, Stop},
     output::{Table, put, say, time},
     session::Session,
     write::RetryArgs,
@@ -97,7 +97,8 @@ async fn create(args: CreateArgs, session: &Session) -> Result<()> {
     let invited = match client.invite(&invitation, &CommandOptions::default()).await? {
         Ok(invited) => invited,
         Err(outcome) => {
-            return exit::stop_of_outcome(&outcome).map_or(Ok(()), |stop| Err(stop.into()));
+            let stop = exit::stop_of_outcome(&outcome).map(without_retry);
+            return stop.map_or(Ok(()), |stop| Err(stop.into()));
         }
     };
     if session.form() == crate::output::Form::Table {
@@ -121,6 +122,15 @@ async fn create(args: CreateArgs, session: &Session) -> Result<()> {
     session.form().print(&created, || Table::facts([("token", invited.text.clone())]))
 }
 
+/// The end of a token that perhaps was made. Its secret is lost with this program, so making it again
+/// is no use.
+fn without_retry(stop: Stop) -> Stop {
+    if stop.exit != Exit::Unknown {
+        return stop;
+    }
+    stop.with_hint("Make another one. If this one was made (flotilla token ls), nobody knows its secret; flotilla token revoke ID takes it away.")
+}
+
 async fn list(session: &Session) -> Result<()> {
     let client = session.client().await?;
     let target = QueryTarget::List { noun: Noun::Token, area: None };
@@ -141,4 +151,18 @@ async fn list(session: &Session) -> Result<()> {
         }
         table
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_perhaps_was_made_is_not_asked_for_again() {
+        let hint = "Send it again with --request-id r.";
+        let hinted = |exit| without_retry(Stop::new(exit, "m").with_hint(hint)).hint.unwrap();
+        let unknown = hinted(Exit::Unknown);
+        assert!(!unknown.contains("--request-id") && unknown.contains("token revoke"), "{unknown}");
+        assert_eq!(hinted(Exit::Rejected), hint);
+    }
 }
