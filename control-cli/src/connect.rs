@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use fleet_client::{Auth, Client, ClientError, ConnectConfig, ConnectError, Tls, is_door};
 use fleet_protocol::door::DOOR_SOCKET;
 use fleet_state::SiteName;
@@ -85,7 +85,7 @@ pub(crate) struct ConnectionArgs {
     #[arg(long, global = true, env = "FLOTILLA_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Begin with TLS, for servers with handshake_first
-    #[arg(long, global = true, env = "FLOTILLA_TLS_FIRST")]
+    #[arg(long, global = true, env = "FLOTILLA_TLS_FIRST", value_parser = FalseyValueParser::new())]
     tls_first: bool,
     /// Prefix of reply subjects, where the server allows only some
     #[arg(long, global = true, env = "FLOTILLA_INBOX_PREFIX", value_name = "PREFIX")]

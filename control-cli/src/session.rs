@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use fleet_client::Client;
 use fleet_protocol::{
     Consistency, duration,
@@ -26,7 +26,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true, help_heading = "Request options", default_value = "4s", env = "FLOTILLA_TIMEOUT", value_name = "TIME", value_parser = timeout, allow_hyphen_values = true)]
     pub(crate) timeout: Duration,
     /// Read whatever the answering agent has, without asking the leader; works without one
-    #[arg(long, global = true, help_heading = "Request options", env = "FLOTILLA_STALE")]
+    #[arg(long, global = true, help_heading = "Request options", env = "FLOTILLA_STALE", value_parser = FalseyValueParser::new())]
     pub(crate) stale: bool,
     /// Who you say you are; it is shown, and authorises nothing
     #[arg(

@@ -257,3 +257,39 @@ fn shells_complete_what_can_be_typed() {
         assert!(script.contains(word), "{word}");
     }
 }
+
+/// Every option of a command and of those below it that a variable can set.
+fn with_variables(command: &clap::Command) -> Vec<clap::Arg> {
+    let own = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned();
+    own.chain(command.get_subcommands().flat_map(with_variables)).collect()
+}
+
+#[test]
+fn switches_are_set_by_variables_as_people_write_them() {
+    let all = with_variables(&usage::command());
+    let switches: Vec<&clap::Arg> =
+        all.iter().filter(|arg| matches!(arg.get_action(), clap::ArgAction::SetTrue)).collect();
+    let mut names: Vec<&str> = switches.iter().filter_map(|arg| arg.get_env()?.to_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names, ["FLOTILLA_STALE", "FLOTILLA_TLS_FIRST"]);
+    let words = [("1", true), ("true", true), ("yes", true), ("on", true), ("0", false)];
+    let words =
+        words.into_iter().chain([("false", false), ("no", false), ("off", false), ("", false)]);
+    for (word, wanted) in words {
+        for switch in &switches {
+            // Read as the variable would be, without the environment of this process.
+            let id = switch.get_id().as_str();
+            let arg = (*switch)
+                .clone()
+                .env(None)
+                .global(false)
+                .long("switch")
+                .action(clap::ArgAction::Set);
+            let command = clap::Command::new("flotilla").arg(arg.num_args(1));
+            let read = command.try_get_matches_from(["flotilla", &format!("--switch={word}")]);
+            let read = read.unwrap_or_else(|error| panic!("{id}={word}: {error}"));
+            assert_eq!(read.get_one::<bool>(id), Some(&wanted), "{id}={word}");
+        }
+    }
+}
