@@ -78,6 +78,20 @@ async fn a_paused_follower_deposes_nobody_when_it_wakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handover_to_one_that_is_gone_is_refused_or_unknown_and_never_said_not_to_be() {
+    let mut site = Site::start(3).await;
+    let follower = site.a_follower().await;
+    let name = site.agents[follower].name.clone();
+    site.agents[follower].kill();
+    // Whoever is asked: the one that leads, or the one that asks it.
+    for _ in 0..6 {
+        let done = site.cli.run(&["leader", "transfer", &name, "--timeout", "1s"]);
+        assert!(matches!(done.code, Some(8 | 9)), "{:?}: {}", done.code, done.stderr);
+        assert!(!done.stderr.contains("Nothing was changed"), "{}", done.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leadership_is_handed_over_on_request() {
     let site = Site::start(3).await;
     let leader = site.await_leader().await;

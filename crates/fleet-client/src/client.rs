@@ -282,6 +282,21 @@ impl Client {
         payload: Vec<u8>,
         consistency: Option<Consistency>,
     ) -> Result<Bytes, ClientError> {
+        match self.exchange(subject, payload, consistency).await? {
+            Ended::Answered(payload, _) => Ok(payload),
+            // A read changes nothing, so not knowing is the same as not having.
+            Ended::Unknown(why) | Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),
+            Ended::NobodyThere => Err(self.nobody_there().await),
+        }
+    }
+
+    /// Sends something that isn't a command of the log, and waits for its end.
+    pub(crate) async fn exchange(
+        &self,
+        subject: &str,
+        payload: Vec<u8>,
+        consistency: Option<Consistency>,
+    ) -> Result<Ended, ClientError> {
         let options = Options { consistency, actor: self.actor.clone(), ..Options::NONE };
         let deadline = Instant::now() + self.timeout;
         let exchange = Exchange {
@@ -291,12 +306,7 @@ impl Client {
             options: &options,
             deadline,
         };
-        match exchange.run(&self.connection).await? {
-            Ended::Answered(payload, _) => Ok(payload),
-            // A read changes nothing, so not knowing is the same as not having.
-            Ended::Unknown(why) | Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),
-            Ended::NobodyThere => Err(self.nobody_there().await),
-        }
+        exchange.run(&self.connection).await
     }
 
     /// Why nobody listens: there is no such site here, or its agents can't help at the moment.

@@ -6,11 +6,11 @@ use std::{
 };
 
 use fleet_protocol::{
-    AdminOp, NodeRequest, NodeStatus, NodeVerb,
+    AdminOp, ErrorCode, Failure, NodeRequest, NodeStatus, NodeVerb,
     admin::{LeaderTransferred, Snapshots},
     local::NodePartition,
     mesh::{NodeMesh, Pinged},
-    reply,
+    reply::{self, Failed},
 };
 use fleet_state::{NodeId, NodeName};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Client, ClientError,
+    exchange::Ended,
     transport::{Next, Sent},
 };
 
@@ -27,6 +28,13 @@ const STRAGGLERS_WAIT: Duration = Duration::from_millis(400);
 const STRANGERS_WAIT: Duration = Duration::from_millis(100);
 /// Most answers that are looked at.
 const ANSWERS_MAX: usize = 1_024;
+
+/// The end of a handover of which nobody can say whether it came about.
+fn perhaps_handed_over(why: String) -> Failed {
+    let failure = Failure::new(ErrorCode::Unknown, why)
+        .with_hint("See who leads now: flotilla leader show. Asking again does no harm.");
+    Failed { request_id: None, revision: None, error: (&failure).into() }
+}
 
 impl Client {
     /// How one node is.
@@ -130,7 +138,14 @@ impl Client {
     ) -> Result<LeaderTransferred, ClientError> {
         let payload =
             to.map(|node| format!("{{\"node\":{node}}}").into_bytes()).unwrap_or_default();
-        self.read_item(&self.subjects.admin(AdminOp::LeaderTransfer), payload).await
+        let subject = self.subjects.admin(AdminOp::LeaderTransfer);
+        match self.exchange(&subject, payload, None).await? {
+            Ended::Answered(payload, _) => reply::read_item(&payload)?.map_err(ClientError::Failed),
+            // Unlike a read it may have come about.
+            Ended::Unknown(why) => Err(ClientError::Failed(perhaps_handed_over(why))),
+            Ended::NotTaken(why) => Err(ClientError::Unavailable(why)),
+            Ended::NobodyThere => Err(self.nobody_there().await),
+        }
     }
 
     /// Has a snapshot taken of everything that is committed now.
