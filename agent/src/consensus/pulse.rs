@@ -27,9 +27,10 @@ impl Pulse {
         Self { turned_ms: Arc::new(AtomicU64::new(now_ms)), still_ms_min }
     }
 
-    /// The loop is at work.
-    pub(super) fn beat(&self, now_ms: u64) {
+    /// The loop is at work; gives the time back.
+    pub(super) fn beat(&self, now_ms: u64) -> u64 {
         self.turned_ms.store(now_ms, Ordering::Relaxed);
+        now_ms
     }
 
     /// For how long the loop has stood still; `None` while it turns.

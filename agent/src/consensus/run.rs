@@ -237,8 +237,7 @@ where
                 };
                 self.stalls.slept(asleep_ms, rest, self.parts.clock.now_ms());
             }
-            let began_ms = self.parts.clock.now_ms();
-            self.pulse.beat(began_ms);
+            let began_ms = self.pulse.beat(self.parts.clock.now_ms());
             match woken {
                 Woken::Due => {}
                 Woken::Frame(frame) => self.take_frame(&frame)?,
@@ -246,8 +245,7 @@ where
                 Woken::Built(result) => self.snapshot_written(result)?,
             }
             let last = self.turn()?;
-            let ended_ms = self.parts.clock.now_ms();
-            self.pulse.beat(ended_ms);
+            let ended_ms = self.pulse.beat(self.parts.clock.now_ms());
             self.stalls.turned(began_ms, ended_ms);
             if last {
                 break;
