@@ -138,8 +138,8 @@ fn what_a_member_has_is_sent_again() {
 #[test]
 fn what_piles_up() {
     let mut bounds = Bounds::default();
-    bounds.log(node(1), 900, 100).unwrap();
-    found("bounded log", bounds.log(node(1), 3_000, 100));
+    bounds.log(node(1), 1_800, (100, 200)).unwrap();
+    found("bounded log", bounds.log(node(1), 1_801, (100, 200)));
     bounds.waiting(node(1), 3, 3).unwrap();
     found("bounded waiters", bounds.waiting(node(1), 4, 3));
     // Three nodes, and frames as large as an append: twelve windows of 48, and 2,000 others.

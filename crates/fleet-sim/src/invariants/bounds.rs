@@ -11,9 +11,11 @@ use super::Violation;
 const WINDOWS_MAX: usize = 12;
 /// Frames under way to a node beside them: heartbeats, votes, answers, pieces of snapshots.
 const OTHERS_PER_NODE_MAX: usize = 2_000;
-/// Entries beyond the snapshot cadence: what comes in while a snapshot is written or received, and what
+/// Entries beyond the snapshot cadence: what comes in while a snapshot is received, and what
 /// a leader keeps for a follower that is slow and still heard.
 const LOG_SLACK_ENTRIES: u64 = 1_000;
+/// Entries of a fast site in each millisecond in which a snapshot is written, for the two that are kept.
+const ENTRIES_PER_MS_MAX: u64 = 2;
 
 /// The largest that were seen.
 #[derive(Debug, Default)]
@@ -25,13 +27,20 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// A node's log after a turn.
+    /// A node's log after a turn, where a snapshot is due after so many entries and takes so long to
+    /// write.
     ///
     /// # Errors
     /// It holds more than two snapshots apart explain.
-    pub fn log(&mut self, node: NodeId, entries: u64, cadence: u64) -> Result<(), Violation> {
+    pub fn log(
+        &mut self,
+        node: NodeId,
+        entries: u64,
+        (cadence, build_ms): (u64, u64),
+    ) -> Result<(), Violation> {
         self.log_entries = self.log_entries.max(entries);
-        if entries <= 4 * cadence + LOG_SLACK_ENTRIES {
+        let meanwhile = ENTRIES_PER_MS_MAX * build_ms;
+        if entries <= 4 * cadence + meanwhile + LOG_SLACK_ENTRIES {
             return Ok(());
         }
         let what =

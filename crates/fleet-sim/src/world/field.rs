@@ -78,11 +78,12 @@ impl World {
                     if !is_so && !(ended && wish.ttl.is_some()) {
                         let why = state.wish_failure(&device.id, wish.revision);
                         return Some(format!(
-                            "{property} of {} is {is:?}: {} of r{} is {stage:?}: {why:?} {:?}",
+                            "{property} of {} is {is:?}: {} of r{} is {stage:?}: {why:?}; {:?} of {:?}",
                             device.id,
                             wish.value,
                             wish.revision,
-                            state.watermarks(&device.id)
+                            self.field.devices().find(|(id, _)| **id == device.id),
+                            device.wishes
                         ));
                     }
                 }

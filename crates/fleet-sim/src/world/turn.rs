@@ -204,7 +204,8 @@ impl World {
             return Err(Violation::new("a leader has a vote", what));
         }
         check_progress(id, replica.sent_next())?;
-        checks.bounds.log(id, log.entries_len(), self.swarm.snapshot_every_entries)?;
+        let snapshots = (self.swarm.snapshot_every_entries, self.swarm.snapshot_build_ms_max);
+        checks.bounds.log(id, log.entries_len(), snapshots)?;
         let asked = self.clients.open_attempts(id);
         checks.bounds.waiting(id, replica.waiting(), asked)
     }
