@@ -70,8 +70,8 @@ impl Course {
         }
     }
 
-    /// Everything that has to be handed over, in one hand-over; what was refused with others goes
-    /// after them, one by one.
+    /// Everything that has to be handed over, in one hand-over; what failed together with others
+    /// goes after them, one by one.
     fn write_step(&self, orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
         let is_alone = |property| self.tracks.get(property).is_some_and(|track| track.alone);
         let writes = verdicts.iter().filter_map(|(property, verdict)| match verdict {

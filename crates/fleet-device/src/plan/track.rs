@@ -77,7 +77,7 @@ pub(super) struct Track {
     pub as_wished_since_ms: Option<u64>,
     /// Not before this moment.
     pub next_ms: u64,
-    /// A hand-over of it with others was refused: it is handed over by itself.
+    /// A hand-over of it with others failed: it is handed over by itself.
     pub alone: bool,
     /// It may have been handed over without anybody knowing: read before the next try.
     pub doubtful: bool,
