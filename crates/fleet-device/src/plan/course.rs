@@ -7,7 +7,7 @@ use fleet_state::{Object, Revision, Value};
 
 use super::choice::would_write;
 use super::property::{Case, Verdict};
-use super::track::{Said, Track, pause_ms};
+use super::track::{Said, Track, pause_ms, pause_within};
 use super::{Leave, Orders, Plan, Reported, Step, TroubleCode, alike};
 use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
@@ -19,6 +19,9 @@ pub(super) const READ_MS_MAX: u64 = 10_000;
 const ASK_MS_MAX: u64 = 5_000;
 /// The same, of one that has been silent for [`LONG_SILENT_MS`].
 const READ_MS_MAX_SILENT: u64 = 60_000;
+/// The longest pause between questions of either kind to a device that sleeps: it hears none of
+/// them, and reports by itself when it wakes.
+const ASK_MS_MAX_ASLEEP: u64 = 300_000;
 /// A device that gave no answer for so long is asked less often.
 const LONG_SILENT_MS: u64 = 300_000;
 /// Properties of one device that are remembered, beside those that are wished.
@@ -125,6 +128,12 @@ impl Course {
         }
         if !heard.retained {
             self.is_there(now_ms);
+            let unread = matches!(self.first_read, FirstRead::Due { .. });
+            if unread && self.availability == Availability::Asleep && heard.quality == Quality::Good
+            {
+                // It is awake for this moment only, and has said how it is.
+                self.first_read = FirstRead::Done;
+            }
         }
         self.take_values(&heard.values, heard.quality, heard.retained, now_ms);
     }
@@ -214,14 +223,20 @@ impl Course {
                     let tries = tries.saturating_add(1);
                     let since_ms = self.silent_since_ms.unwrap_or(now_ms);
                     let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
-                    let pause_ms_max = if long { READ_MS_MAX_SILENT } else { READ_MS_MAX };
-                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(pause_ms_max));
+                    let pause_ms_max = match (self.availability == Availability::Asleep, long) {
+                        (true, _) => ASK_MS_MAX_ASLEEP,
+                        (false, true) => READ_MS_MAX_SILENT,
+                        (false, false) => READ_MS_MAX,
+                    };
+                    let at_ms = now_ms.saturating_add(pause_within(tries, pause_ms_max));
                     self.first_read = FirstRead::Due { at_ms, tries };
                 }
             }
         }
         self.asked = self.asked.saturating_add(1);
-        let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(ASK_MS_MAX);
+        let sleeps = self.availability == Availability::Asleep;
+        let pause_ms_max = if sleeps { ASK_MS_MAX_ASLEEP } else { ASK_MS_MAX };
+        let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(pause_ms_max);
         self.ask_next_ms = now_ms.saturating_add(pause);
     }
 

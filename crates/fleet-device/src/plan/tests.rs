@@ -1,6 +1,7 @@
 //! The planner against a device in a few lines, by tables and at random.
 
 mod alone;
+mod asleep;
 mod coming_back;
 mod course;
 mod ended;
