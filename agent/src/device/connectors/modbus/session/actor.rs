@@ -261,6 +261,7 @@ impl Actor {
         if let Some(availability) = unit.on_answer() {
             report(&self.outputs.reports, &read.device, availability);
         }
+        unit.note_told(&values, Instant::now());
         if values.is_empty() {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });
