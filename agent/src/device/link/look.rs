@@ -141,7 +141,8 @@ impl Work<'_> {
         let number = match step {
             Step::Read => {
                 let deadline = self.deadline([u64::MAX; 2], now_ms);
-                let read = Read { device: id.clone(), properties: None, deadline };
+                let properties = self.slots.get(id).and_then(|slot| slot.orders.asked_for());
+                let read = Read { device: id.clone(), properties, deadline };
                 let number = self.calls.read(read);
                 self.reads.insert(number);
                 number

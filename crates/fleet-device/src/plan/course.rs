@@ -211,9 +211,10 @@ impl Course {
                 ReadErrorKind::Offline
                 | ReadErrorKind::Timeout
                 | ReadErrorKind::Refused
+                | ReadErrorKind::NotAsked
                 | ReadErrorKind::LinkLost,
             ) => {
-                if ended != Err(ReadErrorKind::Refused) {
+                if !matches!(ended, Err(ReadErrorKind::Refused | ReadErrorKind::NotAsked)) {
                     self.kept_silent(now_ms);
                 }
                 if ended == Err(ReadErrorKind::Offline) {

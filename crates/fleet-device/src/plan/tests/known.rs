@@ -228,3 +228,19 @@ fn what_was_sent_within_its_time_and_is_not_so_has_failed() {
     assert!(hall.writes.is_empty());
     assert_eq!(kept(&plan), [(5, TroubleCode::NotVerified, Stage::Failed)]);
 }
+
+#[test]
+fn a_question_is_about_what_is_wished_and_can_be_known() {
+    let mut orders = orders(&[("level", 1, 5), ("key", 1, 5)]);
+    orders.profile = Arc::new(Profile {
+        properties: BTreeMap::from([
+            (Arc::from("key"), Access::WriteOnly),
+            (Arc::from("level"), Access::Desired),
+            (Arc::from("temp"), Access::Readable),
+        ]),
+        ..profile().as_ref().clone()
+    });
+    assert_eq!(orders.asked_for(), Some(BTreeSet::from([Arc::from("level")])));
+    orders.wishes.remove("level");
+    assert_eq!(orders.asked_for(), None);
+}
