@@ -18,7 +18,7 @@ pub(crate) fn setup(id: &str, address: &str, settings: &str) -> DeviceSetup {
     }
 }
 
-fn parse(settings: &str) -> Result<Model, Refusal> {
+pub(super) fn parse(settings: &str) -> Result<Model, Refusal> {
     Model::parse(&mut Engine::new(), &setup("lamp", "lamp1", settings))
 }
 
