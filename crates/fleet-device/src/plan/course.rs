@@ -48,6 +48,8 @@ pub struct Course {
     pub(super) tracks: BTreeMap<Arc<str>, Track>,
     /// That it is away was told before this session, and not in it.
     pub(super) is_hearsay: bool,
+    /// That it is there shows by what it says itself, and nobody would tell that it has gone.
+    pub(super) by_word: bool,
     /// A step is under way; it began then.
     pub(super) busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
@@ -82,6 +84,7 @@ impl Course {
             said: BTreeMap::new(),
             tracks: BTreeMap::new(),
             is_hearsay: false,
+            by_word: false,
             busy_since_ms: None,
             ask_next_ms: now_ms,
             acted_ms: None,
@@ -121,6 +124,7 @@ impl Course {
         {
             // It speaks.
             self.set_availability(Availability::Online, now_ms);
+            self.by_word = true;
         }
         if heard.values.is_empty() {
             self.unreadable |= heard.quality == Quality::Bad;
@@ -166,7 +170,7 @@ impl Course {
             && matches!(availability, Availability::Online | Availability::Asleep);
         let left = availability == Availability::Offline && self.availability != availability;
         self.availability = availability;
-        self.is_hearsay = false;
+        (self.is_hearsay, self.by_word) = (false, false);
         if (left || returned) && self.first_read != FirstRead::Impossible {
             // One that doesn't say that it is back is found by asking.
             let (tries, pause) = if left { (1, pause_ms(1)) } else { (0, 0) };
@@ -188,7 +192,9 @@ impl Course {
         match ended {
             Ok(reading) => {
                 if self.availability != Availability::Asleep {
+                    let told = self.availability == Availability::Online && !self.by_word;
                     self.set_availability(Availability::Online, now_ms);
+                    self.by_word = !told;
                 }
                 self.is_there(now_ms);
                 self.take_values(&reading.values, reading.quality, false, now_ms);

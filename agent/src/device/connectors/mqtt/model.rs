@@ -184,6 +184,13 @@ impl Model {
                     .to_owned(),
             );
         }
+        if !self.alive.is_empty() && !self.is_told() {
+            warnings.push(
+                "only its bridge tells whether the device can be reached, not whether it is there: \
+                 switch the bridge's availability on; one-shots may be sent to nobody"
+                    .to_owned(),
+            );
+        }
         if self.sleepy {
             warnings.push(
                 "the device sleeps: what is written reaches it when it wakes, so give commands a \

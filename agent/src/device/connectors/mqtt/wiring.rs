@@ -131,7 +131,7 @@ impl Wiring {
 
     /// Whether something tells that the device is there at all.
     fn is_told(&self, device: &DeviceId) -> bool {
-        self.devices.get(device).is_some_and(|wired| !wired.model.alive.is_empty())
+        self.devices.get(device).is_some_and(|wired| wired.model.is_told())
     }
 
     /// Gives devices behind bridges the names that their bridges use; tells whose availability

@@ -244,3 +244,24 @@ fn a_question_is_about_what_is_wished_and_can_be_known() {
     orders.wishes.remove("level");
     assert_eq!(orders.asked_for(), None);
 }
+
+#[test]
+fn one_that_nobody_tells_of_is_there_as_long_as_it_answers() {
+    for (told, silent) in [(false, Availability::Unknown), (true, Availability::Online)] {
+        let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 0, 5)]));
+        if told {
+            hall.goes(Availability::Online);
+        }
+        hall.run_to(1_000);
+        assert_eq!(hall.course.availability(), Availability::Online);
+        hall.silent = true;
+        hall.wishes("on", 1, 7);
+        hall.run_to(20_000);
+        assert_eq!(hall.course.availability(), Availability::Online, "it may be busy");
+        hall.run_to(60_000);
+        assert_eq!(hall.course.availability(), silent, "{told}");
+        hall.silent = false;
+        hall.run_to(200_000);
+        assert_eq!(hall.course.availability(), Availability::Online);
+    }
+}

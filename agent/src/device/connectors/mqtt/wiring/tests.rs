@@ -259,6 +259,24 @@ fn wishes_in_each_preset() {
 }
 
 #[test]
+fn a_bridge_that_does_not_look_after_its_devices_says_only_what_cannot_be_reached() {
+    let settings = FEATURES.replacen('{', r#"{"availability": false, "#, 1);
+    let mut wiring = wiring(vec![setup("lamp", LAMP, &settings)]);
+    named(&mut wiring, "lamp");
+    let id = "lamp".parse().unwrap();
+    let state = "zigbee2mqtt/bridge/state";
+    let heard = say(&mut wiring, state, r#"{"state":"online"}"#, true);
+    assert_eq!(lines(&heard), Vec::<String>::new());
+    assert_eq!(wiring.availability(&id), Availability::Unknown);
+    assert!(wiring.check_there(&id).is_ok(), "nothing tells whether it is there");
+    let heard = say(&mut wiring, state, r#"{"state":"offline"}"#, false);
+    assert_eq!(lines(&heard), ["lamp {} good offline"]);
+    assert_eq!(wiring.check_there(&id).unwrap_err().kind, WriteErrorKind::Offline);
+    let heard = say(&mut wiring, state, r#"{"state":"online"}"#, false);
+    assert_eq!(lines(&heard), ["lamp {} good unknown"]);
+}
+
+#[test]
 fn without_a_way_to_ask_a_device_says_so() {
     let settings = r#"{"properties": {"t": {"read": {"topic": "t"}}}}"#;
     let mut wiring = wiring(vec![setup("dev", "x", settings)]);
