@@ -137,7 +137,7 @@ async fn a_command_is_sent_acknowledged_and_verified() {
     assert!(!sets.is_empty() && sets.iter().all(|told| told.is_asked), "{sets:?}");
     for told in &sets {
         assert_eq!((&told.body, told.revision), (&level(1), Some(revision)), "{told:?}");
-        assert_eq!(told.order.unwrap().0, seen["epoch"].as_u64().unwrap(), "{told:?}");
+        assert!(told.order.unwrap().0 >= seen["epoch"].as_u64().unwrap(), "{told:?}");
     }
     door.report().await;
     until_device(&site.client, DOOR, "it is verified", |seen| seen["stage"] == "verified").await;
