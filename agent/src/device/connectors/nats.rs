@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::client::RequestErrorKind;
+use async_nats::client::{PublishErrorKind, RequestErrorKind};
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Request};
 use fleet_protocol::Subjects;
@@ -226,7 +226,12 @@ impl NatsSession {
         let payload = Value::Map(body).to_json().into_bytes();
         if !self.manners(device).is_some_and(|manners| manners.acknowledges) {
             let sent = self.client.publish_with_headers(subject, headers, payload.into()).await;
-            sent.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
+            sent.map_err(|error| match error.kind() {
+                PublishErrorKind::InvalidSubject | PublishErrorKind::MaxPayloadExceeded => {
+                    failed(WriteErrorKind::Invalid, false, error.to_string())
+                }
+                PublishErrorKind::Send => failed(WriteErrorKind::LinkLost, true, error.to_string()),
+            })?;
             let flushed = self.client.flush().await;
             flushed.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
             return Ok(Handed::Sent);
@@ -246,9 +251,11 @@ impl NatsSession {
                     true,
                     "the device did not answer in time".to_owned(),
                 ),
-                RequestErrorKind::InvalidSubject
-                | RequestErrorKind::MaxPayloadExceeded
-                | RequestErrorKind::Other => {
+                // It is looked at before it leaves.
+                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                    failed(WriteErrorKind::Invalid, false, error.to_string())
+                }
+                RequestErrorKind::Other => {
                     failed(WriteErrorKind::LinkLost, true, error.to_string())
                 }
             }),
