@@ -15,9 +15,8 @@ use flotilla_tests::site::{Plan, Site};
 use flotilla_tests::wait;
 use serde_json::{Value, json};
 
-/// From the death of an owner to the next owner's record. The goal is four seconds; a loaded
-/// machine gets a margin.
-const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
+/// From the death of an owner to the next owner's record, on a machine that holds nothing up.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(4);
 
 async fn item(site: &Site, id: &str) -> Value {
     let reply = site.client.request(&format!("control.query.device.get.{id}"), "").await.accepted();
@@ -133,12 +132,12 @@ async fn an_owner_is_killed_with_one_shots_in_its_hands_and_nothing_comes_twice(
         lamps.iter().any(|lamp| !plant.done(lamp, "invoke").is_empty())
     })
     .await;
-    let died = Instant::now();
+    let (died, held_up) = (Instant::now(), wait::HeldUp::watch());
     site.agents[owner].kill();
     let next = plant.owner_but(&site, &[owner]).await;
-    let took = died.elapsed();
+    let (took, late) = (died.elapsed(), held_up.so_far());
     println!("take-over of a killed owner's link: {} ms", took.as_millis());
-    assert!(took < TAKE_OVER_MAX, "{took:?}");
+    assert!(took < TAKE_OVER_MAX + late, "{took:?}, of which the machine took {late:?}");
     assert!(took > Duration::from_secs(2), "before the lease was over: {took:?}");
     assert_ne!(next, owner);
     for lamp in &lamps {
