@@ -63,7 +63,11 @@ fn doubt_devices(task: &mut LinkTask, note: &str) {
         let known = task.parts.observed.device(&device);
         let known = known.filter(|known| known.link.as_ref().is_none_or(|link| *link == task.id));
         let mut body = known.map_or_else(Object::new, |known| known.body.as_ref().clone());
-        body.insert("availability", Availability::Unknown.as_str());
+        let availability = body.get("availability").and_then(Value::as_text);
+        // That it was away is what the next owner has to know.
+        if availability != Some(Availability::Offline.as_str()) {
+            body.insert("availability", Availability::Unknown.as_str());
+        }
         doubt_reported(&mut body);
         body.insert("note", note);
         show(task, Entity::Device(device), Arc::new(body));
