@@ -198,13 +198,19 @@ async fn a_command_word_is_put_back_also_when_its_answer_cannot_be_read() {
 
 /// A drive on a bus that needs a long pause between two questions.
 async fn slow_hall() -> Hall {
+    slow_hall_of(
+        r#"{"groups": {"default": {"interval_ms": 86400000}}, "registers": {
+        "a": {"table": "holding", "address": 60, "type": "u16", "access": "read_write"},
+        "b": {"table": "holding", "address": 62, "type": "u16", "access": "read_write"},
+        "c": {"table": "holding", "address": 64, "type": "u16", "access": "read_write"}}}"#,
+    )
+    .await
+}
+
+async fn slow_hall_of(map: &str) -> Hall {
     let port = free_port().await;
     let drive = Device::start("modbus_device.py", &[&port.to_string(), "socket"]).await;
     let address = format!("tcp://127.0.0.1:{port}");
-    let map = r#"{"groups": {"default": {"interval_ms": 86400000}}, "registers": {
-        "a": {"table": "holding", "address": 60, "type": "u16", "access": "read_write"},
-        "b": {"table": "holding", "address": 62, "type": "u16", "access": "read_write"},
-        "c": {"table": "holding", "address": 64, "type": "u16", "access": "read_write"}}}"#;
     let connector = ModbusConnector::default();
     let link = (address.as_str(), r#"{"gap_ms": 300}"#);
     let devices = vec![device("drive", "1", map)];
@@ -219,11 +225,32 @@ async fn no_register_is_written_after_its_time() {
     let deadline = Instant::now() + Duration::from_millis(450);
     let write = flotilla_agent::device::connector::Write { deadline, ..write };
     let error = timeout(LIMIT, owner.session.write(&write)).await.unwrap().unwrap_err();
-    assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Timeout, true), "{error}");
+    assert_eq!((error.kind, error.may_have_acted), (WriteErrorKind::Busy, true), "{error}");
     // One that comes after it shows that the bus has got over it.
     assert_eq!(owner.write("drive", r#"{"a": 9}"#).await, Ok(Handed::Acknowledged));
     drive.until("the later one", |entry| entry["values"] == json!([9])).await;
     assert_eq!(drive.count(|entry| entry["address"] == 64), 0);
+}
+
+#[tokio::test]
+async fn what_was_read_in_time_is_an_answer_and_a_crowded_bus_is_no_silence() {
+    let map = r#"{"groups": {"default": {"interval_ms": 86400000}}, "registers": {
+        "a": {"table": "holding", "address": 60, "type": "u16"},
+        "b": {"table": "input", "address": 3, "type": "u16"},
+        "c": {"table": "coil", "address": 2},
+        "d": {"table": "discrete", "address": 5}}}"#;
+    let Hall { drive: _drive, owner, .. } = slow_hall_of(map).await;
+    // The turn of the last comes when there is no time left for its answer.
+    let within = Duration::from_secs(1);
+    let reading = owner.reading("drive", within).await.unwrap();
+    let count = reading.values.iter().count();
+    assert!((1..=3).contains(&count), "{reading:?}");
+    assert!(reading.problem.as_ref().is_some_and(|why| why.contains("after")), "{reading:?}");
+    // Those for which there is no time at all say nothing of the device.
+    let answers = join_all((0..8).map(|_| owner.read("drive", within))).await;
+    let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert!(failed.len() >= 4, "{answers:?}");
+    assert!(failed.iter().all(|kind| **kind == ReadErrorKind::NotAsked), "{answers:?}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ DRIVE_PROGRAM = ROOT / "agent" / "tests" / "counterparts" / "modbus_device.py"
 AREA = "hall3"
 LAMPS = ("lamp-1", "lamp-2", "lamp-3")
 # A dead gateway's links go to another one within four seconds of its last word.
-TAKEOVER_S_MAX = 10.0
+TAKEOVER_S_MAX = 4.0
 LAMP = {
     "base": "hall",
     "properties": {

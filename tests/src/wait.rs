@@ -1,7 +1,11 @@
 //! Waiting for a condition, with a deadline. No test sleeps for a fixed time.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
 
 /// How often a condition is looked at.
 pub const POLL: Duration = Duration::from_millis(20);
@@ -79,5 +83,44 @@ pub fn until_blocking<T>(
         }
         assert!(begun.elapsed() < limit, "waited {limit:?} in vain until {what}");
         std::thread::sleep(POLL);
+    }
+}
+
+/// By how much later than asked this machine wakes a task, all in all: what a bound on a time may be
+/// exceeded by where others have the machine as well.
+#[derive(Debug)]
+pub struct HeldUp {
+    late_us: Arc<AtomicU64>,
+    watching: JoinHandle<()>,
+}
+
+impl HeldUp {
+    /// Watches until it is dropped.
+    pub fn watch() -> Self {
+        let late_us = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&late_us);
+        let watching = tokio::spawn(async move {
+            loop {
+                let asked = Instant::now();
+                tokio::time::sleep(POLL).await;
+                let late = asked.elapsed().saturating_sub(POLL + Duration::from_millis(2));
+                told.fetch_add(
+                    u64::try_from(late.as_micros()).unwrap_or(u64::MAX),
+                    Ordering::Relaxed,
+                );
+            }
+        });
+        Self { late_us, watching }
+    }
+
+    /// So far.
+    pub fn so_far(&self) -> Duration {
+        Duration::from_micros(self.late_us.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        self.watching.abort();
     }
 }

@@ -44,6 +44,18 @@ async fn what_is_asked_of_devices_ends_truly() {
     assert!(watched.stdout.contains("expired"), "{}", watched.stdout);
     assert_eq!(cli.json(&["device", "get", "hall.door"])["desired"], json!({"open": false}));
 
+    // A wait that runs out says what is the matter with its link.
+    let wait = |value: &str| {
+        let wish = ["device", "set", "hall.door", value, "--wait", "sent", "--timeout", "1s"];
+        run(&wish, 10).stderr
+    };
+    let unowned = wait("lit=true");
+    assert!(unowned.contains("no node owns its link: no member fits its placement"), "{unowned}");
+    run(&["link", "pause", "hall.bus"], 0);
+    let paused = wait("lit=false");
+    assert!(paused.contains("its link is paused"), "{paused}");
+    run(&["link", "resume", "hall.bus"], 0);
+
     // One-shots wait for their owner, and a hold takes them back.
     run(&["device", "invoke", "hall.door", "open", "speed=2", "--request-id", "i1"], 0);
     let waiting = cli.json(&["command", "get", "i1"]);

@@ -10,14 +10,14 @@
 use std::time::{Duration, Instant};
 
 use flotilla_tests::cut::Wire;
+use flotilla_tests::field::{Broker, FieldDevice};
 use flotilla_tests::plant::{DEVICE_LIMIT, Plant, set, set_verified};
 use flotilla_tests::site::{Plan, Site};
 use flotilla_tests::wait;
 use serde_json::{Value, json};
 
-/// From the death of an owner to the next owner's record. The goal is four seconds; a loaded
-/// machine gets a margin.
-const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
+/// From the death of an owner to the next owner's record, on a machine that holds nothing up.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(4);
 
 async fn item(site: &Site, id: &str) -> Value {
     let reply = site.client.request(&format!("control.query.device.get.{id}"), "").await.accepted();
@@ -112,6 +112,99 @@ async fn a_command_says_how_far_it_got() {
     let listed = site.cli.json(&["device", "get", "lamp"]);
     assert_eq!(listed["observed"]["drift"]["on"]["desired"], json!(true), "{listed}");
     plant.check();
+
+    // Of what nobody hears, a wait and a watch end with what can be known, and say so.
+    let mute = Plant::register(&site, "mute", &json!({"readable": false, "reports": false})).await;
+    mute.device(&site, "siren", "manual", &json!({})).await;
+    let (begun, id) = (Instant::now(), "sound-the-siren");
+    let headers =
+        [("Flotilla-Wait", "verified"), ("Flotilla-Timeout", "60s"), ("Flotilla-Request-Id", id)];
+    let reply = set(&site, "siren", &json!({"on": true}), &headers).await;
+    assert!(begun.elapsed() < DEVICE_LIMIT, "it has waited for what nobody can know");
+    assert_eq!(reply.at("/stage"), "acknowledged", "{}", reply.0);
+    assert!(reply.0.to_string().contains("nobody hears what becomes of it"), "{}", reply.0);
+    let watched = site.cli.run(&["command", "watch", id]).expect_code(0);
+    assert!(watched.stdout.contains("nobody hears"), "{}", watched.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_device_is_protected_against_a_second_writer_is_printed() {
+    let site = Site::start(1).await;
+    let broker = Broker::start(site.workplace().path());
+    let (_drive, drive) = FieldDevice::drive(site.workplace().path(), "drive");
+    let link = |id: &'static str, connector: &'static str, address: String| {
+        let body = json!({"connector": connector, "address": address, "placement": "any"});
+        let (client, subject) = (&site.client, format!("control.commands.link.register.{id}"));
+        async move { client.request(&subject, body.to_string()).await.accepted() }
+    };
+    let mqtt = json!({"properties": {"on": {"read": {"topic": "on"}}}});
+    let speed = json!({"table": "holding", "address": 100, "type": "u16"});
+    let modbus = json!({"registers": {"speed": speed}});
+    let cases = [
+        ("mqtt", broker.address(), "", mqtt, "broker"),
+        ("modbus", drive, "1", modbus, "lease"),
+        ("nats", String::new(), "", json!({}), "lease"),
+        ("nats", String::new(), "", json!({"fences": true}), "device"),
+        ("simulated", String::new(), "", json!({}), "lease"),
+        // Its link became another one, on which it is nothing.
+        ("simulated", String::new(), "", json!({}), "none"),
+    ];
+    let links = ["mqtt", "modbus", "nats", "nats", "simulated", "other"];
+    for (number, (link_id, case)) in links.into_iter().zip(&cases).enumerate() {
+        let (connector, address, unit, settings, _) = case;
+        link(link_id, connector, address.clone()).await;
+        let body = json!({"link": link_id, "address": unit, "settings": settings});
+        let subject = format!("control.commands.device.register.d{number}");
+        site.client.request(&subject, body.to_string()).await.accepted();
+    }
+    link("other", "mqtt", broker.address()).await;
+    for (number, (connector, _, _, settings, fence)) in cases.iter().enumerate() {
+        let id = format!("d{number}");
+        wait::until_true("its fence is known", DEVICE_LIMIT, || async {
+            item(&site, &id).await["observed"]["fence"] == *fence
+        })
+        .await;
+        let shown = site.cli.run(&["device", "get", &id]).expect_code(0).stdout;
+        let mut facts = shown.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        let printed = facts.find_map(|(name, text)| (name == "fence:").then_some(text.trim()));
+        assert_eq!(printed, Some(*fence), "{connector} {settings}: {shown}");
+    }
+    let refused = item(&site, "d5").await["observed"].clone();
+    assert_eq!(refused["why"], "refused", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_device_is_as_its_new_link_says_and_in_doubt_while_that_is_paused() {
+    let site = Site::start(1).await;
+    // The epochs of a link begin with its registration: those of the second one are higher.
+    let old = Plant::register(&site, "old", &json!({})).await;
+    let new = Plant::register(&site, "new", &json!({})).await;
+    let hand = |level: u64| json!({"device": "lamp", "did": "hand", "values": {"level": level}});
+    let until_shown = |what: &'static str, level: u64, availability: &'static str| {
+        let site = &site;
+        wait::until(what, DEVICE_LIMIT, move || async move {
+            let observed = item(site, "lamp").await["observed"].clone();
+            let known = &observed["reported"]["level"];
+            let is_so = known["value"] == json!(level) && observed["availability"] == availability;
+            is_so.then(|| (known["quality"].clone(), observed["note"].clone()))
+        })
+    };
+    new.happens(&hand(1));
+    new.device(&site, "lamp", "observe", &json!({})).await;
+    until_shown("the lamp is heard over its first link", 1, "online").await;
+
+    old.happens(&hand(2));
+    old.device(&site, "lamp", "observe", &json!({})).await;
+    let (quality, _) = until_shown("it is heard over the other", 2, "online").await;
+    assert_eq!(quality, "good");
+
+    site.cli.run(&["link", "pause", "old"]);
+    let (quality, note) = until_shown("it is in doubt", 2, "unknown").await;
+    assert_eq!((quality, note), (json!("uncertain"), json!("its link is paused")));
+    let shown = site.cli.run(&["device", "get", "lamp"]);
+    assert!(shown.stdout.contains("level=2 (uncertain, heard "), "{}", shown.stdout);
+    site.cli.run(&["link", "resume", "old"]);
+    until_shown("it is heard again", 2, "online").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,12 +226,12 @@ async fn an_owner_is_killed_with_one_shots_in_its_hands_and_nothing_comes_twice(
         lamps.iter().any(|lamp| !plant.done(lamp, "invoke").is_empty())
     })
     .await;
-    let died = Instant::now();
+    let (died, held_up) = (Instant::now(), wait::HeldUp::watch());
     site.agents[owner].kill();
     let next = plant.owner_but(&site, &[owner]).await;
-    let took = died.elapsed();
+    let (took, late) = (died.elapsed(), held_up.so_far());
     println!("take-over of a killed owner's link: {} ms", took.as_millis());
-    assert!(took < TAKE_OVER_MAX, "{took:?}");
+    assert!(took < TAKE_OVER_MAX + late, "{took:?}, of which the machine took {late:?}");
     assert!(took > Duration::from_secs(2), "before the lease was over: {took:?}");
     assert_ne!(next, owner);
     for lamp in &lamps {

@@ -197,7 +197,7 @@ async fn a_broker_that_dies_twice_under_load_costs_no_truth() {
         })
         .await;
     }
-    assert_eq!(house.broker.sessions("flotilla-home-broker"), 3, "one session for each life");
+    assert_eq!(house.broker.sessions("flotilla:home:broker"), 3, "one session for each life");
     assert!(house.site.agents[0].counter("flotilla_link_failures_total") >= 2.0);
     stop.send_replace(true);
     let wanted = load.await.unwrap();

@@ -50,7 +50,9 @@ async fn thirty_days_of_a_house_are_observed_and_nothing_is_written() {
     assert_eq!(export.len(), DEVICES);
     let id = |device: &Value| format!("house.{}", device["friendly_name"].as_str().unwrap());
     let register = |device: &Value| {
-        let settings = json!({"preset": "zigbee2mqtt", "exposes": device["definition"]["exposes"]});
+        let sleepy = device["power_source"] == "Battery";
+        let exposes = &device["definition"]["exposes"];
+        let settings = json!({"preset": "zigbee2mqtt", "exposes": exposes, "sleepy": sleepy});
         let body = json!({"link": "zigbee", "address": device["ieee_address"],
                           "policy": {"on_drift": "enforce"}, "settings": settings});
         json!({"op": "device.register", "id": id(device), "body": body})
@@ -75,6 +77,16 @@ async fn thirty_days_of_a_house_are_observed_and_nothing_is_written() {
     let lamp = site.client.request(&subject, "").await.accepted().at("/item").clone();
     assert_eq!(lamp["mode"], json!("observe"), "{lamp}");
     assert_eq!(lamp["observed"]["would_write"], json!({"brightness": 200}), "{lamp}");
+    // Blinds sleep and answer no question: what they report is what they are.
+    let is_blind = |device: &&Value| device["definition"]["model"] == "E1757";
+    let mut blinds = Vec::new();
+    for blind in export.iter().filter(is_blind) {
+        let subject = format!("control.query.device.get.{}", id(blind));
+        let item = site.client.request(&subject, "").await.accepted().at("/item").clone();
+        blinds.push(item["observed"].clone());
+    }
+    let is_known = |seen: &Value| seen["availability"] == "asleep" && seen["why"] == "observing";
+    assert!(blinds.iter().any(is_known), "{blinds:?}");
 
     let told = house.journal();
     let sets: Vec<&Value> = told.iter().filter(|entry| !entry["set"].is_null()).collect();

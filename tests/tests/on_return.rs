@@ -141,7 +141,7 @@ async fn drift_goes_on_since_when_it_began_over_reconnects_and_owners() {
     let epoch = seen["observed"]["epoch"].clone();
     let body = json!({"connector": "mqtt", "address": broker.address(), "placement": "any",
                       "settings": {"keep_alive_s": 20}});
-    let sessions = || broker.sessions("flotilla-home-broker");
+    let sessions = || broker.sessions("flotilla:home:broker");
     let before = sessions();
     register_link(&site.client, "broker", &body).await;
     wait::until_true("it is let in again", LIMIT, || async { sessions() > before }).await;

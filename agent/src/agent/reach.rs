@@ -30,6 +30,8 @@ const SILENT_HEARTBEATS: u64 = 2;
 const NATS_BACK_MS: u64 = 1_000;
 /// Messages that a subscription holds.
 const SUBSCRIPTION_CAPACITY: usize = 16_384;
+/// The same of what devices say, which are messages of up to a megabyte of whatever they like.
+const DEVICE_SUBSCRIPTION_CAPACITY: usize = 512;
 /// Publications that a client holds before it gives up (frames) or waits (replies).
 const PUBLISH_CAPACITY: usize = 4_096;
 
@@ -183,7 +185,11 @@ async fn connect_both(
     let urls = prepared.urls();
     // What this node tells devices must not come back to it as if somebody else had told it; and a
     // server that has nobody else to give it to then says that nobody listens.
-    let plan = ConnectionPlan { echo: false, ..plan(file, metrics, "devices") };
+    let plan = ConnectionPlan {
+        echo: false,
+        subscription_capacity: DEVICE_SUBSCRIPTION_CAPACITY,
+        ..plan(file, metrics, "devices")
+    };
     let metrics = metrics.clone();
     let devices: OpenNats =
         Arc::new(move || Box::pin(connect(Arc::clone(&prepared), plan.clone(), metrics.clone())));

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use fleet_consensus::View;
+use fleet_protocol::query::why_unowned;
 use fleet_protocol::{CommandTarget, WaitFor};
 use fleet_state::{DeviceId, Object, RequestId, Revision, Stage, Value};
 use tokio::time::Instant;
@@ -62,8 +63,10 @@ impl OnItsWay {
         deadline: Instant,
     ) -> (Stage, Option<String>) {
         let mut views = desk.handle.watch_view();
-        let decided = views
-            .wait_for(|view| wait.met_by(self.stage(view)).is_some() || self.kept(view).is_some());
+        let decided = views.wait_for(|view| {
+            let ends = || self.kept(view).is_some() || self.is_as_far_as_can_be(view);
+            wait.met_by(self.stage(view)).is_some() || ends()
+        });
         let until = deadline.checked_sub(ANSWER_BEFORE).unwrap_or(deadline);
         // Both ends lead to the same look.
         let _in_time = tokio::time::timeout_at(until, decided).await.is_ok();
@@ -80,9 +83,35 @@ impl OnItsWay {
             Some(device) if device.spec.link.is_none() => "has no link",
             // What was held, or only observed, after the command may have got it before that.
             Some(device) if device.revision > self.revision => return None,
-            Some(device) => device.blocked()?,
+            Some(device) => match device.blocked() {
+                Some(why) => why,
+                None => {
+                    let link = view.state.link(device.spec.link.as_ref()?)?;
+                    // What was paused after the command may have got it before that.
+                    let since = link.paused && link.revision <= self.revision;
+                    return since
+                        .then(|| "its link is paused, so nothing is handed to it".to_owned());
+                }
+            },
         };
         Some(format!("the device {why}, so nothing is handed to it"))
+    }
+
+    /// Whether it got to where nobody can know any more of it.
+    fn is_as_far_as_can_be(&self, view: &View) -> bool {
+        let got = matches!(self.stage(view), Stage::Sent | Stage::Acknowledged);
+        got && !self.invokes && view.state.wish_failure(&self.device, self.revision).is_some()
+    }
+
+    /// What is the matter with its link, which says more than what was last heard of the device.
+    fn of_link(&self, view: &View) -> Option<String> {
+        let device = view.state.device(&self.device)?;
+        let link = view.state.link(device.spec.link.as_ref()?)?;
+        if link.paused {
+            return Some("its link is paused".to_owned());
+        }
+        let why = why_unowned(link, &view.state);
+        link.owner.is_none().then(|| format!("no node owns its link: {why}"))
     }
 
     fn reason(&self, desk: &Desk, view: &View, stage: Stage) -> Option<String> {
@@ -96,7 +125,9 @@ impl OnItsWay {
             let failure = view.state.wish_failure(&self.device, self.revision);
             failure.map(|failure| failure.message.to_string())
         };
-        told.filter(|told| !told.is_empty()).or_else(|| {
+        let told = told.filter(|told| !told.is_empty());
+        let of_link = || if stage.is_final() { None } else { self.of_link(view) };
+        told.or_else(of_link).or_else(|| {
             let known = desk.observed.device(&self.device)?;
             let text =
                 |body: &Object, key| body.get(key).and_then(Value::as_text).map(ToOwned::to_owned);

@@ -2,7 +2,8 @@
 //!
 //! The owner of a link puts what it hears into the table and tells the other nodes, coalesced
 //! per device; everybody keeps the newest by (epoch, sequence), so a former owner's words never
-//! cover those of the present one. Queries show the table of the node that is asked: it may be
+//! cover those of the present one. Epochs are a link's own: what was observed of a device over
+//! another link than its present one gives way to what is over that. Queries show the table of the node that is asked: it may be
 //! behind, or lack what was lost on the way, and the next report mends it. Nothing in here can
 //! change replicated state.
 //!
@@ -10,12 +11,14 @@
 //! devices as the state holds, and [`BODY_BYTES_MAX`] for each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use fleet_protocol::event::ForeignWrite;
-use fleet_protocol::query::ObservedDevices;
+use fleet_protocol::query::{ObservedDevices, Told};
 use fleet_state::{DeviceId, Entity, Limits, LinkId, NodeId, Object, Value};
 use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
 
 /// Bytes of what is known of one device.
 pub const BODY_BYTES_MAX: usize = 48 * 1024;
@@ -31,6 +34,8 @@ pub(super) const ITEMS_PER_MESSAGE_MAX: usize = 1_024;
 pub struct Observed {
     /// Who says so.
     pub node: NodeId,
+    /// Over which link; `None` when an agent says it that does not tell that yet.
+    pub link: Option<LinkId>,
     /// In which epoch of the link.
     pub epoch: u64,
     /// Grows with everything said in the epoch.
@@ -46,6 +51,9 @@ pub struct ObservedTable(Arc<Table>);
 #[derive(Debug)]
 struct Table {
     known: DashMap<Entity, Observed>,
+    /// When each node last told anything.
+    heard: DashMap<NodeId, Instant>,
+    began: Instant,
     /// What this node said and has not told.
     changed: DashMap<Entity, ()>,
     /// What this node said, for those who follow it here.
@@ -60,8 +68,9 @@ impl Default for ObservedTable {
     fn default() -> Self {
         let (said, _) = broadcast::channel(FOLLOWED_MAX);
         let (foreign, _) = broadcast::channel(FOREIGN_MAX);
-        let (known, changed) = (DashMap::new(), DashMap::new());
-        Self(Arc::new(Table { known, changed, said, news: Notify::new(), foreign }))
+        let (known, heard, changed) = (DashMap::new(), DashMap::new(), DashMap::new());
+        let (began, news) = (Instant::now(), Notify::new());
+        Self(Arc::new(Table { known, heard, began, changed, said, news, foreign }))
     }
 }
 
@@ -84,10 +93,15 @@ impl ObservedTable {
         self.get(&Entity::Link(link.clone()))
     }
 
-    /// Takes what is newer than what is known; says whether it was.
-    pub fn put(&self, of: Entity, observed: Observed) -> bool {
-        let newer =
-            |known: &Observed| (observed.epoch, observed.sequence) > (known.epoch, known.sequence);
+    /// Takes what is newer than what is known, or what is over the link on which the device is now
+    /// where the other is not; says whether it was taken.
+    pub fn put(&self, of: Entity, observed: Observed, present: Option<&LinkId>) -> bool {
+        let newer = |known: &Observed| {
+            if known.link == observed.link || known.link.is_none() || observed.link.is_none() {
+                return (observed.epoch, observed.sequence) > (known.epoch, known.sequence);
+            }
+            known.link.as_ref() != present
+        };
         match self.0.known.entry(of) {
             dashmap::Entry::Occupied(known) if !newer(known.get()) => false,
             dashmap::Entry::Occupied(mut known) => {
@@ -102,8 +116,9 @@ impl ObservedTable {
     }
 
     /// Takes what this node says itself, and marks it to be told.
-    pub(super) fn put_own(&self, of: Entity, observed: Observed) {
-        if self.put(of.clone(), observed.clone()) {
+    pub(super) fn put_own(&self, of: Entity, observed: Observed, present: Option<&LinkId>) {
+        self.note_heard(observed.node);
+        if self.put(of.clone(), observed.clone(), present) {
             // An error says that nobody follows.
             let _nobody = self.0.said.send((of.clone(), observed));
             self.0.changed.insert(of, ());
@@ -136,8 +151,19 @@ impl ObservedTable {
         }
     }
 
+    /// A node has told something.
+    pub(super) fn note_heard(&self, node: NodeId) {
+        self.0.heard.insert(node, Instant::now());
+    }
+
+    /// For how long a node has told nothing, as far as this table reaches back.
+    fn silence(&self, node: NodeId) -> Duration {
+        self.0.heard.get(&node).map_or(self.0.began, |heard| *heard).elapsed()
+    }
+
     /// Marks everything that this node said to be told again.
     pub(super) fn mark_all_of(&self, node: NodeId) {
+        self.note_heard(node);
         for known in self.0.known.iter().filter(|known| known.node == node) {
             self.0.changed.insert(known.key().clone(), ());
         }
@@ -158,26 +184,31 @@ impl ObservedTable {
     /// Forgets what is gone.
     pub fn retain(&self, keep: impl Fn(&Entity) -> bool) {
         self.0.known.retain(|of, _| keep(of));
+        self.0.heard.retain(|node, _| keep(&Entity::Member(*node)));
     }
 }
 
 impl ObservedDevices for ObservedTable {
-    fn observed(&self, device: &DeviceId) -> Option<Object> {
+    fn observed(&self, device: &DeviceId) -> Option<Told> {
         self.device(device).map(shown)
     }
 
-    fn observed_link(&self, link: &LinkId) -> Option<Object> {
-        self.get(&Entity::Link(link.clone())).map(shown)
+    fn observed_link(&self, link: &LinkId) -> Option<Told> {
+        self.link(link).map(shown)
+    }
+
+    fn silent_ms(&self, node: NodeId) -> u64 {
+        u64::try_from(self.silence(node).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 /// What is known, and who says so.
-fn shown(observed: Observed) -> Object {
-    let Observed { node, epoch, body, .. } = observed;
-    let mut shown = body.as_ref().clone();
-    shown.insert("node", node.get());
-    shown.insert("epoch", epoch);
-    shown
+fn shown(observed: Observed) -> Told {
+    let Observed { node, link, epoch, body, .. } = observed;
+    let mut body = body.as_ref().clone();
+    body.insert("node", node.get());
+    body.insert("epoch", epoch);
+    Told { body, link, epoch }
 }
 
 /// The message that tells other nodes what is known of something.
@@ -185,6 +216,9 @@ fn shown(observed: Observed) -> Object {
 pub(super) fn encode(of: &Entity, observed: &Observed) -> Value {
     let mut message = Object::new();
     message.insert(of.kind(), of.id_text());
+    if let Some(link) = &observed.link {
+        message.insert("over", link.as_str());
+    }
     message.insert("epoch", observed.epoch);
     message.insert("sequence", observed.sequence);
     message.insert("body", Value::Map(observed.body.as_ref().clone()));
@@ -220,5 +254,66 @@ fn decode_one(node: NodeId, item: &Value) -> Option<(Entity, Observed)> {
     };
     let body = Arc::new(item.get("body")?.as_map()?.clone());
     let (epoch, sequence) = (number("epoch")?, number("sequence")?);
-    Some((of, Observed { node, epoch, sequence, body }))
+    let link = match item.get("over") {
+        Some(link) => Some(link.as_text()?.parse().ok()?),
+        None => None,
+    };
+    Some((of, Observed { node, link, epoch, sequence, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(link: Option<&str>, epoch: u64, sequence: u64) -> Observed {
+        let link = link.map(|link| link.parse().expect("an id"));
+        Observed { node: NodeId::FOUNDER, link, epoch, sequence, body: Arc::default() }
+    }
+
+    #[test]
+    fn a_moved_device_is_as_its_present_link_says_whatever_the_epochs() {
+        let lamp = Entity::Device("lamp".parse().expect("an id"));
+        let cases = [
+            ("newer", Some("old"), (3, 1), Some("old"), (3, 2), true),
+            ("older", Some("old"), (3, 2), Some("old"), (3, 1), false),
+            ("another owner", Some("old"), (3, 2), Some("old"), (4, 1), true),
+            ("moved to an older link", Some("new"), (900, 7), Some("old"), (3, 1), true),
+            ("late from the former link", Some("old"), (3, 1), Some("new"), (900, 8), false),
+            ("not said, newer", None, (3, 1), Some("old"), (4, 1), true),
+            ("not said, older", Some("old"), (4, 1), None, (3, 1), false),
+        ];
+        let present: LinkId = "old".parse().expect("an id");
+        for (what, known, (epoch, sequence), told, (told_epoch, told_sequence), taken) in cases {
+            let table = ObservedTable::default();
+            table.put(lamp.clone(), observed(known, epoch, sequence), Some(&present));
+            let told = observed(told, told_epoch, told_sequence);
+            assert_eq!(table.put(lamp.clone(), told.clone(), Some(&present)), taken, "{what}");
+            assert_eq!(table.get(&lamp) == Some(told), taken, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_over_which_link_and_one_that_does_not_is_understood() {
+        let lamp = Entity::Device("lamp".parse().expect("an id"));
+        for link in [Some("old"), None] {
+            let told = observed(link, 3, 1);
+            let message = Value::List(vec![encode(&lamp, &told)]).to_json();
+            let heard = decode(NodeId::FOUNDER, message.as_bytes());
+            assert_eq!(heard, Some(vec![(lamp.clone(), told)]), "{message}");
+        }
+        let wrong = r#"[{"device":"lamp","over":7,"epoch":1,"sequence":1,"body":{}}]"#;
+        assert_eq!(decode(NodeId::FOUNDER, wrong.as_bytes()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_silent_since_it_last_told_anything() {
+        let table = ObservedTable::default();
+        let (one, other) = (NodeId::FOUNDER, NodeId::new(2).expect("a node"));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        table.note_heard(one);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!((table.silent_ms(one), table.silent_ms(other)), (40_000, 80_000));
+        table.mark_all_of(other);
+        assert_eq!(table.silent_ms(other), 0);
+    }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use fleet_consensus::frame::limits::OBSERVED_BYTES_MAX;
-use fleet_state::{Entity, Value};
+use fleet_state::{Entity, FleetState, LinkId, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
@@ -65,6 +65,19 @@ fn messages(observed: &ObservedTable) -> Vec<Vec<u8>> {
     messages
 }
 
+/// The link over which something is observed now.
+pub(super) fn present_link(state: &FleetState, of: &Entity) -> Option<LinkId> {
+    match of {
+        Entity::Device(id) => state.device(id)?.spec.link.clone(),
+        Entity::Link(id) => Some(id.clone()),
+        Entity::Member(_)
+        | Entity::Token(_)
+        | Entity::Param(_)
+        | Entity::Watermarks(_)
+        | Entity::Invocation { .. } => None,
+    }
+}
+
 /// Hears the other nodes, as long as the process lives.
 pub(super) async fn hear(handle: Handle, observed: ObservedTable, metrics: DeviceMetrics) {
     let mut told = handle.subscribe_observed();
@@ -82,12 +95,14 @@ pub(super) async fn hear(handle: Handle, observed: ObservedTable, metrics: Devic
             metrics.observed_refused.inc();
             continue;
         };
+        observed.note_heard(node);
         let view = handle.view();
         let exists = |of: &Entity| view.state.record(of).is_some();
         for (of, known) in items {
             // One that this node has not heard of yet comes again with the round of all.
             if exists(&of) {
-                observed.put(of, known);
+                let present = present_link(&view.state, &of);
+                observed.put(of, known, present.as_ref());
             }
         }
     }

@@ -6,7 +6,7 @@ It says what Zigbee2MQTT says, in the form of its documentation: `bridge/state`,
 `bridge/devices` with the definitions of 150 devices, `<name>/availability`, and reports on
 `<name>`. What it hears goes to stdout, one JSON object per line: {"set": topic, "payload": …} for
 every command, after {"export": [the list of devices]} and {"ready": true}. A question (`/get`) is
-answered as a device would, and counted. Commands come over stdin:
+counted, and answered as a device would: those on batteries sleep and hear none. Commands come over stdin:
 
     {"days": 30, "reports_per_day": 8}   play so many days in fast motion, confirmed by
                                          {"done": true, "reports": …, "gets": …}
@@ -75,6 +75,7 @@ class House:
     def __init__(self, port):
         self.random = random.Random(1507)
         self.devices, self.states, self.gets = [], {}, 0
+        self.asleep = set()
         for count, model, power, exposes in KINDS:
             for number in range(count):
                 self.add(f"{model.lower()}-{number + 1}", model, power, exposes)
@@ -95,6 +96,8 @@ class House:
             "definition": {"model": model, "vendor": "house", "description": model,
                            "exposes": exposes}})
         self.states[name] = {}
+        if power == "Battery":
+            self.asleep.add(name)
         for expose in exposes:
             for feature in expose.get("features", [expose]):
                 if feature["access"] & 1:
@@ -133,7 +136,8 @@ class House:
         name = message.topic.split("/")[1]
         if message.topic.endswith("/get"):
             self.gets += 1
-            self.report(name)
+            if name not in self.asleep:
+                self.report(name)
         else:
             journal(set=message.topic, payload=message.payload.decode("utf-8", "replace"))
 

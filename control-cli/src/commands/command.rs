@@ -170,8 +170,12 @@ fn ended(stage: Stage, command: &CommandBody) -> Option<Result<(), Stop>> {
     match stage {
         Stage::Verified => Some(Ok(())),
         Stage::Unknown => stop(Exit::Unknown, "nobody can say whether the device acted".to_owned()),
-        // The device's protocol may be able to tell no more of a one-shot.
-        Stage::Sent | Stage::Acknowledged if command.action.is_some() => Some(Ok(())),
+        // The device's protocol may be able to tell no more of a one-shot; of a wish that says why.
+        Stage::Sent | Stage::Acknowledged
+            if command.action.is_some() || command.detail.is_some() =>
+        {
+            Some(Ok(()))
+        }
         Stage::Committed | Stage::Dispatching | Stage::Sent | Stage::Acknowledged => None,
         Stage::Failed | Stage::Expired | Stage::Cancelled | Stage::Superseded => {
             stop(Exit::StageNotReached, format!("the command ended {}", stage.as_str()))
@@ -193,6 +197,11 @@ mod tests {
         assert_eq!(exit(Stage::Expired), Some(Err(Exit::StageNotReached)));
         assert_eq!(exit(Stage::Dispatching), None);
         assert!(ended(Stage::Acknowledged, &CommandBody::default()).is_none());
+        // A wish of which nobody hears what becomes of it.
+        let detail = Some("nobody hears what becomes of it".to_owned());
+        let write_only = CommandBody { detail, ..CommandBody::default() };
+        assert!(matches!(ended(Stage::Sent, &write_only), Some(Ok(()))));
+        assert!(ended(Stage::Committed, &write_only).is_none());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum ReadErrorKind {
     Offline,
     /// It didn't answer in time.
     Timeout,
+    /// Its time was over before it could be asked; that says nothing of it.
+    NotAsked,
     /// It answered that it won't.
     Refused,
     /// The connection is gone.

@@ -12,13 +12,15 @@
 mod commands;
 mod page;
 mod select;
+mod told;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use fleet_state::{DeviceId, LinkId, NodeId, Object, RequestId, Revision};
+use fleet_state::{Device, DeviceId, LinkId, NodeId, RequestId, Revision};
 use serde::{Deserialize, Serialize};
 
 pub use select::answer;
+pub use told::{SILENT_MS_MAX, Told, doubt_reported, why_unowned};
 
 use crate::{
     Consistency, ErrorCode, Failure, Noun, QueryTarget, command,
@@ -86,20 +88,26 @@ pub struct ReadContext<'a> {
 
 impl ReadContext<'_> {
     /// Whether a device is known not to be what it should be.
-    fn drifts(&self, device: &DeviceId) -> bool {
-        let observed = self.observed.and_then(|known| known.observed(device));
-        observed.is_some_and(|observed| observed.get("drift").is_some())
+    fn drifts(&self, device: &Device) -> bool {
+        let told = self.observed.and_then(|known| known.observed(&device.id));
+        told.is_some_and(|told| {
+            let is_of_its_link = told.link.is_none() || told.link == device.spec.link;
+            is_of_its_link && told.body.get("drift").is_some()
+        })
     }
 }
 
 /// What is known of devices and not agreed on: what they report, and how they stand.
 pub trait ObservedDevices: Debug + Sync {
-    /// What is known of a device, as it is shown; `None` when nothing is. A member `drift` is there when the device is
+    /// What is known of a device; `None` when nothing is. A member `drift` is there when the device is
     /// not what it should be.
-    fn observed(&self, device: &DeviceId) -> Option<Object>;
+    fn observed(&self, device: &DeviceId) -> Option<Told>;
 
-    /// What is known of a link, as it is shown: `state`, `epoch`, and why it is not connected. `None` when nothing is.
-    fn observed_link(&self, link: &LinkId) -> Option<Object>;
+    /// What is known of a link: `state`, `epoch`, and why it is not connected. `None` when nothing is.
+    fn observed_link(&self, link: &LinkId) -> Option<Told>;
+
+    /// For how long a node has told nothing of what it observes; it tells itself all the time.
+    fn silent_ms(&self, node: NodeId) -> u64;
 }
 
 /// One item, as a client reads it.

@@ -20,8 +20,8 @@ use fleet_protocol::{
     request,
 };
 use fleet_state::{
-    Answer, Body, Change, Entry, FleetState, FoundingMember, FoundingParams, NodeId, NodeKeys,
-    RequestId, Revision, SiteUid, Stage,
+    AgentCommand, Answer, Body, Change, Command, Entry, FleetState, FoundingMember, FoundingParams,
+    NodeId, NodeKeys, Proposal, RequestId, Revision, SiteUid, Stage,
 };
 
 fn id(text: &str) -> RequestId {
@@ -34,22 +34,33 @@ struct Site {
     observer: Option<Eyes>,
 }
 
-/// Sees one lamp that is not as it should be.
+/// Sees one lamp that is not as it should be, over a link and in an epoch, and when it last saw any.
 #[derive(Debug)]
-struct Eyes;
+struct Eyes {
+    link: &'static str,
+    epoch: u64,
+    silent_ms: u64,
+}
 
 impl query::ObservedDevices for Eyes {
-    fn observed(&self, device: &fleet_state::DeviceId) -> Option<fleet_state::Object> {
-        let mut seen = fleet_state::Object::new();
-        seen.insert("availability", "online");
+    fn observed(&self, device: &fleet_state::DeviceId) -> Option<query::Told> {
+        let on = r#"{"availability":"online","reported":{"on":{"quality":"good","value":false}}}"#;
+        let json = fleet_protocol::Json::parse(on.as_bytes()).unwrap();
+        let mut body = json.0.as_map().unwrap().clone();
         if device.as_str() == "hall2.a" {
-            seen.insert("drift", "on");
+            body.insert("drift", "on");
         }
-        Some(seen)
+        Some(query::Told { body, link: Some(self.link.parse().unwrap()), epoch: self.epoch })
     }
 
-    fn observed_link(&self, _link: &fleet_state::LinkId) -> Option<fleet_state::Object> {
-        None
+    fn observed_link(&self, link: &fleet_state::LinkId) -> Option<query::Told> {
+        let mut body = fleet_state::Object::new();
+        body.insert("state", "connected");
+        Some(query::Told { body, link: Some(link.clone()), epoch: self.epoch })
+    }
+
+    fn silent_ms(&self, _node: NodeId) -> u64 {
+        self.silent_ms
     }
 }
 
@@ -84,13 +95,29 @@ impl Site {
         let request::Action::Command(command) = request.expect(payload).action else {
             panic!("{what} is not a command")
         };
+        self.apply(command.proposal)
+    }
+
+    fn apply(&mut self, proposal: Proposal) -> (Answer, Vec<Change>) {
         let entry = Entry {
             log_time_ms: self.revision,
             wall_time_ms: 5_000,
-            body: Body::Proposal(command.proposal),
+            body: Body::Proposal(proposal),
         };
         let applied = self.state.apply(Revision::new(self.revision), &entry);
         (applied.answer.expect("every proposal is answered"), applied.changes)
+    }
+
+    /// Gives the link to the founder, or takes it from everybody; gives back its epoch then.
+    fn assigns(&mut self, owner: Option<NodeId>) -> u64 {
+        let link = "plc".parse().unwrap();
+        let expect_epoch = self.state.link(&link).unwrap().epoch;
+        let command = AgentCommand::LinkAssign { link, expect_epoch, owner };
+        self.revision += 1;
+        let request_id = id(&format!("r-{}", self.revision));
+        let command = Command::Agents(command);
+        self.apply(Proposal { request_id, if_revision: None, actor: None, command });
+        self.state.link(&"plc".parse().unwrap()).unwrap().epoch
     }
 
     fn with_devices() -> Self {
@@ -387,9 +414,11 @@ fn a_device_is_shown_with_what_is_known_beside_it() {
     assert_eq!(lamp.wishes["on"].stage.as_deref(), Some("committed"));
     assert_eq!((lamp.owner, lamp.epoch.is_some()), (None, true));
     assert!(lamp.observed.is_none() && get(&site, "hall3.a").stage.is_none());
-    site.observer = Some(Eyes);
+    let epoch = site.assigns(Some(NodeId::FOUNDER));
+    site.observer = Some(Eyes { link: "plc", epoch, silent_ms: 0 });
     let seen = get(&site, "hall2.a").observed.unwrap();
-    assert_eq!(seen.0.to_json(), r#"{"availability":"online","drift":"on"}"#);
+    let good = r#"{"availability":"online","drift":"on","reported":{"on":{"quality":"good","value":false}}}"#;
+    assert_eq!(seen.0.to_json(), good);
     let page = PageRequest { drift: true, ..PageRequest::default() };
     let query = Query {
         target: QueryTarget::List { noun: Noun::Device, area: None },
@@ -399,6 +428,68 @@ fn a_device_is_shown_with_what_is_known_beside_it() {
     let reply = site.answer(&query, 10_000).unwrap();
     let found = reply::read::<Page<DeviceBody>>(&reply).unwrap().unwrap();
     assert_eq!(found.items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["hall2.a"]);
+}
+
+#[test]
+fn what_nobody_could_tell_otherwise_any_more_is_in_doubt() {
+    type Change = fn(&mut Site);
+    let cases: [(&str, Change, Option<&str>, Option<&str>); 7] = [
+        ("as told", |_| (), Some(""), Some("connected")),
+        (
+            "its gateway is silent",
+            |site| site.observer.as_mut().unwrap().silent_ms = query::SILENT_MS_MAX + 1,
+            Some("its gateway, node 1, has told nothing for 75 s"),
+            Some("unknown"),
+        ),
+        (
+            "paused",
+            |site| drop(site.send("commands.link.pause.plc", "")),
+            Some("its link is paused"),
+            Some("connected"),
+        ),
+        (
+            "another epoch",
+            |site| site.observer.as_mut().unwrap().epoch -= 1,
+            Some("its link has another owner now, which has told nothing of it yet"),
+            None,
+        ),
+        (
+            "unowned",
+            |site| {
+                site.assigns(None);
+            },
+            Some("no node owns its link: one that fits its placement will take it"),
+            Some("unowned"),
+        ),
+        (
+            "over another link",
+            |site| site.observer.as_mut().unwrap().link = "other",
+            None,
+            Some("connected"),
+        ),
+        ("nothing is known", |site| site.observer = None, None, None),
+    ];
+    for (what, change, note, link_state) in cases {
+        let mut site = Site::with_devices();
+        let epoch = site.assigns(Some(NodeId::FOUNDER));
+        site.observer = Some(Eyes { link: "plc", epoch, silent_ms: 0 });
+        change(&mut site);
+        let target = QueryTarget::Get(fleet_state::Entity::Device("hall2.b".parse().unwrap()));
+        let seen = site.get::<DeviceBody>(target).item.observed.map(|seen| seen.0.to_json());
+        let expected = note.map(|note| match note {
+            "" => r#"{"availability":"online","reported":{"on":{"quality":"good","value":false}}}"#
+                .to_owned(),
+            note => format!(
+                r#"{{"availability":"unknown","note":"{note}","reported":{{"on":{{"quality":"uncertain","value":false}}}}}}"#
+            ),
+        });
+        assert_eq!(seen, expected, "{what}");
+        let target = QueryTarget::Get(fleet_state::Entity::Link("plc".parse().unwrap()));
+        let link = site.get::<LinkBody>(target).item.observed;
+        let state =
+            link.and_then(|link| Some(link.0.as_map()?.get("state")?.as_text()?.to_owned()));
+        assert_eq!(state.as_deref(), link_state, "{what}");
+    }
 }
 
 #[test]

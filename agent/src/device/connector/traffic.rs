@@ -17,7 +17,7 @@ pub const ANSWER_MS_MAX: u64 = 5_000;
 pub struct Read {
     /// Which.
     pub device: DeviceId,
-    /// What is asked for; `None`: all that can be read.
+    /// What is wanted; `None`: all that can be read. A session may ask for more.
     pub properties: Option<BTreeSet<Arc<str>>>,
     /// After it nobody waits for the answer.
     pub deadline: Instant,

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::client::RequestErrorKind;
+use async_nats::client::{PublishErrorKind, RequestErrorKind};
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Request};
 use fleet_protocol::Subjects;
@@ -161,7 +161,6 @@ impl Connector for NatsConnector {
 struct NatsSession {
     client: Client,
     subjects: Subjects,
-    epoch: u64,
     devices: watch::Sender<Arc<BTreeMap<DeviceId, Manners>>>,
     hearing: JoinHandle<()>,
 }
@@ -187,7 +186,7 @@ impl NatsSession {
         let (devices, devices_seen) = watch::channel(manners(connect.devices));
         let ear = Ear::new(client.clone(), subjects.clone(), devices_seen);
         let hearing = tokio::spawn(ear.hear(messages, connect.reports));
-        Ok(Self { client, subjects, epoch: connect.epoch, devices, hearing })
+        Ok(Self { client, subjects, devices, hearing })
     }
 
     fn is_connected(&self) -> bool {
@@ -200,9 +199,9 @@ impl NatsSession {
 
     /// The last moment always goes with a message: the client may keep it for a while, and after
     /// that moment another gateway may own the link.
-    fn headers(&self, sequence: u64, until: Instant) -> HeaderMap {
+    fn headers((epoch, sequence): (u64, u64), until: Instant) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(device_headers::EPOCH, self.epoch.to_string());
+        headers.insert(device_headers::EPOCH, epoch.to_string());
         headers.insert(device_headers::SEQUENCE, sequence.to_string());
         let left = until.saturating_duration_since(Instant::now()).as_millis();
         headers.insert(device_headers::EXPIRES_IN_MS, left.to_string());
@@ -227,7 +226,12 @@ impl NatsSession {
         let payload = Value::Map(body).to_json().into_bytes();
         if !self.manners(device).is_some_and(|manners| manners.acknowledges) {
             let sent = self.client.publish_with_headers(subject, headers, payload.into()).await;
-            sent.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
+            sent.map_err(|error| match error.kind() {
+                PublishErrorKind::InvalidSubject | PublishErrorKind::MaxPayloadExceeded => {
+                    failed(WriteErrorKind::Invalid, false, error.to_string())
+                }
+                PublishErrorKind::Send => failed(WriteErrorKind::LinkLost, true, error.to_string()),
+            })?;
             let flushed = self.client.flush().await;
             flushed.map_err(|error| failed(WriteErrorKind::LinkLost, true, error.to_string()))?;
             return Ok(Handed::Sent);
@@ -247,9 +251,11 @@ impl NatsSession {
                     true,
                     "the device did not answer in time".to_owned(),
                 ),
-                RequestErrorKind::InvalidSubject
-                | RequestErrorKind::MaxPayloadExceeded
-                | RequestErrorKind::Other => {
+                // It is looked at before it leaves.
+                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                    failed(WriteErrorKind::Invalid, false, error.to_string())
+                }
+                RequestErrorKind::Other => {
                     failed(WriteErrorKind::LinkLost, true, error.to_string())
                 }
             }),
@@ -322,8 +328,8 @@ impl Session for NatsSession {
 
     fn write<'a>(&'a self, write: &'a Write) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            let mut headers =
-                self.headers(write.sequence, last_moment(write.deadline, write.expires));
+            let whose = (write.epoch, write.sequence);
+            let mut headers = Self::headers(whose, last_moment(write.deadline, write.expires));
             headers.insert(device_headers::REVISION, write.revision.to_string());
             let message = (headers, write.values.clone());
             self.hand_over(&write.device, DeviceWord::Set, message, write.deadline).await
@@ -333,8 +339,8 @@ impl Session for NatsSession {
 
     fn invoke<'a>(&'a self, invoke: &'a Invoke) -> BoxFuture<'a, Result<Handed, WriteError>> {
         async move {
-            let mut headers =
-                self.headers(invoke.sequence, last_moment(invoke.deadline, invoke.expires));
+            let whose = (invoke.epoch, invoke.sequence);
+            let mut headers = Self::headers(whose, last_moment(invoke.deadline, invoke.expires));
             headers.insert(device_headers::REQUEST_ID, invoke.request_id.to_string());
             let mut body = Object::new();
             body.insert("action", invoke.action.as_ref());
@@ -397,7 +403,6 @@ mod tests {
         NatsSession {
             client,
             subjects: Subjects::new(&"home".parse().unwrap()),
-            epoch: 1,
             devices: watch::channel(devices).0,
             hearing: tokio::spawn(std::future::pending()),
         }
@@ -432,12 +437,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_time_limit_is_told_as_what_is_left_and_as_a_moment() {
-        let session = session().await;
         let number = |headers: &HeaderMap, name: &str| {
             headers.get(name).map(|value| value.as_str().parse::<u64>().unwrap())
         };
         let before_ms = wall_ms();
-        let headers = session.headers(1, Instant::now() + Duration::from_secs(30));
+        let until = Instant::now() + Duration::from_secs(30);
+        let headers = NatsSession::headers((7, 1), until);
         let left_ms = number(&headers, device_headers::EXPIRES_IN_MS).unwrap();
         let at_ms = number(&headers, device_headers::EXPIRES_AT_MS).unwrap();
         assert!((29_000..=30_000).contains(&left_ms), "{left_ms}");

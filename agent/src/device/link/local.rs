@@ -88,7 +88,7 @@ impl Work<'_> {
             action: Arc::clone(&stop.action),
             args: Object::new().into(),
             request_id: stop.request_id.clone(),
-            epoch: self.task.epoch,
+            epoch: self.told_epoch(id),
             sequence: self.task.next_sequence(),
             deadline,
             expires: None,

@@ -1,10 +1,12 @@
 //! Looking at one device: the planner's step, or its next one-shot, is begun; ends are noted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_device::plan::{Leave, Step};
+use fleet_device::telling::told_epoch;
 use fleet_device::{LogBound, claimed_until_ms};
-use fleet_state::{AgentCommand, ClaimItem, Claimed, DeviceId, Outcome, Revision};
+use fleet_state::{AgentCommand, ClaimItem, Claimed, Device, DeviceId, Outcome, Revision};
 use tokio::time::Instant;
 
 use super::calls::CallEnd;
@@ -128,6 +130,16 @@ impl Work<'_> {
         self.moment(now_ms.saturating_add(ANSWER_MS_MAX).min(one).min(other))
     }
 
+    /// The epoch that a device is told. What the node knows beyond this task's epoch is not for it.
+    pub(super) fn told_epoch(&self, id: &DeviceId) -> u64 {
+        let view = self.task.parts.handle.view();
+        let link = view.state.link(&self.link.id).filter(|link| link.epoch == self.task.epoch);
+        let on_link = |device: &&Arc<Device>| device.spec.link.as_ref() == Some(&self.link.id);
+        let device = view.state.device(id).filter(on_link);
+        let known = link.zip(device).map(|(link, device)| told_epoch(link, device));
+        known.unwrap_or(self.task.epoch)
+    }
+
     /// A reading of the node's clock as an instant. The clock is read anew, and second: what is
     /// done in one turn takes its time, and a deadline must not move by that.
     pub(super) fn moment(&self, at_ms: u64) -> Instant {
@@ -141,7 +153,8 @@ impl Work<'_> {
         let number = match step {
             Step::Read => {
                 let deadline = self.deadline([u64::MAX; 2], now_ms);
-                let read = Read { device: id.clone(), properties: None, deadline };
+                let properties = self.slots.get(id).and_then(|slot| slot.orders.asked_for());
+                let read = Read { device: id.clone(), properties, deadline };
                 let number = self.calls.read(read);
                 self.reads.insert(number);
                 number
@@ -151,7 +164,7 @@ impl Work<'_> {
                     device: id.clone(),
                     values,
                     revision,
-                    epoch,
+                    epoch: self.told_epoch(id),
                     sequence: self.task.next_sequence(),
                     deadline: self.deadline([lease_ms, until_ms.unwrap_or(u64::MAX)], now_ms),
                     expires: until_ms.map(|until_ms| self.moment(until_ms)),

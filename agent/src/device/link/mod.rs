@@ -165,7 +165,7 @@ pub(super) async fn run(mut task: LinkTask) -> Ended {
     while let Some(link) = task.link() {
         let now_ms = task.now_ms();
         if link.paused || task.until_ms(&link, now_ms).is_none() {
-            tell::state(&mut task, if link.paused { "paused" } else { "no_lease" });
+            tell::idle(&mut task, link.paused);
             wait(&mut task, LOOK_EVERY).await;
             continue;
         }

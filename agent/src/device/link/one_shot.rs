@@ -137,7 +137,7 @@ impl Work<'_> {
             action: Arc::clone(&invocation.action),
             args: invocation.args.clone().into(),
             request_id: request,
-            epoch: self.task.epoch,
+            epoch: self.told_epoch(id),
             sequence: self.task.next_sequence(),
             deadline,
             expires: until_ms.map(|until_ms| self.moment(until_ms)),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fleet_device::plan::Plan;
 use fleet_device::since::DriftSince;
 use fleet_device::telling::stage_news;
+use fleet_protocol::query::doubt_reported;
 use fleet_state::{AgentCommand, DeviceId, Entity, Object, Outcome, StageItem, Value, limits};
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::consensus::Submitted;
 use crate::device::connector::{Availability, Quality};
 use crate::device::local::Book;
 use crate::device::observed::{BODY_BYTES_MAX, Observed};
+use crate::device::publish::present_link;
 
 /// How long the log may take for an entry of stages.
 const STAGES_WITHIN: Duration = Duration::from_secs(3);
@@ -49,54 +51,59 @@ pub(super) fn problem(task: &mut LinkTask, problem: &str, pause_ms: u64) {
     body.insert("detail", short(problem).as_ref());
     body.insert("next_try_wall_ms", wall_ms().saturating_add(pause_ms));
     show(task, Entity::Link(task.id.clone()), Arc::new(body));
+    doubt_devices(task, &format!("its link is not connected: {}", short(problem)));
+}
+
+/// Says of all devices of a link that nobody knows how they stand now, and why.
+fn doubt_devices(task: &mut LinkTask, note: &str) {
     let view = task.parts.handle.view();
     let devices: Vec<DeviceId> =
         view.state.devices_of(&task.id).map(|device| device.id.clone()).collect();
     for device in devices {
         let known = task.parts.observed.device(&device);
+        let known = known.filter(|known| known.link.as_ref().is_none_or(|link| *link == task.id));
         let mut body = known.map_or_else(Object::new, |known| known.body.as_ref().clone());
-        body.insert("availability", Availability::Unknown.as_str());
+        let availability = body.get("availability").and_then(Value::as_text);
+        // That it was away is what the next owner has to know.
+        if availability != Some(Availability::Offline.as_str()) {
+            body.insert("availability", Availability::Unknown.as_str());
+        }
         doubt_reported(&mut body);
-        body.insert("note", format!("its link is not connected: {}", short(problem)));
+        body.insert("note", note);
         show(task, Entity::Device(device), Arc::new(body));
     }
 }
 
-/// What was reported may not be so any more.
-fn doubt_reported(body: &mut Object) {
-    let Some(Value::Map(reported)) = body.get("reported") else { return };
-    let mut doubted = Object::new();
-    for (property, told) in reported.iter() {
-        let mut told = told.clone();
-        if let Value::Map(told) = &mut told
-            && told.get("quality").and_then(Value::as_text) == Some(Quality::Good.as_str())
-        {
-            told.insert("quality", Quality::Uncertain.as_str());
-        }
-        doubted.insert(Arc::clone(property), told);
-    }
-    body.insert("reported", doubted);
-}
-
-/// Shows the state of a link.
-pub(super) fn state(task: &mut LinkTask, state: &str) {
+/// Shows the state of a link; says whether it was news.
+pub(super) fn state(task: &mut LinkTask, state: &str) -> bool {
     let mut body = Object::new();
     body.insert("state", state);
-    let of = Entity::Link(task.id.clone());
-    if task
-        .parts
-        .observed
-        .get(&of)
-        .is_none_or(|known| *known.body != body || known.epoch != task.epoch)
-    {
-        show(task, of, Arc::new(body));
+    let known = task.parts.observed.link(&task.id);
+    let is_news = known.is_none_or(|known| *known.body != body || known.epoch != task.epoch);
+    if is_news {
+        show(task, Entity::Link(task.id.clone()), Arc::new(body));
+    }
+    is_news
+}
+
+/// Shows that nothing is done with a link now, and that nobody knows how its devices stand.
+pub(super) fn idle(task: &mut LinkTask, paused: bool) {
+    let (word, note) = if paused {
+        ("paused", "its link is paused")
+    } else {
+        ("no_lease", "its gateway may not use its link: it has no lease")
+    };
+    if state(task, word) {
+        doubt_devices(task, note);
     }
 }
 
 fn show(task: &mut LinkTask, of: Entity, body: Arc<Object>) {
     let sequence = task.next_sequence();
-    let observed = Observed { node: task.parts.node, epoch: task.epoch, sequence, body };
-    task.parts.observed.put_own(of, observed);
+    let (node, link) = (task.parts.node, Some(task.id.clone()));
+    let observed = Observed { node, link, epoch: task.epoch, sequence, body };
+    let present = present_link(&task.parts.handle.view().state, &of);
+    task.parts.observed.put_own(of, observed, present.as_ref());
 }
 
 impl Work<'_> {

@@ -198,7 +198,10 @@ impl<'a> Work<'a> {
         let served = Known { state, device, overlay: self.book.overlay(id).cloned(), run, bound };
         let observed = &self.task.parts.observed;
         let memory = self.task.memory.entry(id.clone()).or_insert_with(|| {
-            Memory::of_shown(observed.device(id).map(|known| known.body).as_deref())
+            let known = observed.device(id);
+            let known =
+                known.filter(|known| known.link.as_ref().is_none_or(|on| *on == self.link.id));
+            Memory::of_shown(known.map(|known| known.body).as_deref())
         });
         let known = self
             .slots

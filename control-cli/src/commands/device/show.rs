@@ -45,6 +45,7 @@ pub(super) async fn get(id: DeviceId, session: &Session) -> Result<()> {
             facts.push(("failure", format!("{code} (r{revision}): {message}")));
         }
         facts.push(("local", local(&device)));
+        facts.push(("foreign write", foreign_write(&device)));
         for (name, key) in [("note", "note"), ("would write", "would_write")] {
             facts.push((name, observed(&device, key)));
         }
@@ -68,6 +69,7 @@ fn is_only_said(name: &str) -> bool {
             | "drift"
             | "stage"
             | "local"
+            | "foreign write"
             | "note"
             | "would write"
     )
@@ -110,13 +112,15 @@ fn stage(device: &DeviceBody) -> String {
     }
 }
 
-/// What it reported, with what is known of how far that can be trusted.
+/// What it reported, with what is known of how far that can be trusted, and where it can't be, since when it is known.
 fn reported(device: &DeviceBody) -> String {
     let reported = seen(device, "reported").and_then(Value::as_map);
     let one = |(property, told): (&Arc<str>, &Value)| {
         let told = told.as_map()?;
         let quality = told.get("quality").and_then(Value::as_text).filter(|word| *word != "good");
-        let quality = quality.map(|word| format!(" ({word})")).unwrap_or_default();
+        let heard = told.get("heard_wall_ms").and_then(|heard| heard.to_json().parse().ok());
+        let heard = heard.map(|ms| format!(", heard {}", time(ms))).unwrap_or_default();
+        let quality = quality.map(|word| format!(" ({word}{heard})")).unwrap_or_default();
         Some(format!("{property}={}{quality}", told.get("value")?.to_json()))
     };
     let told: Vec<String> = reported.into_iter().flat_map(Object::iter).filter_map(one).collect();
@@ -148,6 +152,17 @@ fn local(device: &DeviceBody) -> String {
     };
     let told: Vec<String> = local.into_iter().flat_map(Object::iter).filter_map(one).collect();
     told.join("; ")
+}
+
+/// What somebody else wrote to it last, past the site.
+fn foreign_write(device: &DeviceBody) -> String {
+    let Some(foreign) = seen(device, "foreign_write").and_then(Value::as_map) else {
+        return String::new();
+    };
+    let part = |key: &str| foreign.get(key).map(Value::to_json).unwrap_or_default();
+    let heard = part("heard_wall_ms").parse().map(|ms| format!(" at {}", time(ms)));
+    let (values, heard) = (part("values"), heard.unwrap_or_default());
+    format!("{values}{heard}, {} since it was connected", part("count"))
 }
 
 pub(super) async fn list(args: ListArgs, session: &Session) -> Result<()> {
@@ -199,9 +214,11 @@ mod tests {
     #[test]
     fn what_the_owner_observed_is_told_in_words() {
         // As the agent's own `tell` writes it.
-        let observed = r#"{"drift": {"on": {"desired": true, "reported": false,
+        let observed = r#"{"foreign_write": {"count": 3, "heard_wall_ms": 4000, "retained": false,
+            "values": {"on": true}}, "drift": {"on": {"desired": true, "reported": false,
             "since_wall_ms": 1000}}, "reported": {"level": {"value": 3, "quality": "good",
-            "heard_wall_ms": 1000}, "on": {"value": false, "quality": "uncertain"}}}"#;
+            "heard_wall_ms": 1000}, "on": {"value": false, "quality": "uncertain"},
+            "up": {"value": 1, "quality": "uncertain", "heard_wall_ms": 2000}}}"#;
         let device = r#"{"id": "lamp", "link": null, "address": "", "name": "", "labels": {},
             "model": null, "settings": {}, "policy": {"on_drift": "report", "settle": "0s",
             "tolerance": null, "properties": {}, "on_return": "hold", "on_control_loss": "keep",
@@ -212,6 +229,9 @@ mod tests {
         assert_eq!((drift(&device), reported(&device)), (String::new(), String::new()));
         device.observed = Some(Json::parse(observed.as_bytes()).unwrap());
         assert_eq!(drift(&device), "on is false, not true since 1970-01-01T00:00:01Z");
-        assert_eq!(reported(&device), "level=3 on=false (uncertain)");
+        let foreign = r#"{"on":true} at 1970-01-01T00:00:04Z, 3 since it was connected"#;
+        assert_eq!(foreign_write(&device), foreign);
+        let up = "up=1 (uncertain, heard 1970-01-01T00:00:02Z)";
+        assert_eq!(reported(&device), format!("level=3 on=false (uncertain) {up}"));
     }
 }

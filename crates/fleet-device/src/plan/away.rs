@@ -45,6 +45,9 @@ impl Course {
         }
         let since_ms = *self.silent_since_ms.get_or_insert(now_ms);
         let long = now_ms.saturating_sub(since_ms) > SILENT_MS_MAX;
+        if long && self.by_word && self.availability == Availability::Online {
+            self.availability = Availability::Unknown;
+        }
         if long && self.first_read == FirstRead::Done {
             // What waits for it is not handed over before it is known to be back.
             let at_ms = now_ms.saturating_add(READ_MS_MAX);

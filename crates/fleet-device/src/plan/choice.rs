@@ -17,7 +17,8 @@ impl Course {
     /// Whether a question that is under way keeps something waiting that may be handed over, or
     /// asked of the log, before it is answered.
     pub fn is_pressed(&mut self, orders: &Orders, may_write: bool, now_ms: u64) -> bool {
-        if self.first_read != FirstRead::Done || self.stop(orders, may_write).is_some() {
+        let waits = !self.sleeps_unread() && self.first_read != FirstRead::Done;
+        if waits || self.stop(orders, may_write).is_some() {
             return false;
         }
         self.follow(orders, now_ms);
@@ -35,7 +36,11 @@ impl Course {
         if self.is_busy() {
             return (None, Why::Busy, None);
         }
-        if let FirstRead::Due { at_ms, .. } = self.first_read {
+        let unread_ms = match self.first_read {
+            FirstRead::Due { at_ms, .. } => Some(at_ms),
+            FirstRead::Done | FirstRead::Impossible => None,
+        };
+        if let Some(at_ms) = unread_ms.filter(|_| !self.sleeps_unread()) {
             if now_ms >= at_ms {
                 return read_step(leave, Why::ReadFirst, now_ms);
             }
@@ -51,6 +56,9 @@ impl Course {
             (None, Some(step)) => return (Some(step), Why::ToDo, None),
             (_, None) => {}
         }
+        if unread_ms.is_some_and(|at_ms| now_ms >= at_ms) {
+            return read_step(leave, Why::ReadFirst, now_ms);
+        }
         let asks = verdicts.values().any(|v| matches!(v, Verdict::Ask | Verdict::Settle { .. }));
         let asks = asks && self.first_read == FirstRead::Done;
         if asks && now_ms >= self.ask_next_ms {
@@ -64,14 +72,15 @@ impl Course {
             | Verdict::Write { .. }
             | Verdict::Adopt(_) => None,
         });
-        match until.chain(asks.then_some(self.ask_next_ms)).min() {
+        match until.chain(asks.then_some(self.ask_next_ms)).chain(unread_ms).min() {
+            Some(until_ms) if Some(until_ms) == unread_ms => (None, Why::ReadFirst, Some(until_ms)),
             Some(until_ms) => (None, Why::Settling, Some(until_ms)),
             None => (None, stop.unwrap_or(Why::Rest), None),
         }
     }
 
-    /// Everything that has to be handed over, in one hand-over; what was refused with others goes
-    /// after them, one by one.
+    /// Everything that has to be handed over, in one hand-over; what failed together with others
+    /// goes after them, one by one.
     fn write_step(&self, orders: &Orders, verdicts: &BTreeMap<Arc<str>, Verdict>) -> Option<Step> {
         let is_alone = |property| self.tracks.get(property).is_some_and(|track| track.alone);
         let writes = verdicts.iter().filter_map(|(property, verdict)| match verdict {
@@ -100,6 +109,13 @@ impl Course {
             };
         }
         (!values.is_empty()).then_some(Step::Write { values, revision, until_ms: until })
+    }
+
+    /// Whether the device sleeps and a question to it was in vain: it may hear what is kept for it
+    /// when it wakes, and answers nothing before that.
+    fn sleeps_unread(&self) -> bool {
+        let tried = matches!(self.first_read, FirstRead::Due { tries, .. } if tries > 0);
+        tried && self.availability == Availability::Asleep
     }
 
     /// What forbids to hand anything over.

@@ -7,7 +7,7 @@ use fleet_state::{Object, Revision, Value};
 
 use super::choice::would_write;
 use super::property::{Case, Verdict};
-use super::track::{Said, Track, pause_ms};
+use super::track::{Said, Track, pause_ms, pause_within};
 use super::{Leave, Orders, Plan, Reported, Step, TroubleCode, alike};
 use crate::{Availability, Observation, Quality, ReadErrorKind, Reading};
 
@@ -19,6 +19,9 @@ pub(super) const READ_MS_MAX: u64 = 10_000;
 const ASK_MS_MAX: u64 = 5_000;
 /// The same, of one that has been silent for [`LONG_SILENT_MS`].
 const READ_MS_MAX_SILENT: u64 = 60_000;
+/// The longest pause between questions of either kind to a device that sleeps: it hears none of
+/// them, and reports by itself when it wakes.
+const ASK_MS_MAX_ASLEEP: u64 = 300_000;
 /// A device that gave no answer for so long is asked less often.
 const LONG_SILENT_MS: u64 = 300_000;
 /// Properties of one device that are remembered, beside those that are wished.
@@ -45,6 +48,8 @@ pub struct Course {
     pub(super) tracks: BTreeMap<Arc<str>, Track>,
     /// That it is away was told before this session, and not in it.
     pub(super) is_hearsay: bool,
+    /// That it is there shows by what it says itself, and nobody would tell that it has gone.
+    pub(super) by_word: bool,
     /// A step is under way; it began then.
     pub(super) busy_since_ms: Option<u64>,
     pub(super) ask_next_ms: u64,
@@ -79,6 +84,7 @@ impl Course {
             said: BTreeMap::new(),
             tracks: BTreeMap::new(),
             is_hearsay: false,
+            by_word: false,
             busy_since_ms: None,
             ask_next_ms: now_ms,
             acted_ms: None,
@@ -118,6 +124,7 @@ impl Course {
         {
             // It speaks.
             self.set_availability(Availability::Online, now_ms);
+            self.by_word = true;
         }
         if heard.values.is_empty() {
             self.unreadable |= heard.quality == Quality::Bad;
@@ -125,6 +132,12 @@ impl Course {
         }
         if !heard.retained {
             self.is_there(now_ms);
+            let unread = matches!(self.first_read, FirstRead::Due { .. });
+            if unread && self.availability == Availability::Asleep && heard.quality == Quality::Good
+            {
+                // It is awake for this moment only, and has said how it is.
+                self.first_read = FirstRead::Done;
+            }
         }
         self.take_values(&heard.values, heard.quality, heard.retained, now_ms);
     }
@@ -157,7 +170,7 @@ impl Course {
             && matches!(availability, Availability::Online | Availability::Asleep);
         let left = availability == Availability::Offline && self.availability != availability;
         self.availability = availability;
-        self.is_hearsay = false;
+        (self.is_hearsay, self.by_word) = (false, false);
         if (left || returned) && self.first_read != FirstRead::Impossible {
             // One that doesn't say that it is back is found by asking.
             let (tries, pause) = if left { (1, pause_ms(1)) } else { (0, 0) };
@@ -179,7 +192,9 @@ impl Course {
         match ended {
             Ok(reading) => {
                 if self.availability != Availability::Asleep {
+                    let told = self.availability == Availability::Online && !self.by_word;
                     self.set_availability(Availability::Online, now_ms);
+                    self.by_word = !told;
                 }
                 self.is_there(now_ms);
                 self.take_values(&reading.values, reading.quality, false, now_ms);
@@ -202,9 +217,10 @@ impl Course {
                 ReadErrorKind::Offline
                 | ReadErrorKind::Timeout
                 | ReadErrorKind::Refused
+                | ReadErrorKind::NotAsked
                 | ReadErrorKind::LinkLost,
             ) => {
-                if ended != Err(ReadErrorKind::Refused) {
+                if !matches!(ended, Err(ReadErrorKind::Refused | ReadErrorKind::NotAsked)) {
                     self.kept_silent(now_ms);
                 }
                 if ended == Err(ReadErrorKind::Offline) {
@@ -214,14 +230,20 @@ impl Course {
                     let tries = tries.saturating_add(1);
                     let since_ms = self.silent_since_ms.unwrap_or(now_ms);
                     let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
-                    let pause_ms_max = if long { READ_MS_MAX_SILENT } else { READ_MS_MAX };
-                    let at_ms = now_ms.saturating_add(pause_ms(tries).min(pause_ms_max));
+                    let pause_ms_max = match (self.availability == Availability::Asleep, long) {
+                        (true, _) => ASK_MS_MAX_ASLEEP,
+                        (false, true) => READ_MS_MAX_SILENT,
+                        (false, false) => READ_MS_MAX,
+                    };
+                    let at_ms = now_ms.saturating_add(pause_within(tries, pause_ms_max));
                     self.first_read = FirstRead::Due { at_ms, tries };
                 }
             }
         }
         self.asked = self.asked.saturating_add(1);
-        let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(ASK_MS_MAX);
+        let sleeps = self.availability == Availability::Asleep;
+        let pause_ms_max = if sleeps { ASK_MS_MAX_ASLEEP } else { ASK_MS_MAX };
+        let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(pause_ms_max);
         self.ask_next_ms = now_ms.saturating_add(pause);
     }
 

@@ -35,6 +35,10 @@ impl Course {
             self.kept_silent(now_ms);
         }
         let several = values.iter().nth(1).is_some();
+        // One of them may be what the device doesn't take now, and would keep the others from it.
+        let apart = several
+            && matches!(ended, Err(WriteError { kind, .. })
+                if !matches!(kind, WriteErrorKind::Offline | WriteErrorKind::LinkLost));
         let handing = std::mem::take(&mut self.handing);
         for (property, _) in values.iter() {
             let Some(track) = self.tracks.get_mut(property) else { continue };
@@ -46,12 +50,13 @@ impl Course {
             }
             match ended {
                 Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
-                // One of them may be what was refused.
-                Err(error) if several && error.is_final() => track.alone = true,
+                // Nothing has left, and each goes by itself at once.
+                Err(error) if apart && error.is_final() => track.alone = true,
                 Err(error) => {
+                    track.alone |= apart;
                     track.failed(error.may_have_acted, now_ms);
                     track.waited |= away && !track.is_verified();
-                    if !error.kind.is_retryable() {
+                    if !apart && !error.kind.is_retryable() {
                         track.give_up(TroubleCode::Refused, error.message.clone());
                     }
                 }

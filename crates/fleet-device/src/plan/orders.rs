@@ -1,12 +1,12 @@
 //! What the site wants of one device, in the words of the planner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleet_state::{Revision, Stage, Value};
 
 use super::{Marks, TroubleCode};
-use crate::Profile;
+use crate::{Access, Profile};
 
 /// Whether a device is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,15 @@ impl Orders {
     #[must_use]
     pub fn policy_of(&self, property: &str) -> PropertyPolicy {
         self.policies.get(property).copied().unwrap_or(self.policy)
+    }
+
+    /// What a question is about: what is wished and can be known; `None`: nothing in particular.
+    #[must_use]
+    pub fn asked_for(&self) -> Option<BTreeSet<Arc<str>>> {
+        let is_known =
+            |property: &&Arc<str>| self.profile.access(property) == Some(Access::Desired);
+        let wished: BTreeSet<_> = self.wishes.keys().filter(is_known).cloned().collect();
+        (!wished.is_empty()).then_some(wished)
     }
 
     /// Whether a local write is in force.

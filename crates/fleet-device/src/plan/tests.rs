@@ -1,6 +1,7 @@
 //! The planner against a device in a few lines, by tables and at random.
 
 mod alone;
+mod asleep;
 mod coming_back;
 mod course;
 mod ended;
@@ -94,8 +95,14 @@ struct Hall {
     leaves_out: BTreeSet<&'static str>,
     /// Properties for which it refuses all that comes with them.
     refuses: BTreeSet<&'static str>,
+    /// Properties that it can't take on now.
+    busy: BTreeSet<&'static str>,
+    /// It takes what comes together on one by one, until it refuses something.
+    one_by_one: bool,
     /// It keeps silent.
     silent: bool,
+    /// What is handed over is kept for it elsewhere.
+    sleeps: bool,
     /// How old wishes are, as the log says when it is asked, and how often it was asked.
     age: Age,
     claims: usize,
@@ -118,7 +125,10 @@ impl Hall {
             rejected: 0,
             leaves_out: BTreeSet::new(),
             refuses: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            one_by_one: false,
             silent: false,
+            sleeps: false,
             age: Age::Unknown,
             claims: 0,
         }
@@ -208,17 +218,26 @@ impl Hall {
             Step::Write { values, until_ms, .. } => {
                 assert!(until_ms.is_none_or(|until_ms| self.now_ms < until_ms), "too late");
                 self.now_ms += 5;
-                let refused = values.iter().any(|(key, _)| self.refuses.contains(key.as_ref()));
-                if refused || self.silent {
-                    let kind =
-                        if refused { WriteErrorKind::Refused } else { WriteErrorKind::Timeout };
-                    let (may_have_acted, message) = (false, "no".to_owned());
+                let refused = |key: &Arc<str>| self.refuses.contains(key.as_ref());
+                let busy = |key: &Arc<str>| self.busy.contains(key.as_ref());
+                let first = values.iter().position(|(key, _)| refused(key) || busy(key));
+                if first.is_some() || (self.silent && !self.sleeps) {
+                    let kind = match first.and_then(|at| values.iter().nth(at)) {
+                        Some((key, _)) if refused(key) => WriteErrorKind::Refused,
+                        Some(_) => WriteErrorKind::Busy,
+                        None => WriteErrorKind::Timeout,
+                    };
+                    let taken = first.filter(|_| self.one_by_one).unwrap_or(0);
+                    for (key, value) in values.iter().take(taken) {
+                        self.device.insert(Arc::clone(key), value.clone());
+                    }
+                    let (may_have_acted, message) = (taken > 0, "no".to_owned());
                     let error = WriteError { may_have_acted, kind, message };
                     self.course.write_ended(&values, Err(&error), self.now_ms);
                     self.writes.push(values);
                     return;
                 }
-                if self.takes {
+                if self.takes && !self.sleeps {
                     for (key, value) in values.iter() {
                         self.device.insert(Arc::clone(key), value.clone());
                     }

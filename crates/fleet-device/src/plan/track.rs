@@ -16,7 +16,12 @@ const PEACE_MS: u64 = 60_000;
 
 /// The pause before the next try after `tries`.
 pub(super) fn pause_ms(tries: u32) -> u64 {
-    RETRY_MS_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY_MS_MAX)
+    pause_within(tries, RETRY_MS_MAX)
+}
+
+/// The same, with another bound.
+pub(super) fn pause_within(tries: u32, pause_ms_max: u64) -> u64 {
+    RETRY_MS_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(pause_ms_max)
 }
 
 /// What the device said of a property last.
@@ -77,7 +82,7 @@ pub(super) struct Track {
     pub as_wished_since_ms: Option<u64>,
     /// Not before this moment.
     pub next_ms: u64,
-    /// A hand-over of it with others was refused: it is handed over by itself.
+    /// A hand-over of it with others failed: it is handed over by itself.
     pub alone: bool,
     /// It may have been handed over without anybody knowing: read before the next try.
     pub doubtful: bool,

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_state::{Device, Entity, FleetState, Link, Object, Record, Role, Value};
+use fleet_state::{Device, Entity, FleetState, Record, Role};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     PageRequest, Query, ReadContext, commands,
     page::{PageBuilder, Start},
+    told,
 };
 use crate::{
     Area, ErrorCode, Failure, Noun, QueryTarget, hex,
@@ -130,7 +131,7 @@ fn list(
         Noun::Device => {
             let start = Start::of(area, page);
             let devices = start.walk(|id| state.device(id), |after| state.devices_after(after));
-            let drifted = |device: &&Arc<Device>| !page.drift || context.drifts(&device.id);
+            let drifted = |device: &&Arc<Device>| !page.drift || context.drifts(device);
             builder.fill(devices.filter(drifted).cloned().map(Record::Device), show)?;
         }
         Noun::Param => {
@@ -176,13 +177,13 @@ fn shown(
     match record {
         Record::Device(device) => {
             let mut body = DeviceBody::within(device, state);
-            let observed = context.observed.and_then(|known| known.observed(&device.id));
+            let observed = told::of_device(device, state, context);
             body.observed = observed.map(crate::Json::from);
             raw(&body)
         }
         Record::Link(link) => {
             let mut body = LinkBody::from(Arc::as_ref(link));
-            body.observed = observed_link(link, state, context).map(crate::Json::from);
+            body.observed = told::of_link(link, state, context).map(crate::Json::from);
             raw(&body)
         }
         Record::Param(_)
@@ -193,25 +194,6 @@ fn shown(
             record_json(record).and_then(RawValue::from_string).map_err(|error| unwritable(&error))
         }
     }
-}
-
-/// How a link stands: what its present owner says; without one, why there is none, where that is known.
-fn observed_link(link: &Link, state: &FleetState, context: &ReadContext<'_>) -> Option<Object> {
-    if link.owner.is_some() {
-        let observed = context.observed.and_then(|known| known.observed_link(&link.id))?;
-        // What a former owner said of it says nothing of now.
-        return (observed.get("epoch") == Some(&Value::from(link.epoch))).then_some(observed);
-    }
-    let fits = state.members().any(|member| member.is_live() && link.spec.placement.fits(member));
-    let detail = if fits {
-        "no node owns it yet; one that fits its placement will"
-    } else {
-        "no member fits its placement; change that, or the labels of a member"
-    };
-    let mut body = Object::new();
-    body.insert("state", "unowned");
-    body.insert("detail", detail);
-    Some(body)
 }
 
 /// A body as raw JSON.

@@ -81,12 +81,14 @@ impl FleetState {
         Some(marks.map_or(Stage::Committed, |marks| stage_of(marks, revision)))
     }
 
-    /// Why a command did not get to its device, or may not have; `None` while it is not known to.
+    /// Why a command did not get to its device, may not have, or can get no further; `None` while it is not known to.
     #[must_use]
     pub fn wish_failure(&self, device: &DeviceId, revision: Revision) -> Option<&StageFailure> {
         let stage = self.wish_stage(device, revision)?;
         let failure = self.watermarks.get(device)?.failure_of(revision)?;
-        matches!(stage, Stage::Failed | Stage::Unknown).then_some(failure)
+        let is_end = matches!(stage, Stage::Failed | Stage::Unknown)
+            || (failure.stage == stage && matches!(stage, Stage::Sent | Stage::Acknowledged));
+        is_end.then_some(failure)
     }
 
     /// Whether the owner of a device's link has anything to see to because of the command of this revision.

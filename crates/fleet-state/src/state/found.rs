@@ -73,6 +73,10 @@ pub struct FoundingParams {
     pub wall_time_ms: u64,
 }
 
+/// Revisions that a restored site leaves out: more than the site that was can have come to since the snapshot. So no
+/// revision means two things, and a device that refuses what is older than the newest it was told takes orders again.
+const RESTORE_STEP: u64 = 1_000_000_000;
+
 /// Why a device is held, and an invocation over, in a site that was restored.
 const RESTORED: &str = "the site was restored from a snapshot";
 
@@ -101,10 +105,12 @@ impl FleetState {
     /// and what had not reached its device yet never will.
     ///
     /// The only member is the one that restores, under an id that was never used before. The restoring counts as one
-    /// entry, so the new site's log goes on after [`FleetState::last_applied`] of the result.
+    /// entry, a thousand million revisions later, so the new site's log goes on after [`FleetState::last_applied`] of
+    /// the result.
     #[must_use]
     pub fn restore_as(mut self, params: FoundingParams) -> Self {
-        let revision = Revision::new(self.counters.last_applied.get().saturating_add(1));
+        let last_applied = self.counters.last_applied.get();
+        let revision = Revision::new(last_applied.saturating_add(RESTORE_STEP));
         self.counters.last_applied = revision;
         self.counters.wall_time_ms = params.wall_time_ms;
         // How long ago the snapshot was taken nobody knows.
@@ -132,7 +138,7 @@ impl FleetState {
     fn part_from_devices(&mut self, effects: &mut Effects) {
         let (revision, changed_wall_ms) = (effects.revision(), effects.wall_time_ms());
         for link in self.links.clone().iter() {
-            let epoch = link.epoch.saturating_add(1);
+            let epoch = link.epoch.saturating_add(1).max(revision.get());
             let link = Link {
                 owner: None,
                 wanted: None,

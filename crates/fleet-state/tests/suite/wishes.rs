@@ -205,6 +205,28 @@ fn a_failure_stands_until_it_is_overcome() {
 }
 
 #[test]
+fn a_command_that_can_get_no_further_says_why() {
+    let mut site = hall();
+    let epoch = link(&site).epoch;
+    let first = site.accept(update(LAMP, r#"{"on":true}"#));
+    let why = |site: &Site| {
+        let failure = site.state.wish_failure(&LAMP.parse().unwrap(), Revision::new(first));
+        failure.map(|failure| failure.code.to_string())
+    };
+    site.accept(told(epoch, marked(first, 0, 0)));
+    assert_eq!((stage(&site, first), why(&site)), (Some(Stage::Sent), None));
+    let failure = StageFailure {
+        revision: Revision::new(first),
+        stage: Stage::Sent,
+        code: "write_only".into(),
+        message: "nobody hears what becomes of it".into(),
+    };
+    site.accept(told(epoch, StageItem { failures: vec![failure], ..marked(first, 0, 0) }));
+    assert_eq!(stage(&site, first), Some(Stage::Sent));
+    assert_eq!(why(&site).as_deref(), Some("write_only"));
+}
+
+#[test]
 fn what_keeps_one_command_says_nothing_of_the_others() {
     let mut site = hall();
     let epoch = link(&site).epoch;

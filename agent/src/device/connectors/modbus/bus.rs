@@ -62,6 +62,11 @@ impl Bus {
         self.not_after = not_after;
     }
 
+    /// How long one answer may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.endpoint.timeout
+    }
+
     /// When the last of what is asked now may leave.
     pub(crate) fn not_after(&self) -> Option<Instant> {
         self.not_after

@@ -70,7 +70,8 @@ impl BusError {
     /// What it means for a question.
     pub(crate) fn of_read(&self) -> ReadError {
         let kind = match self {
-            BusError::Timeout | BusError::Late => ReadErrorKind::Timeout,
+            BusError::Timeout => ReadErrorKind::Timeout,
+            BusError::Late => ReadErrorKind::NotAsked,
             BusError::Lost(_) | BusError::Nonsense(_) | BusError::NotConnected(_) => {
                 ReadErrorKind::LinkLost
             }
@@ -86,7 +87,8 @@ impl BusError {
         use ExceptionCode as Code;
         let (kind, may_have_acted) = match self {
             BusError::Timeout => (WriteErrorKind::Timeout, true),
-            BusError::Late => (WriteErrorKind::Timeout, false),
+            // Others had the bus: that says nothing of the device.
+            BusError::Late => (WriteErrorKind::Busy, false),
             BusError::Lost(_) | BusError::Nonsense(_) => (WriteErrorKind::LinkLost, true),
             BusError::NotConnected(_) => (WriteErrorKind::LinkLost, false),
             BusError::Exception(Code::ServerDeviceBusy) => (WriteErrorKind::Busy, false),
@@ -140,6 +142,8 @@ mod tests {
         }
         assert!(BusError::Timeout.of_write().may_have_acted);
         assert!(!BusError::NotConnected(String::new()).of_write().may_have_acted);
-        assert!(!BusError::Late.of_write().may_have_acted);
+        let late = BusError::Late.of_write();
+        assert_eq!((late.kind, late.may_have_acted), (WriteErrorKind::Busy, false));
+        assert_eq!(BusError::Late.of_read().kind, ReadErrorKind::NotAsked);
     }
 }

@@ -12,11 +12,12 @@ mod keeping;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::device::connector::{
     CloseReason, Connect, ConnectError, DeviceSetup, Handed, Invoke, Read, ReadError,
@@ -25,11 +26,14 @@ use crate::device::connector::{
 
 use super::budget::Budgets;
 use super::bus::Bus;
+use super::bus_error::BusError;
 use super::link::Endpoint;
 use actor::Actor;
 
 /// What is asked of a session and not yet looked at.
 const ASKED_MAX: usize = 256;
+/// Time that is kept for the answer's way to whoever asked.
+const MARGIN: std::time::Duration = std::time::Duration::from_millis(20);
 /// Longer than closing a connection may take.
 const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -43,6 +47,8 @@ enum Ask {
 /// What is asked of a device: hand-overs come before it.
 struct Question {
     read: Read,
+    /// It has come to its turn.
+    begun: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Reading, ReadError>>,
 }
 
@@ -97,9 +103,18 @@ impl Session for ModbusSession {
                 message: "the connection to the endpoint is gone".to_owned(),
             };
             let (answer, answered) = oneshot::channel();
-            let question = Question { read: read.clone(), answer };
-            self.questions.send(question).await.map_err(|_| gone())?;
-            answered.await.unwrap_or_else(|_| Err(gone()))
+            let begun = Arc::new(AtomicBool::new(false));
+            let question = Question { read: read.clone(), begun: Arc::clone(&begun), answer };
+            let asked = async {
+                self.questions.send(question).await.map_err(|_| gone())?;
+                answered.await.unwrap_or_else(|_| Err(gone()))
+            };
+            let until = read.deadline.checked_sub(MARGIN).unwrap_or(read.deadline);
+            timeout_at(until, asked).await.unwrap_or_else(|_| {
+                let error =
+                    if begun.load(Ordering::Relaxed) { BusError::Timeout } else { BusError::Late };
+                Err(error.of_read())
+            })
         })
     }
 

@@ -118,6 +118,12 @@ impl Unit {
         news.then_some(availability)
     }
 
+    /// These values were told as the answer to a question: what differs from them is news.
+    pub(crate) fn note_told(&mut self, values: &Object, now: Instant) {
+        let told = values.iter().map(|(name, value)| (Arc::clone(name), (value.clone(), now)));
+        self.reported.extend(told);
+    }
+
     /// Of values that were read, those that are worth a report.
     pub(crate) fn news(&mut self, values: Object, now: Instant) -> Object {
         let mut news = Object::new();
@@ -188,6 +194,18 @@ mod tests {
         while unit.take_due(start).is_some() {}
         assert_eq!(unit.due(), Some(start + Duration::from_secs(16)));
         assert_eq!(unit.on_answer(), Some(Availability::Online));
+    }
+
+    #[test]
+    fn what_differs_from_an_answer_is_news() {
+        let now = Instant::now();
+        let mut unit = Unit::new(setup("d", "1", MAP), now).unwrap();
+        assert!(!unit.news(values(100), now).is_empty());
+        // It was set to 200 and asked, and goes back before it is polled again.
+        unit.note_told(&values(200), now);
+        assert!(unit.news(values(200), now).is_empty());
+        unit.note_told(&values(200), now);
+        assert_eq!(unit.news(values(100), now), values(100));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::device::connector::{
 use super::link::Broker;
 use super::presets::homeassistant::{self, MESSAGES_MAX};
 use super::presets::zigbee2mqtt::{self, features_of, read_devices};
+use super::session::id_of;
 use super::wire::{Opening, Wire, WireEvent};
 use super::{credentials, topic};
 
@@ -161,7 +162,7 @@ pub(super) async fn discover(place: Place, discover: Discover) -> Result<Found, 
         Some(tls) => credentials::certificates(&place.secrets_dir, tls).map_err(unreachable)?,
         None => credentials::Certificates::default(),
     };
-    let client_id = format!("flotilla-{}-{}-discover", place.site, place.link.id);
+    let client_id = format!("{}:discover", id_of(&place.site, &place.link.id));
     let opening = Opening { broker, client_id, login, certificates };
     let messages = collect(opening, &wanted.topics()).await.map_err(unreachable)?;
     wanted.read(&messages)

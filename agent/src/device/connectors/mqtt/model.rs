@@ -18,6 +18,7 @@
 //! value. [`Model::parse`] checks all of it, renders every template once with a sample and
 //! refuses what does not render. It does no I/O.
 
+mod alive;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,8 @@ use crate::device::connector::{Access, DeviceSetup, Fence, Profile, Refusal};
 use super::super::settings::Fields;
 use super::template::{Engine, Names, Template};
 use super::{presets, topic};
-pub(crate) use parts::{Action, Alive, Asking, Payload, Property, Put, Sink, insert};
+pub(crate) use alive::{Alive, Said, Together};
+pub(crate) use parts::{Action, Asking, Payload, Property, Put, Sink, insert};
 
 /// Properties and actions of one device.
 const MEMBERS_MAX: usize = 512;
@@ -42,8 +44,10 @@ pub(crate) struct Model {
     pub(crate) properties: BTreeMap<Arc<str>, Property>,
     /// Its one-shots.
     pub(crate) actions: BTreeMap<Arc<str>, Action>,
-    /// What tells whether it is there: all of them must say so.
+    /// What tells whether it is there.
     pub(crate) alive: Vec<Alive>,
+    /// What these mean together.
+    pub(crate) together: Together,
     /// After a write it publishes what it was told, before the device has said anything.
     pub(crate) optimistic: bool,
     /// It listens now and then only.
@@ -66,7 +70,7 @@ impl Model {
         let fields = Fields::new("settings", &written_out);
         // Presets are written out by now; the word stays for whoever reads the settings.
         let _preset = fields.text("preset")?;
-        let alive = parts::alive(engine, &fields)?;
+        let alive = alive::alive(engine, &fields)?;
         let mut model = Self {
             properties: BTreeMap::new(),
             actions: BTreeMap::new(),
@@ -75,6 +79,7 @@ impl Model {
             watch: fields.flag("watch")?.unwrap_or(!alive.is_empty()),
             bridge: fields.text("bridge")?.map(str::to_owned),
             base: fields.text("base")?.unwrap_or_default().to_owned(),
+            together: alive::together(&fields)?,
             alive,
         };
         for (name, property) in fields.named("properties")? {
@@ -159,6 +164,11 @@ impl Model {
         name.map_or(names.clone(), |name| names.with_text("name", name))
     }
 
+    /// Whether something tells that the device is there.
+    pub(crate) fn is_told(&self) -> bool {
+        self.alive.iter().any(|alive| !alive.offline_only)
+    }
+
     /// What can be done with the device.
     pub(crate) fn profile(&self) -> Profile {
         let access = |property: &Property| match (&property.sink, property.sources.is_empty()) {
@@ -171,6 +181,13 @@ impl Model {
             warnings.push(
                 "nothing tells whether the device is there: settings.availability is missing, and \
                  one-shots may be sent to nobody"
+                    .to_owned(),
+            );
+        }
+        if !self.alive.is_empty() && !self.is_told() {
+            warnings.push(
+                "only its bridge tells whether the device can be reached, not whether it is there: \
+                 switch the bridge's availability on; one-shots may be sent to nobody"
                     .to_owned(),
             );
         }

@@ -12,6 +12,7 @@
 mod actor;
 mod reading;
 
+use fleet_state::{LinkId, SiteName};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -152,9 +153,14 @@ impl Drop for MqttSession {
     }
 }
 
-/// Who a link is to its broker: the same on every node.
+/// Who a link is to its broker: the same on every node, and no other link's. What separates its
+/// parts can stand in none of them.
 fn client_id(connect: &Connect) -> String {
-    format!("flotilla-{}-{}", connect.site, connect.link.id)
+    id_of(&connect.site, &connect.link.id)
+}
+
+pub(super) fn id_of(site: &SiteName, link: &LinkId) -> String {
+    format!("flotilla:{site}:{link}")
 }
 
 fn lost(may_have_acted: bool) -> WriteError {
@@ -192,6 +198,13 @@ fn whole_seconds_until(instant: Instant) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_links_are_one_to_a_broker() {
+        let id = |site: &str, link: &str| id_of(&site.parse().unwrap(), &link.parse().unwrap());
+        assert_eq!(id("home", "hall.bus"), "flotilla:home:hall.bus");
+        assert_ne!(id("home-a", "b"), id("home", "a-b"));
+    }
 
     #[test]
     fn a_hand_over_of_which_a_part_was_delivered_may_have_acted() {

@@ -29,8 +29,9 @@ use super::wiring::Outgoing;
 /// Bytes of a packet: a bridge's list of devices is the longest thing that anybody says. A broker
 /// of MQTT 5 is told; to one of 3.1.1 a longer packet ends the connection.
 const PACKET_BYTES_MAX: u32 = 8 * 1024 * 1024;
-/// Packets that were received and not yet looked at.
-const RECEIVED_MAX: usize = 256;
+/// Packets that were received and not yet looked at. Each may be as long as the longest; what is
+/// beyond waits with the broker.
+const RECEIVED_MAX: usize = 16;
 /// Messages that wait to be sent.
 const SENDING_MAX: usize = 512;
 /// Messages that the broker has not acknowledged.

@@ -21,7 +21,7 @@ use fleet_state::DeviceId;
 
 use crate::device::connector::{Availability, DeviceSetup, Observation, Refusal};
 
-use super::model::{Model, render_topic};
+use super::model::{Model, Said, render_topic};
 use super::presets::zigbee2mqtt::BridgeDevice;
 use super::template::Engine;
 pub(crate) use hearing::Incoming;
@@ -44,7 +44,7 @@ struct Wired {
     /// The bridge no longer has it, or doesn't speak with it.
     gone: bool,
     /// What each source of availability said last.
-    alive: Vec<Option<bool>>,
+    alive: Said,
     told: Option<Availability>,
 }
 
@@ -82,8 +82,8 @@ impl Wiring {
             }
             match Model::parse(&mut self.engine, &setup) {
                 Ok(model) => {
-                    let alive = vec![None; model.alive.len()];
-                    let wired = Wired { setup, model, name: None, gone: false, alive, told: None };
+                    let (name, gone, alive, told) = (None, false, Said::default(), None);
+                    let wired = Wired { setup, model, name, gone, alive, told };
                     self.devices.insert(id, wired);
                 }
                 Err(refusal) => refused.push((id, refusal)),
@@ -129,9 +129,9 @@ impl Wiring {
         self.devices.get(device).map_or(Availability::Unknown, Wired::availability)
     }
 
-    /// Whether something tells about the device's availability at all.
+    /// Whether something tells that the device is there at all.
     fn is_told(&self, device: &DeviceId) -> bool {
-        self.devices.get(device).is_some_and(|wired| !wired.model.alive.is_empty())
+        self.devices.get(device).is_some_and(|wired| wired.model.is_told())
     }
 
     /// Gives devices behind bridges the names that their bridges use; tells whose availability
@@ -169,13 +169,11 @@ impl Wiring {
 
 impl Wired {
     fn availability(&self) -> Availability {
-        if self.gone || self.alive.contains(&Some(false)) {
+        if self.gone {
             return Availability::Offline;
         }
-        if self.alive.is_empty() || self.alive.contains(&None) {
-            return Availability::Unknown;
-        }
-        if self.model.sleepy { Availability::Asleep } else { Availability::Online }
+        let Model { alive, together, sleepy, .. } = &self.model;
+        self.alive.means(alive, *together, *sleepy)
     }
 
     /// The availability, when it is not what was told last.

@@ -228,3 +228,40 @@ fn what_was_sent_within_its_time_and_is_not_so_has_failed() {
     assert!(hall.writes.is_empty());
     assert_eq!(kept(&plan), [(5, TroubleCode::NotVerified, Stage::Failed)]);
 }
+
+#[test]
+fn a_question_is_about_what_is_wished_and_can_be_known() {
+    let mut orders = orders(&[("level", 1, 5), ("key", 1, 5)]);
+    orders.profile = Arc::new(Profile {
+        properties: BTreeMap::from([
+            (Arc::from("key"), Access::WriteOnly),
+            (Arc::from("level"), Access::Desired),
+            (Arc::from("temp"), Access::Readable),
+        ]),
+        ..profile().as_ref().clone()
+    });
+    assert_eq!(orders.asked_for(), Some(BTreeSet::from([Arc::from("level")])));
+    orders.wishes.remove("level");
+    assert_eq!(orders.asked_for(), None);
+}
+
+#[test]
+fn one_that_nobody_tells_of_is_there_as_long_as_it_answers() {
+    for (told, silent) in [(false, Availability::Unknown), (true, Availability::Online)] {
+        let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 0, 5)]));
+        if told {
+            hall.goes(Availability::Online);
+        }
+        hall.run_to(1_000);
+        assert_eq!(hall.course.availability(), Availability::Online);
+        hall.silent = true;
+        hall.wishes("on", 1, 7);
+        hall.run_to(20_000);
+        assert_eq!(hall.course.availability(), Availability::Online, "it may be busy");
+        hall.run_to(60_000);
+        assert_eq!(hall.course.availability(), silent, "{told}");
+        hall.silent = false;
+        hall.run_to(200_000);
+        assert_eq!(hall.course.availability(), Availability::Online);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fleet_state::{DeviceId, LinkId, Value};
@@ -195,11 +196,16 @@ impl Actor {
     }
 
     /// A question that nobody waits for any more would only keep the ones behind it waiting.
-    async fn on_question(&mut self, Question { read, answer }: Question) {
+    async fn on_question(&mut self, Question { read, begun, answer }: Question) {
         if answer.is_closed() {
             return;
         }
-        self.bus.limit(Some(read.deadline));
+        begun.store(true, Ordering::Relaxed);
+        // What was read by then is an answer, so the last part of it leaves while there is time for
+        // its own answer.
+        let left = read.deadline.saturating_duration_since(Instant::now());
+        let not_after = read.deadline.checked_sub(self.bus.timeout().min(left / 2));
+        self.bus.limit(Some(not_after.unwrap_or(read.deadline)));
         let result = self.read(&read).await;
         self.bus.limit(None);
         let _gave_up = answer.send(result);
@@ -261,6 +267,7 @@ impl Actor {
         if let Some(availability) = unit.on_answer() {
             report(&self.outputs.reports, &read.device, availability);
         }
+        unit.note_told(&values, Instant::now());
         if values.is_empty() {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });

@@ -62,7 +62,10 @@ impl Actor {
                     Failure::Bus { error: error @ BusError::NotConnected(_), .. } => {
                         Some(ended(&error))
                     }
-                    Failure::Bus { .. } | Failure::Refused(..) | Failure::Unconfirmed(_) => None,
+                    Failure::Bus { .. }
+                    | Failure::Refused(..)
+                    | Failure::Partly(..)
+                    | Failure::Unconfirmed(_) => None,
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(super) enum Failure {
     Refused(WriteErrorKind, String),
     /// The bus said something; `acted`: something had been written before.
     Bus { error: BusError, acted: bool },
+    /// Something had been written before, and this was never sent.
+    Partly(WriteErrorKind, String),
     /// The device has taken it and not confirmed it.
     Unconfirmed(String),
 }
@@ -41,6 +43,9 @@ impl Failure {
                 let mut told = error.of_write();
                 told.may_have_acted |= acted;
                 told
+            }
+            Failure::Partly(kind, message) => {
+                WriteError { may_have_acted: true, kind: *kind, message: message.clone() }
             }
             Failure::Unconfirmed(message) => WriteError {
                 may_have_acted: true,
@@ -58,8 +63,8 @@ impl Failure {
     pub(super) fn after(self, wrote: bool) -> Self {
         match self {
             Failure::Bus { error, acted } => Failure::Bus { error, acted: acted || wrote },
-            Failure::Refused(_, message) if wrote => Failure::Unconfirmed(message),
-            same @ (Failure::Refused(..) | Failure::Unconfirmed(_)) => same,
+            Failure::Refused(kind, message) if wrote => Failure::Partly(kind, message),
+            same @ (Failure::Refused(..) | Failure::Partly(..) | Failure::Unconfirmed(_)) => same,
         }
     }
 }
@@ -111,8 +116,8 @@ fn value_in(
     }
 }
 
-/// Reads registers by name. What the device refuses to tell keeps nothing else from being read; it
-/// is an error when nothing was.
+/// Reads registers by name. What the device refuses to tell keeps nothing else from being read, and
+/// what can't be read any more keeps nothing back that was; it is an error when nothing was read.
 pub(super) async fn read_named(
     bus: &mut Bus,
     map: &Map,
@@ -129,6 +134,10 @@ pub(super) async fn read_named(
                 let why = block.refused(&error);
                 refused = refused.or(Some(error));
                 (Object::new(), Some(why))
+            }
+            Err(error @ (BusError::Late | BusError::Timeout)) if !values.is_empty() => {
+                let unread = block.members.join(", ");
+                return Ok((values, Some(format!("{unread} and what comes after: {error}"))));
             }
             read => read?,
         };

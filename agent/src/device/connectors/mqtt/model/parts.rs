@@ -91,7 +91,7 @@ pub(crate) enum Pick {
 }
 
 impl Pick {
-    fn parse(engine: &mut Engine, fields: &Fields<'_>) -> Result<Self, Refusal> {
+    pub(super) fn parse(engine: &mut Engine, fields: &Fields<'_>) -> Result<Self, Refusal> {
         match (fields.text("key")?, fields.text("value")?) {
             (None, None) => Ok(Pick::Whole),
             (Some(key), None) => Ok(Pick::Key(key_path(fields, key)?)),
@@ -331,45 +331,7 @@ impl Action {
     }
 }
 
-/// What tells whether a device is there.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Alive {
-    /// The topic.
-    pub(crate) topic: Template,
-    /// Where in the payload.
-    pub(crate) pick: Pick,
-    /// The word for yes.
-    pub(crate) online: Value,
-    /// The word for no.
-    pub(crate) offline: Value,
-}
-
-/// Reads `availability`.
-pub(super) fn alive(engine: &mut Engine, fields: &Fields<'_>) -> Result<Vec<Alive>, Refusal> {
-    let mut all = Vec::new();
-    for item in fields.objects("availability")? {
-        let topic = compiled(engine, &item, "topic", item.required_text("topic")?)?;
-        let pick = Pick::parse(engine, &item)?;
-        let word = |field, default| {
-            item.get(field).map_or_else(
-                || Value::from(default),
-                |value| value.as_text().map_or_else(|| value.clone(), scalar),
-            )
-        };
-        let (online, offline) = (word("online", "online"), word("offline", "offline"));
-        if online == offline {
-            return Err(item.refuse("offline", "it is the same word as online"));
-        }
-        item.finish()?;
-        all.push(Alive { topic, pick, online, offline });
-    }
-    if all.len() > SOURCES_MAX {
-        return Err(fields.refuse("availability", format!("more than {SOURCES_MAX} topics")));
-    }
-    Ok(all)
-}
-
-fn compiled(
+pub(super) fn compiled(
     engine: &mut Engine,
     fields: &Fields<'_>,
     field: &str,

@@ -18,7 +18,7 @@ pub(crate) fn setup(id: &str, address: &str, settings: &str) -> DeviceSetup {
     }
 }
 
-fn parse(settings: &str) -> Result<Model, Refusal> {
+pub(super) fn parse(settings: &str) -> Result<Model, Refusal> {
     Model::parse(&mut Engine::new(), &setup("lamp", "lamp1", settings))
 }
 
@@ -138,4 +138,9 @@ fn what_an_operator_should_know_is_said() {
     assert!(blind.contains("availability is missing") && blind.contains("not seen"), "{blind}");
     let asleep = warnings(r#"{"sleepy": true, "properties": {"t": {"read": {"topic": "a"}}}}"#);
     assert!(asleep.contains("TTL"), "{asleep}");
+    let unchecked = warnings(
+        r#"{"properties": {"t": {"read": {"topic": "a"}}},
+            "availability": {"topic": "bridge", "offline_only": true}}"#,
+    );
+    assert!(unchecked.contains("only its bridge tells"), "{unchecked}");
 }

@@ -46,7 +46,8 @@ struct Found {
     model: Option<String>,
     properties: Object,
     actions: Object,
-    alive: Vec<Value>,
+    /// What each of its entities goes by, without what was there before.
+    alive: Vec<words::Availability>,
     warnings: Vec<String>,
 }
 
@@ -105,8 +106,8 @@ fn read_one(
     let address = identity(&device, &message).ok_or("nothing in it says which device it is")?;
     let entry = found.entry(address.clone()).or_default();
     entry.describe(&device);
-    entry.add_alive(&message);
     if component != "device" {
+        entry.add_alive(&message, &message);
         entry.add(component, object_id, &address, &message);
         return Ok(());
     }
@@ -127,7 +128,7 @@ fn read_one(
         }
         let part = with_base(part);
         let platform = part.get("platform").and_then(Value::as_text).unwrap_or_default().to_owned();
-        entry.add_alive(&part);
+        entry.add_alive(&part, &message);
         entry.add(&platform, object_id, &address, &part);
     }
     Ok(())
@@ -159,12 +160,31 @@ impl Found {
         self.model = self.model.take().or(model);
     }
 
-    fn add_alive(&mut self, message: &Object) {
-        for alive in words::availability(message) {
-            if !self.alive.contains(&alive) && self.alive.len() < ALIVE_MAX {
-                self.alive.push(alive);
+    /// Notes what an entity goes by: what is said of itself, or of the whole device.
+    fn add_alive(&mut self, entity: &Object, device: &Object) {
+        let [own, shared] = [entity, device].map(words::availability);
+        let alive = if own.topics.is_empty() { shared } else { own };
+        if !alive.topics.is_empty() && !self.alive.contains(&alive) {
+            self.alive.push(alive);
+        }
+    }
+
+    /// What the device as a whole goes by. Where its entities differ that is what all of them go by;
+    /// without any such topic one that is there is enough.
+    fn availability(&self) -> (Vec<Value>, &'static str) {
+        let Some(first) = self.alive.first() else { return (Vec::new(), "all") };
+        let is_common = |topic: &&Value| self.alive.iter().all(|one| one.topics.contains(topic));
+        let mut topics: Vec<Value> = first.topics.iter().filter(is_common).cloned().collect();
+        let mode = if topics.is_empty() { "any" } else { first.mode };
+        if topics.is_empty() {
+            for topic in self.alive.iter().flat_map(|one| &one.topics) {
+                if !topics.contains(topic) {
+                    topics.push(topic.clone());
+                }
             }
         }
+        topics.truncate(ALIVE_MAX);
+        (topics, mode)
     }
 
     /// Adds one entity, or a warning.
@@ -209,13 +229,17 @@ impl Found {
             return None;
         }
         let mut settings = Object::new();
+        let (topics, mode) = self.availability();
         for (field, members) in [("properties", self.properties), ("actions", self.actions)] {
             if !members.is_empty() {
                 settings.insert(field, members);
             }
         }
-        if !self.alive.is_empty() {
-            settings.insert("availability", self.alive);
+        if topics.len() > 1 {
+            settings.insert("availability_mode", mode);
+        }
+        if !topics.is_empty() {
+            settings.insert("availability", topics);
         }
         Some(Candidate {
             name: self.name.unwrap_or_else(|| address.clone()),

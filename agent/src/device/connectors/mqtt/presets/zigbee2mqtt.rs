@@ -3,7 +3,7 @@
 //! A device's address is its `ieee_address`, which nobody changes; its topic is the friendly name
 //! that `<base>/bridge/devices` gives for it, followed when it is renamed or removed. The words
 //! of the preset: `base` (`zigbee2mqtt` unless said), `availability` (`false` where the bridge
-//! doesn't check it, so that only the bridge's own state tells), and `features`: what the bridge
+//! doesn't check it, so that only the bridge's own state tells, and only of what can't be reached), and `features`: what the bridge
 //! `exposes`, by property, with the fields that it uses itself:
 //!
 //! ```json
@@ -86,10 +86,14 @@ pub(super) fn write_out(
                 .with_hint("the topics are the bridge's; false where it doesn't check devices"));
         }
     };
-    let alive = |topic: &str| Value::from(object([("topic", text(topic)), ("value", text(STATE))]));
-    let mut availability = vec![alive("{{ base }}/bridge/state")];
+    let alive = |topic: &str| object([("topic", text(topic)), ("value", text(STATE))]);
+    let mut bridge = alive("{{ base }}/bridge/state");
+    if !checked {
+        bridge.insert("offline_only", true);
+    }
+    let mut availability = vec![Value::from(bridge)];
     if checked {
-        availability.push(alive("{{ base }}/{{ name }}/availability"));
+        availability.push(Value::from(alive("{{ base }}/{{ name }}/availability")));
     }
     let settings = object([
         ("base", text(base)),

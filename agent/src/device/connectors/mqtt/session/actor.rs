@@ -274,7 +274,8 @@ impl Actor {
     }
 
     fn question(&self, read: &Read) -> Result<Question, ReadError> {
-        let question = self.wiring.question(&read.device, read.properties.as_ref())?;
+        // One question more or less is nothing to a broker, and what nobody wished is shown as well.
+        let question = self.wiring.question(&read.device)?;
         if self.wiring.availability(&read.device) == Availability::Offline {
             let message = "the device is offline".to_owned();
             return Err(ReadError { kind: ReadErrorKind::Offline, message });

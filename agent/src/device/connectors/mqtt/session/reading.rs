@@ -65,7 +65,7 @@ impl Readings {
     ) -> Vec<Outgoing> {
         if self.waiting.len() >= QUESTIONS_MAX {
             let message = format!("{QUESTIONS_MAX} questions are waiting on this link already");
-            let _gave_up = answer.send(Err(ReadError { kind: ReadErrorKind::Timeout, message }));
+            let _gave_up = answer.send(Err(ReadError { kind: ReadErrorKind::NotAsked, message }));
             return Vec::new();
         }
         let (now, deadline) = asked;

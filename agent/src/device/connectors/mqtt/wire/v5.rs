@@ -169,6 +169,15 @@ fn not_queued(error: ClientError) -> Undelivered {
     }
 }
 
+/// What a broker means that doesn't take a message.
+fn declined(reason: PubAckReason) -> Undelivered {
+    if reason == PubAckReason::QuotaExceeded {
+        // There is room again later.
+        return Undelivered::Busy;
+    }
+    Undelivered::Refused(format!("{reason:?}"))
+}
+
 pub(super) async fn delivered(notice: PublishNotice) -> Result<(), Undelivered> {
     match notice.wait_async().await {
         Ok(PublishResult::Qos1(puback)) if puback.reason == PubAckReason::NoMatchingSubscribers => {
@@ -178,9 +187,7 @@ pub(super) async fn delivered(notice: PublishNotice) -> Result<(), Undelivered> 
         Err(PublishNoticeError::V5PubAck(PubAckReason::NoMatchingSubscribers)) => {
             Err(Undelivered::NobodyListens)
         }
-        Err(PublishNoticeError::V5PubAck(reason)) => {
-            Err(Undelivered::Refused(format!("{reason:?}")))
-        }
+        Err(PublishNoticeError::V5PubAck(reason)) => Err(declined(reason)),
         Err(_) => Err(Undelivered::Lost),
     }
 }
@@ -203,6 +210,14 @@ pub(super) async fn subscribe(client: &AsyncClient, topics: &[String]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_without_room_is_busy() {
+        let busy = declined(PubAckReason::QuotaExceeded);
+        assert!(matches!(busy, Undelivered::Busy), "{busy:?}");
+        let no = declined(PubAckReason::NotAuthorized);
+        assert!(matches!(no, Undelivered::Refused(_)), "{no:?}");
+    }
 
     #[test]
     fn a_goodbye_says_more_than_the_error_behind_it() {

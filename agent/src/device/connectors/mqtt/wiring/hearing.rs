@@ -152,7 +152,7 @@ impl Wiring {
             problems.push(format!("{device} availability: {word} is neither word"));
             return None;
         };
-        *wired.alive.get_mut(place)? = Some(alive);
+        wired.alive.take(&wired.model.alive, place, alive);
         wired.news()
     }
 

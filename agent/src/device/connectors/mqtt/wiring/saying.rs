@@ -128,11 +128,7 @@ impl Wiring {
     ///
     /// # Errors
     /// Why it can't be asked.
-    pub(crate) fn question(
-        &self,
-        device: &DeviceId,
-        properties: Option<&BTreeSet<Arc<str>>>,
-    ) -> Result<Question, ReadError> {
+    pub(crate) fn question(&self, device: &DeviceId) -> Result<Question, ReadError> {
         let unsupported = |message: String| ReadError { kind: ReadErrorKind::Unsupported, message };
         let Some(wired) = self.devices.get(device) else {
             return Err(unsupported(format!("{device} is not wired to this link")));
@@ -147,9 +143,6 @@ impl Wiring {
         let names = wired.names();
         for (name, property) in &wired.model.properties {
             let Some(ask) = &property.ask else { continue };
-            if properties.is_some_and(|properties| !properties.contains(name)) {
-                continue;
-            }
             let topic = render_topic(&self.engine, &ask.topic, &names)
                 .map_err(|message| ReadError { kind: ReadErrorKind::Offline, message })?;
             wanted.insert(Arc::clone(name));

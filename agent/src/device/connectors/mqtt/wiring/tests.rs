@@ -66,7 +66,7 @@ fn a_device_behind_a_bridge_is_known_by_its_address() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].topic, "zigbee2mqtt/hall/lamp/set");
     assert_eq!(told[0].payload, r#"{"brightness":20,"state":"ON"}"#);
-    let asked = wiring.question(&id, None).unwrap();
+    let asked = wiring.question(&id).unwrap();
     assert_eq!(asked.messages[0].topic, "zigbee2mqtt/hall/lamp/get");
     assert_eq!(asked.messages[0].payload, r#"{"brightness":"","state":""}"#);
     assert!(!asked.wanted.contains("linkquality"));
@@ -80,7 +80,7 @@ fn a_device_behind_a_bridge_is_known_by_its_address() {
     let heard = say(&mut wiring, "zigbee2mqtt/bridge/devices", "[]", true);
     assert_eq!(lines(&heard), ["lamp {} good offline"]);
     assert_eq!(wiring.write(&id, &on).unwrap_err().kind, WriteErrorKind::Offline);
-    assert_eq!(wiring.question(&id, None).unwrap_err().kind, ReadErrorKind::Offline);
+    assert_eq!(wiring.question(&id).unwrap_err().kind, ReadErrorKind::Offline);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn wishes_in_each_preset() {
         let told = wiring.write(&id, &object(r#"{"on": true}"#)).unwrap();
         assert_eq!((told[0].topic.as_str(), told[0].payload.as_str()), (topic, payload));
         assert!(told[0].acknowledged);
-        let question_of = wiring.question(&id, None).unwrap();
+        let question_of = wiring.question(&id).unwrap();
         let message = &question_of.messages[0];
         assert_eq!((message.topic.as_str(), message.payload.as_str()), (asked, question));
     }
@@ -259,11 +259,29 @@ fn wishes_in_each_preset() {
 }
 
 #[test]
+fn a_bridge_that_does_not_look_after_its_devices_says_only_what_cannot_be_reached() {
+    let settings = FEATURES.replacen('{', r#"{"availability": false, "#, 1);
+    let mut wiring = wiring(vec![setup("lamp", LAMP, &settings)]);
+    named(&mut wiring, "lamp");
+    let id = "lamp".parse().unwrap();
+    let state = "zigbee2mqtt/bridge/state";
+    let heard = say(&mut wiring, state, r#"{"state":"online"}"#, true);
+    assert_eq!(lines(&heard), Vec::<String>::new());
+    assert_eq!(wiring.availability(&id), Availability::Unknown);
+    assert!(wiring.check_there(&id).is_ok(), "nothing tells whether it is there");
+    let heard = say(&mut wiring, state, r#"{"state":"offline"}"#, false);
+    assert_eq!(lines(&heard), ["lamp {} good offline"]);
+    assert_eq!(wiring.check_there(&id).unwrap_err().kind, WriteErrorKind::Offline);
+    let heard = say(&mut wiring, state, r#"{"state":"online"}"#, false);
+    assert_eq!(lines(&heard), ["lamp {} good unknown"]);
+}
+
+#[test]
 fn without_a_way_to_ask_a_device_says_so() {
     let settings = r#"{"properties": {"t": {"read": {"topic": "t"}}}}"#;
     let mut wiring = wiring(vec![setup("dev", "x", settings)]);
     let id = "dev".parse().unwrap();
-    assert_eq!(wiring.question(&id, None).unwrap_err().kind, ReadErrorKind::Unsupported);
+    assert_eq!(wiring.question(&id).unwrap_err().kind, ReadErrorKind::Unsupported);
     assert!(wiring.write(&id, &object(r#"{"t": 1}"#)).is_err());
     // Without any word about availability nothing is refused for the lack of it.
     assert!(wiring.check_there(&id).is_ok());

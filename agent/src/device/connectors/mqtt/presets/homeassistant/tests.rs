@@ -64,6 +64,56 @@ fn a_switch_with_a_base_topic_and_availability() {
 }
 
 #[test]
+fn what_a_device_goes_by() {
+    let entity = |id: &str, rest: &str| {
+        let topic = format!("homeassistant/switch/{id}/config");
+        let common = format!(r#""uniq_id":"{id}","cmd_t":"{id}/set","stat_t":"{id}""#);
+        (topic, format!(r#"{{{common},"dev":{{"ids":"garden"}}{rest}}}"#))
+    };
+    let one = r#","avty":[{"t":"bridge"},{"t":"a"}]"#;
+    let all = r#","avty":[{"t":"bridge"},{"t":"a"}],"avty_mode":"all""#;
+    let any = r#","avty":[{"t":"bridge"},{"t":"a"}],"availability_mode":"any""#;
+    let cases = [
+        (vec![""], None, vec![]),
+        (vec![r#","avty_t":"a""#], None, vec!["a"]),
+        (vec![one], Some("latest"), vec!["bridge", "a"]),
+        (vec![all], Some("all"), vec!["bridge", "a"]),
+        (vec![any], Some("any"), vec!["bridge", "a"]),
+        (vec![all, all, ""], Some("all"), vec!["bridge", "a"]),
+        // Its parts say it for themselves: what all of them go by counts, or any.
+        (vec![all, r#","avty":[{"t":"bridge"},{"t":"b"}]"#], None, vec!["bridge"]),
+        (vec![r#","avty_t":"a""#, r#","avty_t":"b""#], Some("any"), vec!["a", "b"]),
+    ];
+    for (entities, mode, topics) in cases {
+        let messages = entities.iter().enumerate();
+        let messages: Vec<_> = messages.map(|(at, rest)| entity(&format!("e{at}"), rest)).collect();
+        let messages: Vec<_> =
+            messages.iter().map(|(topic, text)| (topic.as_str(), text.as_str())).collect();
+        let (candidates, problems) = found(&messages);
+        assert!(problems.is_empty(), "{entities:?}: {problems:?}");
+        let settings = &candidates[0].settings;
+        check(&candidates[0]);
+        let said = settings.get("availability_mode").and_then(Value::as_text);
+        assert_eq!(said, mode, "{entities:?}");
+        let Some(Value::List(alive)) = settings.get("availability") else {
+            assert!(topics.is_empty(), "{entities:?}");
+            continue;
+        };
+        let names = alive.iter().filter_map(|one| one.as_map()?.get("topic")?.as_text());
+        assert_eq!(names.collect::<Vec<_>>(), topics, "{entities:?}");
+    }
+    // What a whole device says holds for those of its components that say nothing else.
+    let (candidates, _) = found(&[(
+        "homeassistant/device/garden/config",
+        r#"{"dev":{"ids":"garden"},"avty_t":"lwt","cmps":{
+            "e1":{"p":"switch","cmd_t":"a/set","stat_t":"a"},
+            "e2":{"p":"switch","cmd_t":"b/set","stat_t":"b","avty_t":"b/there"}}}"#,
+    )]);
+    let settings = settings(&candidates[0]);
+    assert!(settings.contains(r#""availability_mode":"any""#), "{settings}");
+}
+
+#[test]
 fn each_component() {
     let with = |rest: &str| format!(r#"{{"uniq_id":"x1","dev":{{"ids":["x"]}},{rest}}}"#);
     let cases = [

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use fleet_state::{Object, Value};
 
 /// Abbreviations of the keys that are read here.
-const SHORT: [(&str, &str); 108] = [
+const SHORT: [(&str, &str); 109] = [
     ("act_t", "action_topic"),
     ("act_tpl", "action_template"),
     ("avty", "availability"),
+    ("avty_mode", "availability_mode"),
     ("avty_t", "availability_topic"),
     ("avty_tpl", "availability_template"),
     ("bri_cmd_t", "brightness_command_topic"),
@@ -184,8 +185,24 @@ fn based(key: &str, value: &Value, base: &str) -> Value {
     Value::from(text)
 }
 
+/// What several topics mean together unless a message says otherwise.
+const MODE: &str = "latest";
+
+/// The topics that tell whether something is there, and what they mean together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Availability {
+    pub(super) topics: Vec<Value>,
+    pub(super) mode: &'static str,
+}
+
 /// What a message says of availability, in the words of `model`.
-pub(super) fn availability(message: &Object) -> Vec<Value> {
+pub(super) fn availability(message: &Object) -> Availability {
+    let mode = message.get("availability_mode").and_then(Value::as_text);
+    let mode = ["all", "any"].into_iter().find(|word| mode == Some(*word)).unwrap_or(MODE);
+    Availability { topics: topics(message), mode }
+}
+
+fn topics(message: &Object) -> Vec<Value> {
     let one = |object: &Object, topic: &str, template: &str| -> Option<Value> {
         let mut alive = Object::new();
         alive.insert("topic", object.get(topic)?.clone());
