@@ -112,6 +112,8 @@ impl FleetState {
         let last_applied = self.counters.last_applied.get();
         let revision = Revision::new(last_applied.saturating_add(RESTORE_STEP));
         self.counters.last_applied = revision;
+        // Who followed changes may have heard of some that are no more.
+        self.index.set_floor(revision);
         self.counters.wall_time_ms = params.wall_time_ms;
         // How long ago the snapshot was taken nobody knows.
         self.counters.time_lost = revision;

@@ -271,6 +271,9 @@ fn restoring_makes_another_site_of_the_same_devices() {
     assert_ne!(after.uid(), before.uid());
     // So many that no revision of the site that was can come again.
     assert_eq!(after.last_applied().get(), before.last_applied().get() + 1_000_000_000);
+    let heard_later = Revision::new(before.last_applied().get() + 3);
+    assert!(after.changes_since(heard_later).is_err(), "what it heard of is no more");
+    assert!(after.changes_since(after.last_applied()).is_ok());
     let (one, other) = (before.digests(), after.digests());
     assert_eq!((one.params, one.links), (other.params, other.links));
     let lamp = after.device(&"lamp".parse().unwrap()).unwrap();
