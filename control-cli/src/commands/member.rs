@@ -147,12 +147,13 @@ impl Change {
         body: impl FnOnce(NodeId) -> String,
     ) -> Result<()> {
         let Self { node, op, retry } = self;
-        // What was sent before may have been done, and then the member may be gone; the site still
-        // knows the answer. Under another member's name the id is refused, as for another command.
-        let again = retry.is_again().then(|| node.parse().ok().and_then(NodeId::new)).flatten();
-        let id = match again {
-            Some(id) => id,
-            None => find(client, &node).await?,
+        let gone = retry.is_again().then(|| node.parse().ok().and_then(NodeId::new)).flatten();
+        let id = match (find(client, &node).await, gone) {
+            (Ok(id), _) => id,
+            // What was sent before may have been done, and then the member is gone; the site still
+            // knows the answer.
+            (Err(_), Some(id)) => id,
+            (Err(error), None) => return Err(error),
         };
         let done = retry.admin(session, client, op, (node, body(id))).await;
         done.map_err(|error| with_node_id(error, id))

@@ -16,6 +16,8 @@ pub struct Reading {
     pub source_ms: Option<u64>,
     /// What it could not say, and why, for people.
     pub problem: Option<String>,
+    /// Whether there was time for all that it was asked. What is missing otherwise was not left out by it.
+    pub complete: bool,
 }
 
 /// Why a device gave no answer.

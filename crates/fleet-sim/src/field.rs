@@ -129,7 +129,13 @@ impl SimDevice {
         let answer = match &ask.what {
             What::Read => {
                 let (values, quality) = (self.values.clone(), Quality::Good);
-                Answer::Read(Ok(Reading { values, quality, source_ms: None, problem: None }))
+                Answer::Read(Ok(Reading {
+                    values,
+                    quality,
+                    source_ms: None,
+                    problem: None,
+                    complete: true,
+                }))
             }
             What::Write(parts) => {
                 self.writes += 1;

@@ -321,7 +321,13 @@ impl Session for NatsSession {
             })?;
             let values = object(&answer.payload)
                 .ok_or_else(|| failed(ReadErrorKind::Refused, "its answer can't be read"))?;
-            Ok(Reading { values, quality: Quality::Good, source_ms: None, problem: None })
+            Ok(Reading {
+                values,
+                quality: Quality::Good,
+                source_ms: None,
+                problem: None,
+                complete: true,
+            })
         }
         .boxed()
     }

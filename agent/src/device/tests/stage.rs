@@ -174,6 +174,7 @@ impl Session for Scene {
                 quality: Quality::Good,
                 source_ms: None,
                 problem: None,
+                complete: true,
             })
         }
         .boxed()

@@ -52,7 +52,10 @@ impl Course {
             .or_else(|| claim_step(orders, verdicts))
             .or_else(|| adopt_step(orders, verdicts));
         match (stop, step) {
-            (Some(why), Some(_)) => return (None, why, None),
+            (Some(_), Some(_)) if unread_ms.is_some_and(|at_ms| now_ms >= at_ms) => {
+                return read_step(leave, Why::ReadFirst, now_ms);
+            }
+            (Some(why), Some(_)) => return (None, why, unread_ms),
             (None, Some(step)) => return (Some(step), Why::ToDo, None),
             (_, None) => {}
         }
@@ -96,8 +99,15 @@ impl Course {
         });
         let (alone, together): (Vec<_>, Vec<_>) =
             writes.partition(|(property, ..)| is_alone(*property));
-        let writes =
-            if together.is_empty() { alone.into_iter().take(1).collect() } else { together };
+        // The one that failed least and waits longest, so that none keeps the others waiting.
+        let turn = |property: &Arc<str>| {
+            self.tracks.get(property).map(|track| (track.tries, track.next_ms))
+        };
+        let writes = if together.is_empty() {
+            alone.into_iter().min_by_key(|(property, ..)| turn(property)).into_iter().collect()
+        } else {
+            together
+        };
         let mut values = Object::new();
         let (mut revision, mut until) = (Revision::NONE, None::<u64>);
         for (property, wish, until_ms) in writes {

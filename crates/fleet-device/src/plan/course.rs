@@ -120,8 +120,9 @@ impl Course {
         if heard.foreign_write {
             return;
         }
-        if !heard.retained && !heard.values.is_empty() && self.availability == Availability::Offline
-        {
+        let was_there = self.by_word && self.availability == Availability::Unknown;
+        let is_missed = was_there || self.availability == Availability::Offline;
+        if !heard.retained && !heard.values.is_empty() && is_missed {
             // It speaks.
             self.set_availability(Availability::Online, now_ms);
             self.by_word = true;
@@ -198,11 +199,7 @@ impl Course {
                 }
                 self.is_there(now_ms);
                 self.take_values(&reading.values, reading.quality, false, now_ms);
-                self.first_read = FirstRead::Done;
-                self.answered_ms = Some(now_ms);
-                for track in self.tracks.values_mut() {
-                    track.doubtful = false;
-                }
+                self.answered(&reading, now_ms);
             }
             Err(ReadErrorKind::Unsupported) => {
                 self.first_read = FirstRead::Impossible;
@@ -226,18 +223,7 @@ impl Course {
                 if ended == Err(ReadErrorKind::Offline) {
                     self.set_availability(Availability::Offline, now_ms);
                 }
-                if let FirstRead::Due { tries, .. } = self.first_read {
-                    let tries = tries.saturating_add(1);
-                    let since_ms = self.silent_since_ms.unwrap_or(now_ms);
-                    let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
-                    let pause_ms_max = match (self.availability == Availability::Asleep, long) {
-                        (true, _) => ASK_MS_MAX_ASLEEP,
-                        (false, true) => READ_MS_MAX_SILENT,
-                        (false, false) => READ_MS_MAX,
-                    };
-                    let at_ms = now_ms.saturating_add(pause_within(tries, pause_ms_max));
-                    self.first_read = FirstRead::Due { at_ms, tries };
-                }
+                self.put_first_read_off(now_ms);
             }
         }
         self.asked = self.asked.saturating_add(1);
@@ -245,6 +231,37 @@ impl Course {
         let pause_ms_max = if sleeps { ASK_MS_MAX_ASLEEP } else { ASK_MS_MAX };
         let pause = ASK_MS_FIRST.saturating_mul(1 << self.asked.min(16)).min(pause_ms_max);
         self.ask_next_ms = now_ms.saturating_add(pause);
+    }
+
+    /// What was asked for was said, or as much of it as there was time for.
+    fn answered(&mut self, reading: &Reading, now_ms: u64) {
+        let said = |property: &Arc<str>| reading.complete || reading.values.get(property).is_some();
+        if self.tracks.keys().all(said) {
+            self.first_read = FirstRead::Done;
+        } else {
+            self.put_first_read_off(now_ms);
+        }
+        if reading.complete {
+            self.answered_ms = Some(now_ms);
+        }
+        for (property, track) in &mut self.tracks {
+            track.doubtful &= !said(property);
+        }
+    }
+
+    /// A first question that was in vain is asked again later.
+    fn put_first_read_off(&mut self, now_ms: u64) {
+        let FirstRead::Due { tries, .. } = self.first_read else { return };
+        let tries = tries.saturating_add(1);
+        let since_ms = self.silent_since_ms.unwrap_or(now_ms);
+        let long = now_ms.saturating_sub(since_ms) > LONG_SILENT_MS;
+        let pause_ms_max = match (self.availability == Availability::Asleep, long) {
+            (true, _) => ASK_MS_MAX_ASLEEP,
+            (false, true) => READ_MS_MAX_SILENT,
+            (false, false) => READ_MS_MAX,
+        };
+        let at_ms = now_ms.saturating_add(pause_within(tries, pause_ms_max));
+        self.first_read = FirstRead::Due { at_ms, tries };
     }
 
     /// Whether nothing of a local write can have come to the device, as far as this course knows.
@@ -359,6 +376,7 @@ impl Course {
                 mode: orders.mode,
                 on_return: orders.on_return,
                 can_ask: self.first_read != FirstRead::Impossible,
+                sleeps: self.availability == Availability::Asleep,
                 answered_ms: self.answered_ms,
                 acted_ms: self.acted_ms,
                 began_ms: self.began_ms,

@@ -48,6 +48,7 @@ impl Course {
                 track.overtaken(now_ms);
                 continue;
             }
+            track.came_back_to();
             match ended {
                 Ok(how) => track.handed_over(HandOver { how, began_ms, ended_ms: now_ms }),
                 // Nothing has left, and each goes by itself at once.
@@ -127,7 +128,10 @@ impl Course {
         for (property, track) in &mut self.tracks {
             match handing.get(property) {
                 Some(wish) if *wish != track.wish() => track.overtaken(now_ms),
-                Some(_) => track.failed(true, now_ms),
+                Some(_) => {
+                    track.came_back_to();
+                    track.failed(true, now_ms);
+                }
                 // Another call, which may have changed anything.
                 None if handing.is_empty() && !track.is_verified() => track.failed(true, now_ms),
                 None => {}

@@ -43,6 +43,8 @@ pub(super) struct Case<'a> {
     pub on_return: OnReturn,
     /// Whether the device can be asked for it.
     pub can_ask: bool,
+    /// Whether it sleeps, and answers no question before it wakes.
+    pub sleeps: bool,
     /// When it last answered.
     pub answered_ms: Option<u64>,
     /// When something last ended that may have changed it.
@@ -74,7 +76,9 @@ impl Case<'_> {
         // After the hand-over of an earlier wish, what is heard may have waited in a queue since
         // before it: the device is asked.
         let overtook = track.doubtful && track.proof_from_ms > 0;
-        let asked = overtook && self.can_ask && track.over.is_none();
+        // One that sleeps answers when it wakes, and then hears what is kept for it as well.
+        let answers = self.can_ask && !self.sleeps;
+        let asked = overtook && answers && track.over.is_none();
         let lasts = self.still_holds(track) && !self.is_unsettled(track);
         if as_wished == Some(true) && lasts && !asked {
             track.verify(self.now_ms);
@@ -86,7 +90,7 @@ impl Case<'_> {
         if self.now_ms < track.next_ms {
             return Verdict::Wait { until_ms: track.next_ms };
         }
-        if track.doubtful && self.can_ask {
+        if track.doubtful && answers {
             return Verdict::Ask;
         }
         match track.handed {

@@ -1,6 +1,6 @@
 //! Where a device stands: how far its wishes got, what keeps them, what is different.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleet_state::{Revision, Stage as Told};
@@ -74,8 +74,15 @@ impl Course {
             let Trouble { stage, .. } = *trouble;
             (stage != Told::Failed, stage != Told::Unknown, stage)
         };
-        let of_log = self.tracks.values().filter(|track| track.local.is_none());
-        for trouble in of_log.filter_map(Track::failure) {
+        let of_log = || self.tracks.values().filter(|track| track.local.is_none());
+        // That nobody hears of a part says nothing of a command of which more is to be heard.
+        let is_open = |track: &Track| !track.is_verified() && track.failure().is_none();
+        let open: BTreeSet<Revision> =
+            of_log().filter(|track| is_open(track)).map(|track| track.revision).collect();
+        let counts = |trouble: &Trouble| {
+            trouble.code != TroubleCode::WriteOnly || !open.contains(&trouble.revision)
+        };
+        for trouble in of_log().filter_map(Track::failure).filter(counts) {
             let known = failures.get(&trouble.revision);
             if known.is_none_or(|known| worth(&trouble) < worth(known)) {
                 failures.insert(trouble.revision, trouble);

@@ -209,8 +209,13 @@ impl Hall {
                 let known = self.device.iter();
                 let values = known.filter(|(key, _)| !self.leaves_out.contains(key.as_ref()));
                 let values = values.map(|(key, value)| (Arc::clone(key), value.clone())).collect();
-                let reading =
-                    Reading { values, quality: Quality::Good, source_ms: None, problem: None };
+                let reading = Reading {
+                    values,
+                    quality: Quality::Good,
+                    source_ms: None,
+                    problem: None,
+                    complete: true,
+                };
                 let ended =
                     if self.readable { Ok(reading) } else { Err(ReadErrorKind::Unsupported) };
                 self.course.read_ended(ended, self.now_ms);

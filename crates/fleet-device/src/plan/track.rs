@@ -260,6 +260,14 @@ impl Track {
         self.doubtful = true;
     }
 
+    /// The hand-over that was under way when this wish came was its own: another one had stood in its
+    /// place meanwhile, and is over.
+    pub(super) fn came_back_to(&mut self) {
+        if self.proof_from_ms == u64::MAX {
+            self.proof_from_ms = 0;
+        }
+    }
+
     /// Whether something of it may be in the device that the device has not spoken of since.
     pub(super) fn is_unheard_of(&self, said: Option<&Said>) -> bool {
         let spoke_since = |handed: HandOver| {

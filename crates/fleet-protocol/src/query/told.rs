@@ -61,12 +61,18 @@ pub(super) fn of_link(
         Some(body)
     };
     let Some(owner) = link.owner else { return said("unowned", why_unowned(link, state)) };
-    if let Some(why) = silent(owner, "its owner", context) {
-        return said("unknown", &why);
-    }
-    let told = context.observed.and_then(|known| known.observed_link(&link.id))?;
+    let told = context.observed.and_then(|known| known.observed_link(&link.id));
     // What a former owner said of it says nothing of now.
-    (told.epoch == link.epoch).then_some(told.body)
+    match told.filter(|told| told.epoch == link.epoch) {
+        Some(told) => match silent(owner, "its owner", context) {
+            Some(why) => said("unknown", &why),
+            None => Some(told.body),
+        },
+        None => silent(owner, "its owner", context).and_then(|_| {
+            let why = format!("its owner, node {owner}, has told nothing of it yet");
+            said("unknown", &why)
+        }),
+    }
 }
 
 /// Why no node owns a link that has no owner.

@@ -153,6 +153,7 @@ impl Session for SimulatedSession {
                 quality: Quality::Good,
                 source_ms: None,
                 problem: None,
+                complete: true,
             })
         }
         .boxed()

@@ -59,3 +59,27 @@ fn a_sleeping_device_is_asked_every_few_minutes_at_most() {
         assert!(hall.reads - before <= 13, "{wished:?}: {}", hall.reads - before);
     }
 }
+
+#[test]
+fn a_newer_wish_for_a_sleeping_device_does_not_wait_for_its_word() {
+    let mut hall = sleeper(&[("set_point", 21, 7)]);
+    hall.run_to(1_000);
+    assert_eq!(hall.writes.len(), 1);
+    hall.wishes("set_point", 22, 8);
+    hall.run_to(60_000);
+    assert_eq!(hall.writes.len(), 2, "it is kept for it as well");
+    hall.reports(&[("set_point", 22)]);
+    let plan = hall.run_to(61_000);
+    assert_eq!((plan.marks.verified, hall.writes.len()), (Revision::new(8), 2));
+}
+
+#[test]
+fn a_sleeping_device_that_is_held_is_asked_all_the_same() {
+    let mut hall = sleeper(&[("set_point", 21, 7)]);
+    hall.orders.held = true;
+    hall.run_to(HOUR_MS);
+    let before = hall.reads;
+    hall.run_to(2 * HOUR_MS);
+    assert!(hall.reads > before, "{before}");
+    assert!(hall.writes.is_empty());
+}

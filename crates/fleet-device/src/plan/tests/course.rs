@@ -261,3 +261,20 @@ fn values_are_alike_within_their_tolerance() {
     }
     assert!(!alike(&Value::from(1_i64), &Value::from(2_i64), f64::NAN));
 }
+
+/// There was no time to ask for all of it: the rest is not known to be anything.
+#[test]
+fn what_there_was_no_time_for_is_asked_again_before_it_is_written() {
+    let mut hall = Hall::new(&[("a", 0), ("b", 1)], orders(&[("a", 1, 7), ("b", 1, 8)]));
+    assert_eq!(hall.course.plan(&hall.orders, true, 0).step, Some(Step::Read));
+    let values = object(&[("a", 0)]);
+    let (quality, complete) = (Quality::Good, false);
+    let reading = Reading { values, quality, source_ms: None, problem: None, complete };
+    hall.course.read_ended(Ok(reading), 10);
+    let plan = hall.course.plan(&hall.orders, true, 11);
+    assert_eq!((plan.step, plan.why), (None, Why::ReadFirst));
+    hall.now_ms = 11;
+    let plan = hall.run_to(10_000);
+    assert_eq!(hall.writes, [object(&[("a", 1)])], "the other was so already");
+    assert_eq!(plan.marks.verified, Revision::new(8));
+}

@@ -260,8 +260,28 @@ fn one_that_nobody_tells_of_is_there_as_long_as_it_answers() {
         assert_eq!(hall.course.availability(), Availability::Online, "it may be busy");
         hall.run_to(60_000);
         assert_eq!(hall.course.availability(), silent, "{told}");
+        hall.reports(&[("other", 1)]);
+        assert_eq!(hall.course.availability(), Availability::Online, "{told}: it speaks");
         hall.silent = false;
         hall.run_to(200_000);
         assert_eq!(hall.course.availability(), Availability::Online);
     }
+}
+
+/// Nobody hears what becomes of one part of a command, and the other is still on its way.
+#[test]
+fn what_is_write_only_does_not_speak_for_the_rest_of_its_command() {
+    let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 5), ("pulse", 1, 5)]));
+    hall.orders.profile = Arc::new({
+        let mut profile = hall.orders.profile.as_ref().clone();
+        profile.properties.insert(Arc::from("pulse"), Access::WriteOnly);
+        profile
+    });
+    hall.busy.insert("on");
+    let plan = hall.run_to(20_000);
+    let pulses = hall.writes.iter().filter(|values| values.get("on").is_none()).count();
+    assert_eq!((pulses, kept(&plan)), (1, vec![]));
+    hall.busy.clear();
+    let plan = hall.run_to(100_000);
+    assert_eq!(kept(&plan), [(5, TroubleCode::WriteOnly, Stage::Sent)]);
 }

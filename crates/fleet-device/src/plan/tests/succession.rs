@@ -141,3 +141,29 @@ fn without_room_nothing_is_asked_and_all_else_goes_on() {
     let plan = hall.course.plan_within(&hall.orders, leave, 1_000);
     assert!(matches!(plan.step, Some(Step::Write { .. })), "{plan:?}");
 }
+
+/// A wish with a time limit stood in its place for a moment, while it was being handed over.
+#[test]
+fn a_wish_that_comes_back_during_its_own_hand_over_is_verified() {
+    for given_up in [false, true] {
+        let mut hall = Hall::new(&[("on", 0)], orders(&[("on", 1, 7)]));
+        hall.may_write = false;
+        hall.run_to(1_000);
+        let step = hall.course.plan(&hall.orders, true, hall.now_ms).step;
+        let Some(Step::Write { values, .. }) = step else { panic!("{step:?}") };
+        for (value, revision) in [(2, 8), (1, 7)] {
+            hall.wishes("on", value, revision);
+            hall.course.plan(&hall.orders, true, hall.now_ms);
+        }
+        hall.device.insert("on", 1_i64);
+        hall.now_ms += 5;
+        if given_up {
+            hall.course.given_up(hall.now_ms);
+        } else {
+            hall.course.write_ended(&values, Ok(Handed::Acknowledged), hall.now_ms);
+        }
+        hall.may_write = true;
+        let plan = hall.run_to(60_000);
+        assert_eq!(plan.marks.verified, Revision::new(7), "given up {given_up}");
+    }
+}

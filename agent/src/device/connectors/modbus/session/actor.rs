@@ -19,7 +19,7 @@ use super::super::budget::{Budgets, Key};
 use super::super::bus::Bus;
 use super::super::bus_error::BusError;
 use super::super::unit::Unit;
-use super::transfer::{Failure, act, read_block, read_named, register, same, write_one};
+use super::transfer::{Failure, Heard, act, read_block, read_named, register, same, write_one};
 use super::{Ask, Question};
 
 /// Longest pause of the loop when nothing is due.
@@ -208,7 +208,13 @@ impl Actor {
         self.bus.limit(Some(not_after.unwrap_or(read.deadline)));
         let result = self.read(&read).await;
         self.bus.limit(None);
-        let _gave_up = answer.send(result);
+        let heard = result.as_ref().ok().map(|reading| reading.values.clone());
+        // What nobody waits for any more is news for the next poll.
+        if answer.send(result).is_ok()
+            && let Some((unit, values)) = self.units.get_mut(&read.device).zip(heard)
+        {
+            unit.note_told(&values, Instant::now());
+        }
     }
 
     async fn write(&mut self, write: &Write) -> Result<(), Failure> {
@@ -253,7 +259,7 @@ impl Actor {
             read.properties.as_ref().is_none_or(|properties| properties.contains(name))
         };
         let result = read_named(&mut self.bus, &unit.map, wanted).await;
-        let (values, problem) = match result {
+        let Heard { values, problem, complete } = match result {
             Ok(read) => read,
             Err(error) => {
                 if error.is_absence()
@@ -267,13 +273,12 @@ impl Actor {
         if let Some(availability) = unit.on_answer() {
             report(&self.outputs.reports, &read.device, availability);
         }
-        unit.note_told(&values, Instant::now());
         if values.is_empty() {
             let message = problem.unwrap_or_else(|| "it has nothing that can be read".to_owned());
             return Err(ReadError { kind: ReadErrorKind::Unsupported, message });
         }
         let problem = unit.keeping.as_ref().and_then(|kept| kept.problem.clone()).or(problem);
-        Ok(Reading { values, quality: Quality::Good, source_ms: None, problem })
+        Ok(Reading { values, quality: Quality::Good, source_ms: None, problem, complete })
     }
 }
 
@@ -293,7 +298,7 @@ async fn write_value(
     let name = name.as_ref();
     let register = register(&unit.map, name)?;
     if let Some(per_day) = register.writes_per_day {
-        let (now, _) =
+        let Heard { values: now, .. } =
             read_named(bus, &unit.map, |other| other == name).await.map_err(|error| {
                 let told = error.of_write();
                 Failure::Refused(told.kind, format!("before writing: {}", told.message))

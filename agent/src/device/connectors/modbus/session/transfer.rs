@@ -116,13 +116,22 @@ fn value_in(
     }
 }
 
+/// What was read.
+pub(super) struct Heard {
+    pub(super) values: Object,
+    /// What could not be read, and why.
+    pub(super) problem: Option<String>,
+    /// Whether there was time for all of it.
+    pub(super) complete: bool,
+}
+
 /// Reads registers by name. What the device refuses to tell keeps nothing else from being read, and
 /// what can't be read any more keeps nothing back that was; it is an error when nothing was read.
 pub(super) async fn read_named(
     bus: &mut Bus,
     map: &Map,
     wanted: impl Fn(&str) -> bool,
-) -> Result<(Object, Option<String>), BusError> {
+) -> Result<Heard, BusError> {
     let members =
         map.registers.iter().filter(|(name, register)| register.is_read() && wanted(name));
     let mut values = Object::new();
@@ -137,7 +146,8 @@ pub(super) async fn read_named(
             }
             Err(error @ (BusError::Late | BusError::Timeout)) if !values.is_empty() => {
                 let unread = block.members.join(", ");
-                return Ok((values, Some(format!("{unread} and what comes after: {error}"))));
+                let problem = Some(format!("{unread} and what comes after: {error}"));
+                return Ok(Heard { values, problem, complete: false });
             }
             read => read?,
         };
@@ -148,7 +158,7 @@ pub(super) async fn read_named(
     }
     match refused {
         Some(error) if values.is_empty() => Err(error),
-        _ => Ok((values, problem)),
+        _ => Ok(Heard { values, problem, complete: true }),
     }
 }
 
@@ -333,7 +343,7 @@ impl Shake<'_> {
 
     async fn says_so(&mut self) -> Result<bool, BusError> {
         let wanted = |name: &str| name == self.handshake.acknowledge.as_ref();
-        let (values, _) = read_named(self.bus, self.map, wanted).await?;
+        let Heard { values, .. } = read_named(self.bus, self.map, wanted).await?;
         Ok(values.get(&self.handshake.acknowledge).is_some_and(|is| same(is, self.expected)))
     }
 

@@ -156,6 +156,7 @@ impl Waiting {
                 quality: Quality::Good,
                 source_ms: None,
                 problem: None,
+                complete: true,
             })
         };
         let _gave_up = self.answer.send(result);
