@@ -116,6 +116,7 @@ async fn a_running_follower_that_is_removed_says_so_and_keeps_away() {
     let load = parting.load().await;
     parting.remove().await;
     parting.await_alone().await;
+    let mut knocked = None;
     for starts in 1..=2 {
         let gone = parting.gone;
         wait::until_true("it knows", READY_LIMIT, || async {
@@ -127,10 +128,14 @@ async fn a_running_follower_that_is_removed_says_so_and_keeps_away() {
         .await;
         // What it sent before it knew comes yet, and each of the two is greeted at a start.
         let frames = parting.last_words().await;
+        // The others may have hung up before it knew, and it came back once. Later it never knocks,
+        // also when it starts again.
+        let knocks = *knocked.get_or_insert(parting.refused("mesh", "not_a_member"));
         parting.stays_calm(&load).await;
         let said = parting.refused("frame", "removed") - frames;
         assert_eq!(said, 0.0, "it knows, and still says {said} things to the others");
-        assert_eq!(parting.refused("mesh", "not_a_member"), 0.0, "it knows, and knocks");
+        assert!(knocks <= 2.0, "{knocks} knocks at two doors before it knew");
+        assert_eq!(parting.refused("mesh", "not_a_member"), knocks, "it knows, and knocks");
         let answer = parting.hall.door(gone).set_param("gone", &json!(1), "gone").await;
         assert!(!answer.is_ok(), "a removed node took a command: {answer:?}");
         let log = parting.hall.agents[gone].log();

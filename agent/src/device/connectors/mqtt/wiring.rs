@@ -66,12 +66,17 @@ impl Wiring {
             uses: BTreeMap::new(),
             bridges: BTreeMap::new(),
         };
-        let refused = wiring.replace(devices);
+        // Nothing was heard yet.
+        let (refused, _none) = wiring.replace(devices);
         (wiring, refused)
     }
 
     /// Takes other devices, and keeps what is known of bridges and of devices that stay the same.
-    pub(crate) fn replace(&mut self, devices: Vec<DeviceSetup>) -> Vec<(DeviceId, Refusal)> {
+    /// Gives those that can't be wired, and what is known of new ones already.
+    pub(crate) fn replace(
+        &mut self,
+        devices: Vec<DeviceSetup>,
+    ) -> (Vec<(DeviceId, Refusal)>, Vec<Observation>) {
         let mut before = std::mem::take(&mut self.devices);
         let mut refused = Vec::new();
         for setup in devices {
@@ -92,9 +97,38 @@ impl Wiring {
         let bases: BTreeSet<_> =
             self.devices.values().filter_map(|wired| wired.model.bridge.clone()).collect();
         self.bridges.retain(|base, _| bases.contains(base));
-        let _known_already = self.name_devices();
+        let (mut known, _) = self.name_devices();
         self.connect_topics();
-        refused
+        known.extend(self.tell_new_ones());
+        (refused, known)
+    }
+
+    /// What a topic said of others counts for a new device that goes by it too: a broker says it once
+    /// to each who asks, and this link has asked before.
+    fn tell_new_ones(&mut self) -> Vec<Observation> {
+        let mut missed = Vec::new();
+        for uses in self.uses.values() {
+            let rules = uses.iter().filter_map(|item| {
+                let Use::Alive { device, place } = item else { return None };
+                let wired = self.devices.get(device)?;
+                Some((device, *place, wired.model.alive.get(*place)?, wired.alive.of(*place)))
+            });
+            let (heard, unheard): (Vec<_>, Vec<_>) = rules.partition(|(.., said)| said.is_some());
+            for (device, place, rule, _) in unheard {
+                let same = heard.iter().find(|(_, _, other, _)| other.reads_like(rule));
+                if let Some((.., Some(said))) = same {
+                    missed.push((device.clone(), place, *said));
+                }
+            }
+        }
+        let mut told = Vec::new();
+        for (device, place, said) in missed {
+            let Some(wired) = self.devices.get_mut(&device) else { continue };
+            wired.alive.take(&wired.model.alive, place, said);
+            let news = wired.news();
+            told.extend(news.map(|news| Observation::availability(device, news)));
+        }
+        told
     }
 
     /// The topics to be subscribed to.

@@ -29,6 +29,13 @@ pub(crate) struct Alive {
     pub(crate) offline_only: bool,
 }
 
+impl Alive {
+    /// Whether both understand a payload in the same way.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        (&self.pick, &self.online, &self.offline) == (&other.pick, &other.online, &other.offline)
+    }
+}
+
 /// What several topics mean together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Together {
@@ -60,12 +67,16 @@ impl Said {
         }
     }
 
+    /// What one of them said last.
+    pub(crate) fn of(&self, place: usize) -> Option<bool> {
+        self.each.get(place).copied().flatten()
+    }
+
     /// What it means for the device.
     pub(crate) fn means(&self, rules: &[Alive], together: Together, sleepy: bool) -> Availability {
-        let of = |place| self.each.get(place).copied().flatten();
         let (mut told, mut ways) = (Vec::new(), Vec::new());
         for (place, rule) in rules.iter().enumerate() {
-            if rule.offline_only { ways.push(of(place)) } else { told.push(of(place)) }
+            if rule.offline_only { ways.push(self.of(place)) } else { told.push(self.of(place)) }
         }
         if ways.contains(&Some(false)) {
             return Availability::Offline;

@@ -113,8 +113,8 @@ impl Actor {
         let due = self.readings.due().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
             event = self.inputs.events.recv() => self.on_event(event).await,
-            ask = self.inputs.asked.recv() => self.on_ask(ask),
-            Ok(()) = self.inputs.changed.changed() => self.on_devices(),
+            ask = self.inputs.asked.recv() => self.on_ask(ask).await,
+            Ok(()) = self.inputs.changed.changed() => self.on_devices().await,
             Some(done) = self.subscribing.join_next() => self.on_subscribed(done).await,
             () = sleep_until(due) => self.on_due(),
         }
@@ -191,10 +191,10 @@ impl Actor {
         }
     }
 
-    fn on_ask(&mut self, ask: Option<Ask>) -> Option<End> {
+    async fn on_ask(&mut self, ask: Option<Ask>) -> Option<End> {
         if self.inputs.changed.has_changed().unwrap_or(false) {
             // A command to a device by its former settings would go to another topic.
-            self.on_devices();
+            self.on_devices().await;
         }
         match ask {
             None => return Some(End::Asked(None)),
@@ -296,10 +296,14 @@ impl Actor {
         None
     }
 
-    fn on_devices(&mut self) -> Option<End> {
+    async fn on_devices(&mut self) -> Option<End> {
         let devices = self.inputs.changed.borrow_and_update().clone();
-        for (device, refusal) in self.wiring.replace(devices) {
+        let (refused, known) = self.wiring.replace(devices);
+        for (device, refusal) in refused {
             warn!(link = %self.link, %device, %refusal, "the device can't be wired");
+        }
+        for heard in known {
+            self.outputs.reports.send(heard).await;
         }
         self.subscribe();
         None

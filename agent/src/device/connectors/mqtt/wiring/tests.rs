@@ -286,10 +286,25 @@ fn without_a_way_to_ask_a_device_says_so() {
     // Without any word about availability nothing is refused for the lack of it.
     assert!(wiring.check_there(&id).is_ok());
     // Other devices: the old are gone, the new have topics.
-    let refused = wiring.replace(vec![setup("other", "y", r#"{"preset": "tasmota"}"#)]);
+    let (refused, _) = wiring.replace(vec![setup("other", "y", r#"{"preset": "tasmota"}"#)]);
     assert!(refused.is_empty());
     assert!(!wiring.subscriptions().contains("t"));
     assert!(wiring.is_command_topic("cmnd/y/POWER"));
+}
+
+#[test]
+fn a_new_device_knows_what_its_topics_said_before_it_came() {
+    let settings = r#"{"properties": {"t": {"read": {"topic": "t"}}},
+                       "availability": [{"topic": "house/state"}]}"#;
+    let one = || setup("one", "x", settings);
+    let mut wiring = wiring(vec![one()]);
+    say(&mut wiring, "house/state", "online", true);
+    // The broker does not say it again: this topic was asked for already.
+    let (_, known) = wiring.replace(vec![one(), setup("two", "y", settings)]);
+    let [news] = &known[..] else { panic!("{known:?}") };
+    let two = "two".parse().unwrap();
+    assert_eq!((&news.device, news.availability), (&two, Some(Availability::Online)));
+    assert_eq!(wiring.availability(&two), Availability::Online);
 }
 
 mod any_message {
