@@ -75,7 +75,8 @@ impl World {
                     let is_so = stage == Some(Stage::Verified) && is == Some(&wish.value);
                     // What has a time limit may have ended otherwise, and is not tried again.
                     let ended = matches!(stage, Some(Stage::Unknown | Stage::Failed));
-                    if !is_so && !(ended && wish.ttl.is_some()) {
+                    let is_told = is_so || (ended && wish.ttl.is_some());
+                    if !is_told {
                         let why = state.wish_failure(&device.id, wish.revision);
                         return Some(format!(
                             "{property} of {} is {is:?}: {} of r{} is {stage:?}: {why:?}; {:?} of {:?}",

@@ -234,12 +234,12 @@ impl World {
     }
 
     /// Plans a fault for one of the next calls to a node's disk.
-    pub fn plan_disk_fault(&mut self, id: NodeId, fault: Fault, within_calls: u64) -> bool {
-        let kind = match fault {
-            Fault::DiskError => DiskFault::Io,
-            Fault::DiskFull => DiskFault::ShortWrite,
-            _ => DiskFault::Stop,
-        };
+    pub fn plan_disk_fault(
+        &mut self,
+        id: NodeId,
+        (fault, kind): (Fault, DiskFault),
+        within_calls: u64,
+    ) -> bool {
         let on_log = self.random.per_mille(750);
         let ahead = self.random.below(within_calls);
         let node = self.nodes.get_mut(&id);

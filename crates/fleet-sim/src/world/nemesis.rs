@@ -8,6 +8,7 @@ mod moments;
 mod owners;
 mod partition;
 
+use fleet_log::DiskFault;
 use fleet_state::NodeId;
 
 use super::{Event, World};
@@ -199,11 +200,13 @@ impl World {
             Fault::Devices => Ok(self.upset_devices()),
             Fault::Hand => Ok(self.turn_by_hand()),
             Fault::Stop => self.stop(any).map(|()| true),
-            Fault::DiskStop | Fault::DiskError | Fault::DiskFull => Ok(self.plan(any, fault)),
+            Fault::DiskStop => Ok(self.plan(any, (fault, DiskFault::Stop))),
+            Fault::DiskError => Ok(self.plan(any, (fault, DiskFault::Io))),
+            Fault::DiskFull => Ok(self.plan(any, (fault, DiskFault::ShortWrite))),
             Fault::StartStop => {
                 self.crash(any, true, "power");
                 let ahead = if self.nemesis.last_chance { 1 } else { START_CALLS_AHEAD };
-                self.plan_disk_fault(any, fault, ahead);
+                self.plan_disk_fault(any, (fault, DiskFault::Stop), ahead);
                 // It has happened when power was lost again.
                 Ok(false)
             }
@@ -237,7 +240,7 @@ impl World {
     }
 
     /// `false`: it has happened when the disk has failed.
-    fn plan(&mut self, id: NodeId, fault: Fault) -> bool {
+    fn plan(&mut self, id: NodeId, fault: (Fault, DiskFault)) -> bool {
         // In the end anybody who has none ahead will do.
         let others = if self.nemesis.last_chance { self.running() } else { vec![id] };
         let planned = others.iter().any(|id| self.plan_disk_fault(*id, fault, DISK_CALLS_AHEAD));
