@@ -14,7 +14,7 @@ use fleet_state::NodeId;
 use super::{Event, World};
 use crate::faults::Fault;
 use crate::invariants::Violation;
-use crate::node::OldCopy;
+use crate::node::{Life, OldCopy};
 use membership::Change;
 use partition::Shape;
 
@@ -156,9 +156,12 @@ impl World {
         let Some(any) = self.random.pick(&running).copied() else {
             return Ok(false);
         };
-        if self.nemesis.last_chance && running.len() < fault.nodes_min() {
-            // Too many have left.
-            self.invite();
+        let left = self.nodes.values().filter(|node| node.life != Life::Gone).count();
+        if self.nemesis.last_chance && left < fault.nodes_min() {
+            // Too many have left. One after the other comes in their place.
+            if self.operator_idle() {
+                self.invite();
+            }
             return Ok(false);
         }
         let leader = self.leader();
