@@ -132,9 +132,13 @@ impl World {
             (task, Outcome::Rejected(rejection))
                 if rejection.code == RejectCode::RequestExpired =>
             {
-                // It waited for so long that nobody remembers whether it was done; none was.
+                // It waited for so long that nobody remembers whether it was done. It is asked anew.
                 self.push_step(task, step.proposal.command);
                 self.operator.steps.rotate_right(1);
+            }
+            (Task::Join(secrets), Outcome::Rejected(_)) => {
+                self.operator.refused += 1;
+                self.remove_unborn(&secrets);
             }
             (_, Outcome::Rejected(_)) => self.operator.refused += 1,
             (Task::Invite(secrets, invitation), _) => {
@@ -151,6 +155,19 @@ impl World {
             (Task::Join(_), Outcome::Unchanged) | (Task::Command, _) => {}
         }
         Ok(())
+    }
+
+    /// A member that was accepted without anybody hearing of it, and can't ask again because its
+    /// invitation is over, has no node and never will: it is removed, and another one is invited.
+    fn remove_unborn(&mut self, secrets: &NodeSecrets) {
+        let unborn = self.invariants.states.reference().and_then(|(state, _)| {
+            let mut members = state.members().filter(|member| member.is_live());
+            members.find(|member| member.name == secrets.name).map(|member| member.id)
+        });
+        if let Some(id) = unborn.filter(|id| !self.nodes.contains_key(id)) {
+            self.remove(id);
+            self.invite();
+        }
     }
 
     /// Nodes whose credential can be read on any node begin to run.
